@@ -1,0 +1,160 @@
+"""What a log holds: records of raw frames, link events and ticks, as bytes and as columns.
+
+The gateway writes them, the worker reads them; this file is the one place that knows their layout. A record is
+cheap to build from columns and cheap to read as columns, because one record carries all frames of one event-loop
+tick. The log itself (`store.log`) frames records with a length, a checksum and the receive time, and never looks
+inside a payload.
+
+A **session** is one terminal on one link, from the moment its first valid frame arrives until the link closes, the
+terminal deregisters or another link takes it over. Session numbers only grow, across processes and restarts, so
+they are the connection epoch: what an older session says cannot change what a newer one established.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Words: TypeAlias = npt.NDArray[np.uint64]
+Halves: TypeAlias = npt.NDArray[np.uint16]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+FRAME_HEAD = np.dtype([("session", "<u8"), ("length", "<u2"), ("flags", "<u2")])
+"""What stands before the bytes of the frames: whose, how long, and `FrameFlag` bits."""
+
+
+class RecordKind(IntEnum):
+    """The first byte of every record."""
+
+    FRAMES = 1
+    REJECTED = 2
+    SESSION_OPENED = 3
+    SESSION_CLOSED = 4
+    TICK = 5
+    STARTED = 6
+
+
+class FrameFlag(IntEnum):
+    """What the gateway knew about a frame when it wrote it."""
+
+    AUTHENTICATED = 1
+    """The terminal had authenticated in this session before this frame."""
+    RAW = 2
+    """The bytes are as received, flags and escapes included, because they cannot be restored from the plain frame."""
+
+
+class CloseReason(IntEnum):
+    """Why a session ended."""
+
+    PEER_CLOSED = 1
+    TAKEN_OVER = 2
+    IDLE = 3
+    DEREGISTERED = 4
+    STOPPING = 5
+    BLOCKED = 6
+    GARBAGE = 7
+    ERROR = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """All verified frames of one event-loop tick, in order of arrival.
+
+    `data` holds them back to back: header, body and checksum, unescaped, without the 0x7e flags. Restoring the wire
+    bytes is escaping them again; a frame for which that is not true carries `FrameFlag.RAW`.
+    """
+
+    sessions: Words
+    lengths: Halves
+    flags: Halves
+    data: Bytes
+
+    def payload(self) -> bytes:
+        head = np.empty(len(self.sessions), FRAME_HEAD)
+        head["session"] = self.sessions
+        head["length"] = self.lengths
+        head["flags"] = self.flags
+        return len(head).to_bytes(4, "little") + head.tobytes() + self.data.tobytes()
+
+    @classmethod
+    def from_payload(cls, payload: bytes | memoryview) -> "Frames":
+        count = int.from_bytes(payload[:4], "little")
+        head = np.frombuffer(payload, FRAME_HEAD, count, 4)
+        data = np.frombuffer(payload, np.uint8, offset=4 + count * FRAME_HEAD.itemsize)
+        return cls(head["session"], head["length"], head["flags"], data)
+
+
+class Rejected(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes between two flags that are no frame, kept as received. `session` is 0 where no terminal is known."""
+
+    session: int
+    reason: str
+    raw: bytes
+    peer: str = ""
+
+
+class SessionOpened(msgspec.Struct, frozen=True, array_like=True):
+    """A terminal appeared on a link. Always written before the session's first frame."""
+
+    session: int
+    link: int
+    identity: str
+    """The terminal's id as hex without leading zeros."""
+    peer: str
+    """Address and port of the other end."""
+
+
+class SessionClosed(msgspec.Struct, frozen=True, array_like=True):
+    """A session ended; `reason` is a `CloseReason`."""
+
+    session: int
+    reason: int
+
+
+class Tick(msgspec.Struct, frozen=True, array_like=True):
+    """The log's clock, once a second: time-outs are judged here and nowhere else."""
+
+    sessions_open: int = 0
+
+
+class Started(msgspec.Struct, frozen=True, array_like=True):
+    """A gateway opened this log: every session of its predecessor is over."""
+
+    process: str = ""
+
+
+Event: TypeAlias = Rejected | SessionOpened | SessionClosed | Tick | Started
+
+_KINDS: dict[type[Event], RecordKind] = {
+    Rejected: RecordKind.REJECTED,
+    SessionOpened: RecordKind.SESSION_OPENED,
+    SessionClosed: RecordKind.SESSION_CLOSED,
+    Tick: RecordKind.TICK,
+    Started: RecordKind.STARTED,
+}
+_DECODERS = {kind: msgspec.msgpack.Decoder(event) for event, kind in _KINDS.items()}
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(record: Frames | Event) -> tuple[RecordKind, bytes]:
+    """Give the kind and the payload under which the log keeps `record`."""
+    if isinstance(record, Frames):
+        return RecordKind.FRAMES, record.payload()
+    return _KINDS[type(record)], _encoder.encode(record)
+
+
+def decode(kind: int, payload: bytes | memoryview) -> Frames | Event:
+    """Read what `encode` wrote.
+
+    Raises:
+        ValueError: the kind is unknown, which means that a newer gateway wrote this log.
+    """
+    if kind == RecordKind.FRAMES:
+        return Frames.from_payload(payload)
+    decoder = _DECODERS.get(RecordKind(kind))
+    if decoder is None:  # pragma: no cover - RecordKind() has already refused it
+        raise ValueError(f"record kind {kind} is unknown")
+    return decoder.decode(payload)
