@@ -13,7 +13,7 @@ WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist 
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Where the machine has no Node of its own, the one in the venv builds the page.
-export PATH := $(PATH):$(abspath $(BIN))
+export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: run test lint types contracts browser web bench crash fuzz screenshots lock clean
 
