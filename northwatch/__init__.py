@@ -1,0 +1,1 @@
+"""The program: command line, configuration, supervision, wiring, and the simulator. Nobody imports it."""

@@ -1,0 +1,271 @@
+"""Settings: one TOML file and `NORTHWATCH_…` variables; a variable wins over the file.
+
+The file is the one given by `--config`, else by `NORTHWATCH_CONFIG`, else `northwatch.toml` in the working directory
+where it exists. A setting in a group is `[group] name = …` in the file and `NORTHWATCH_GROUP__NAME` outside it.
+
+A wrong setting stops the start. The error names the key, where the value came from, the value, and what is allowed:
+nobody should read a traceback to find a mistyped port.
+
+Errors:
+    ConfigError — the settings cannot be used; its text is for the person who wrote them.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "NORTHWATCH_"
+NESTED = "__"
+DEFAULT_FILE = Path("northwatch.toml")
+GIB = 1 << 30
+MIB = 1 << 20
+
+Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=366 * 86400)]
+
+
+class ConfigError(Exception):
+    """The settings cannot be used."""
+
+
+class Group(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LogSettings(Group):
+    """The local log: what terminals sent, until PostgreSQL and the worker's snapshot have it."""
+
+    quota_bytes: Annotated[int, Field(ge=64 * MIB)] = 20 * GIB
+    """The gateway stops reading when the log holds this much."""
+    free_floor_bytes: Annotated[int, Field(ge=0)] = 1 * GIB
+    """… or when the disk has less than this left, because PostgreSQL needs room to catch up."""
+    segment_bytes: Annotated[int, Field(ge=1 * MIB, le=1 * GIB)] = 64 * MIB
+    """Size of one file of the log."""
+
+
+class GatewaySettings(Group):
+    """Where terminals connect and what they may do."""
+
+    host: str = "0.0.0.0"
+    port: Port = 7611
+    policy: Literal["open", "known"] = "open"
+    """`open`: any terminal may register and report; `known`: only those that a person entered."""
+    idle_timeout_s: Seconds = 600.0
+    """A link on which nothing was received for so long is closed."""
+    max_connections: Annotated[int, Field(ge=1)] = 100_000
+    """More links than this are refused; the operating system's limit of open files counts as well."""
+    fleet_refresh_s: Seconds = 5.0
+    """How often the copy of known and blocked terminals is refreshed from the database."""
+    health_port: Port = 9611
+    """`/healthz` and `/metrics`, on the loopback interface only."""
+
+
+class WorkerSettings(Group):
+    """From the log to facts."""
+
+    batch_bytes: Annotated[int, Field(ge=4096, le=64 * MIB)] = 1 * MIB
+    """About so much of the log goes into one transaction."""
+    snapshot_s: Seconds = 5.0
+    """How often the worker's state is kept in a file, so that a start need not read far back."""
+    health_port: Port = 9612
+
+
+class SilenceSettings(Group):
+    """When a terminal that says nothing should have said something."""
+
+    moving_s: Seconds = 300.0
+    """Silence allowed while the vehicle moves or its ignition is on."""
+    parked_s: Seconds = 3600.0
+    """… with the ignition off."""
+    asleep_s: Seconds = 26 * 3600.0
+    """… when item 0x2A said that the terminal sleeps: one report a day and some grace."""
+    dwell_s: Annotated[float, Field(ge=0)] = 60.0
+    """The silence must last so much longer before a ticket opens."""
+    mass_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """More than this share of the fleet silent at once is one incident, not many tickets."""
+
+
+class MonitorSettings(Group):
+    """The web page and the API."""
+
+    host: str = "0.0.0.0"
+    port: Port = 8080
+    secure_cookie: bool = False
+    """Send the session cookie over HTTPS only. Set it as soon as a proxy with a certificate stands in front."""
+    session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
+    """A sign-in lasts one shift."""
+
+
+class Settings(BaseSettings):
+    """All settings of one installation."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    data_dir: Path = Path("data")
+    """Log, embedded database, worker snapshots and the secret of the authentication codes."""
+    database_url: str | None = None
+    """`postgresql://…`; unset: the embedded PostgreSQL in the data directory."""
+    log_url: str | None = None
+    mqtt_url: str | None = None
+    log: LogSettings = LogSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    worker: WorkerSettings = WorkerSettings()
+    silence: SilenceSettings = SilenceSettings()
+    monitor: MonitorSettings = MonitorSettings()
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("allowed is postgresql://user:password@host:port/database, or nothing for the embedded one")
+        return value
+
+    @field_validator("log_url")
+    @classmethod
+    def _local_log(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("this version keeps its log in local files only; leave it unset")
+        return value
+
+    @field_validator("mqtt_url")
+    @classmethod
+    def _no_broker(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("this version sends no events to a broker; leave it unset")
+        return value
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> "Settings":
+        ports = {
+            "gateway.port": self.gateway.port,
+            "gateway.health_port": self.gateway.health_port,
+            "worker.health_port": self.worker.health_port,
+            "monitor.port": self.monitor.port,
+        }
+        seen: dict[int, str] = {}
+        for key, port in ports.items():
+            if port in seen:
+                raise ValueError(f"{key} and {seen[port]} are both {port}; each needs a port of its own")
+            seen[port] = key
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The file arrives as init arguments (`load` has read it), and the environment wins over it.
+        return env_settings, init_settings
+
+
+def load(config: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigError: the file is missing or no TOML, a key is unknown, or a value is not allowed.
+    """
+    env = os.environ
+    path = _file(config, env)
+    table = _read(path) if path else {}
+    _refuse_unknown_variables(env)
+    try:
+        return Settings(**table)
+    except ValidationError as wrong:
+        lines = [_explain(error, env, path) for error in wrong.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _file(config: Path | None, env: Mapping[str, str]) -> Path | None:
+    if config is not None:
+        return config
+    if named := env.get(f"{PREFIX}CONFIG"):
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is no TOML: {error}") from None
+
+
+def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
+    """Refuse `NORTHWATCH_GROUP__NAME` whose group does not exist.
+
+    Unknown names without `__` are left alone: container platforms inject NORTHWATCH_PORT and the like for a service
+    of that name.
+    """
+    groups = {name for name, field in Settings.model_fields.items() if _is_group(field.annotation)}
+    for variable in sorted(env):
+        if not variable.upper().startswith(PREFIX):
+            continue
+        group, *rest = variable[len(PREFIX) :].lower().split(NESTED)
+        if rest and group not in groups:
+            raise ConfigError(f"{variable}: there is no group {group!r}; {_known(group, sorted(groups))}")
+        if not rest and group in groups:
+            names = ", ".join(f"{variable}{NESTED}{name.upper()}" for name in _names([group]))
+            raise ConfigError(f"{variable}: is a group; allowed are {names}")
+
+
+def _is_group(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Group)
+
+
+def _explain(error: ErrorDetails, env: Mapping[str, str], path: Path | None) -> str:
+    keys = [str(part) for part in error["loc"]]
+    key = ".".join(keys)
+    if not keys:
+        return error["msg"].removeprefix("Value error, ")
+    variable = PREFIX + NESTED.join(keys).upper()
+    source = variable if variable in {name.upper() for name in env} else str(path or "")
+    place = f"{key} ({source})" if source else key
+    if error["type"] == "extra_forbidden":
+        return f"{place}: there is no such setting; {_known(keys[-1], _names(keys[:-1]))}"
+    value = without_password(str(error["input"]))
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{place} = {value!r}: {message}"
+
+
+def _names(keys: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for key in keys:
+        field = model.model_fields.get(key)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _known(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
+
+
+def without_password(url: str) -> str:
+    """Give `url` as it may be shown."""
+    return re.sub(r"(://[^/:@]*):[^@]*@", r"\1:…@", url)
