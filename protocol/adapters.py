@@ -1,8 +1,8 @@
 """Field types that JT/T 808 adds to plain integers: times, scaled numbers, digits and text.
 
-Every adapter carries two readings. `_decode` and `_encode` are construct's, one value at a time. `column` reads the
-same field of many messages at once from the array that the wrapped construct would give: integers for a number,
-`u8[n, width]` for bytes. A declaration is therefore enough to derive both decoders.
+Every adapter carries two readings. `_decode` and `_encode` are construct's, one value at a time. `column`
+reads the same field of many messages at once from the array that the wrapped construct would give: integers
+for a number, `u8[n, width]` for bytes. A declaration is therefore enough to derive both decoders.
 
 `column` receives what construct calls the subcon's values, e.g. `u2[n]` in native byte order for
 `Scaled(Int16ub, 10)` and `u8[n, 6]` for `BcdTime`.
@@ -102,9 +102,9 @@ def to_utc_us(time: datetime) -> int:
 class Text(Adapter):  # type: ignore[misc]
     """Text in GBK: the rest of the body, or `Text(n)` padded to n bytes with NUL.
 
-    Padding is cut at both ends, because makers pad on either side (the 2019 edition asks for the left, nearly all
-    devices pad right); padding by '0' is not, because it cannot be told from content. Devices that send UTF-8 are
-    read by rule, see `decode_text`.
+    Padding is cut at both ends, because makers pad on either side (the 2019 edition asks for the left,
+    nearly all devices pad right); padding by '0' is not, because it cannot be told from content. Devices
+    that send UTF-8 are read by rule, see `decode_text`.
     """
 
     def __init__(self, width: int | None = None) -> None:
@@ -122,8 +122,8 @@ class Text(Adapter):  # type: ignore[misc]
 def decode_text(data: bytes) -> str:
     """Read GBK, or UTF-8 where the bytes are UTF-8 in which every non-ASCII letter is Chinese.
 
-    Text in GBK almost never happens to be that, so the rule tells the two apart. Bytes that are neither stay visible
-    as backslash escapes.
+    Text in GBK almost never happens to be that, so the rule tells the two apart. Bytes that are neither
+    stay visible as backslash escapes.
     """
     try:
         text = data.decode("utf-8")

@@ -2,18 +2,19 @@
 
 The rules, in terms of the whole stream of a link:
 
-- A frame is what stands between two 0x7e. One 0x7e may end a frame and start the next; nothing between two is skipped.
+- A frame is what stands between two 0x7e. One 0x7e may end a frame and start the next; two 0x7e with nothing
+  between them are passed over.
 - Bytes before the first 0x7e of the link are `garbage`.
-- Content longer than `MAX_FRAME` bytes is `too_long`. Everything is decided at flags, so a piece of garbage or of
-  overlong content is rejected once, when its flag arrives, with its first `MAX_FRAME` bytes as `raw`.
-- Then escapes are undone: 0x7d not followed by 0x01 or 0x02 is `bad_escape`, except a single 0x7d at the very end,
-  where some devices send their checksum unescaped. Such a frame is accepted and is not canonical: escaping its plain
-  form does not give the received bytes.
-- Then `protocol.frame.verify` decides. The next flag always starts anew, so a bad frame costs itself only, and where
-  an end flag was lost the following frame survives.
+- Content longer than `MAX_FRAME` bytes is `too_long`. Everything is decided at flags, so a piece of garbage
+  or of overlong content is rejected once, when its flag arrives, with its first `MAX_FRAME` bytes as `raw`.
+- Then escapes are undone: 0x7d not followed by 0x01 or 0x02 is `bad_escape`, except a single 0x7d at the
+  very end, where some devices send their checksum unescaped. Such a frame is accepted and is not canonical:
+  escaping its plain form does not give the received bytes.
+- Then `protocol.frame.verify` decides. The next flag always starts anew, so a bad frame costs itself only,
+  and where an end flag was lost the following frame survives.
 
-What a `Deframer` remembers between chunks is its `tail`: empty or garbage without a flag at the start of a link, later
-0x7e and the content so far; never more than `MAX_FRAME` + 2 bytes.
+What a `Deframer` remembers between chunks is its `tail`: empty or garbage without a flag at the start of a
+link, later 0x7e and the content so far; never more than `MAX_FRAME` + 2 bytes.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,8 @@
 
 - `ProtocolError`
     - `RemoteProtocolError`: the other side sent something wrong
-        - `FrameError`: bytes between two flags are no frame; `reason` is stable and goes to metrics and quarantine
+        - `FrameError`: bytes between two flags are no frame; `reason` is stable and goes to metrics and
+          quarantine
             - `Garbage`, `TooLong`, `BadEscape`, `TooShort`, `BadChecksum`, `BadLength`
         - `BodyError`: a verified frame's body does not fit its declaration (inside `protocol` only: callers
           of `decode_body` receive an `Undecodable` value instead)

@@ -1,18 +1,20 @@
 """One verified unit of the wire: header, body and checksum between two 0x7e flags. JT/T 808-2019 §4.4.
 
-On the wire 0x7e inside a frame is escaped as 0x7d 0x02 and 0x7d as 0x7d 0x01. The **plain** form of a frame is what
-remains without flags and escapes: header, body, checksum. The log keeps plain frames.
+On the wire 0x7e inside a frame is escaped as 0x7d 0x02 and 0x7d as 0x7d 0x01. The **plain** form of a frame
+is what remains without flags and escapes: header, body, checksum. The log keeps plain frames.
 
-What makes a plain frame valid, in the order in which faults are named (`verify`; `protocol.columns` does the same):
+What makes a plain frame valid, in the order in which faults are named (`verify`; `protocol.columns` does
+the same):
 
-1. `too_short`: fewer than 13 bytes (2013 header and checksum), or fewer than 18 while bit 14 asks for the 2019 header
-   and the exception below does not hold.
+1. `too_short`: fewer than 13 bytes (2013 header and checksum), or fewer than 18 while bit 14 asks for the
+   2019 header and the exception below does not hold.
 2. `bad_checksum`: the exclusive or of all bytes is not 0.
-3. `bad_length`: header (with the four fragment bytes of bit 13) + body length of bits 0 to 9 + checksum is not the
-   number of bytes there are.
+3. `bad_length`: header (with the four fragment bytes of bit 13) + body length of bits 0 to 9 + checksum is
+   not the number of bytes there are.
 
-Exception: some devices set bit 14 and still send the 2013 header. Where the 2019 reading's length disagrees and the
-2013 reading's agrees, the frame is read with the 2013 header: `Frame.version` is None although bit 14 is set.
+Exception: some devices set bit 14 and still send the 2013 header. Where the 2019 reading's length disagrees
+and the 2013 reading's agrees, the frame is read with the 2013 header: `Frame.version` is None although bit
+14 is set.
 """
 
 from dataclasses import dataclass, field
@@ -65,7 +67,8 @@ MAX_BODY: Final = 1023
 
 
 def packed(declaration: Any) -> Packed:
-    """Derive a `struct.Struct` from a declaration of integers and byte strings: the fast scalar reading of it."""
+    """Derive a `struct.Struct` from a declaration of integers and byte strings: the fast scalar reading of
+    it."""
     form = ">"
     for field_ in declaration.subcons:
         inner = field_.subcon
@@ -83,7 +86,8 @@ MIN_PLAIN_2013: Final = _HEADER_2013.size + 1
 MIN_PLAIN_2019: Final = _HEADER_2019.size + 1
 MAX_PLAIN: Final = _HEADER_2019.size + _FRAGMENT.size + MAX_BODY + 1
 MAX_FRAME: Final = 2 * MAX_PLAIN
-"""Most bytes between two flags: the longest plain frame with every byte escaped. Bounds the memory of a link."""
+"""Most bytes between two flags: the longest plain frame with every byte escaped. Bounds the memory of a
+link."""
 
 
 def escape(plain: bytes) -> bytes:
