@@ -39,8 +39,8 @@ CREATE TABLE terminal_states (
     lon double precision,
     fix_at timestamptz,
     speed_kmh real,
-    heading_deg smallint,
-    altitude_m smallint,
+    heading_deg integer,
+    altitude_m integer,
     alarm_bits bigint NOT NULL DEFAULT 0,
     status_bits bigint NOT NULL DEFAULT 0,
     mileage_km real,
@@ -53,7 +53,7 @@ CREATE TABLE link_events (
     terminal_id integer NOT NULL REFERENCES terminals,
     at timestamptz NOT NULL,
     event text NOT NULL,                      -- opened, peer_closed, taken_over, idle, deregistered, stopping, ...
-    session numeric(20) NOT NULL,
+    session bigint NOT NULL,
     peer text NOT NULL DEFAULT '',
     UNIQUE (session, event)
 );

@@ -1,0 +1,99 @@
+"""Where a position lies: `positions` is divided by `placed_at` into days.
+
+With TimescaleDB the days are chunks of a hypertable and make themselves. On plain PostgreSQL they are native
+partitions, made here: ahead of time for today and tomorrow, on demand for what terminals bring later. An
+empty day is no fact, so it is made in its own short transaction before the one that fills it.
+
+A time can be placed only between `PAST` before and `FUTURE` after its receipt, so whatever terminals send
+there are at most `MAX_DAYS` days more than days of operation.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from psycopg import sql
+
+Connection = psycopg.Connection[Any]
+
+PAST = timedelta(days=400)
+"""A terminal may bring back a year of stored reports; an older time is a broken clock."""
+
+FUTURE = timedelta(days=1)
+"""A clock in the wrong time zone, or on the wrong side of midnight, is placed by its own time."""
+
+MAX_DAYS = (PAST + FUTURE).days + 2
+
+DAYS_AT_ONCE = 32
+"""Partitions made in one transaction: a bounded number of locks, and readers wait for none of them long."""
+
+DAY_US = 86_400_000_000
+
+_DAYS_THERE = """
+SELECT to_date(right(child.relname, 8), 'YYYYMMDD')
+  FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+ WHERE inhparent = 'positions'::regclass
+"""
+
+
+class Placement:
+    """Makes sure that the day exists before a position is placed in it; one per process."""
+
+    def __init__(self) -> None:
+        self._known: set[date] = set()
+        self._divided_natively: bool | None = None
+
+    def ensure(self, connection: Connection, days: Iterable[date]) -> None:
+        """Make the days that are missing. Call it outside a transaction: it commits."""
+        missing = set(days) - self._known
+        if not missing or not self._is_native(connection):
+            return
+        with connection.transaction():
+            self._known = {row[0] for row in connection.execute(_DAYS_THERE)}
+        waiting = sorted(missing - self._known)
+        for start in range(0, len(waiting), DAYS_AT_ONCE):
+            part = waiting[start : start + DAYS_AT_ONCE]
+            with connection.transaction():
+                for day in part:
+                    _make(connection, day)
+            self._known.update(part)
+
+    def ahead(self, connection: Connection, now: datetime) -> None:
+        """Make today and tomorrow, so that midnight finds its day ready."""
+        today = now.astimezone(UTC).date()
+        self.ensure(connection, (today, today + timedelta(days=1)))
+
+    def forget(self) -> None:
+        """Forget what is known, after a change of server or a retention run."""
+        self._known.clear()
+        self._divided_natively = None
+
+    def _is_native(self, connection: Connection) -> bool:
+        if self._divided_natively is None:
+            with connection.transaction():
+                row = connection.execute(
+                    "SELECT relkind = 'p' FROM pg_class WHERE oid = 'positions'::regclass"
+                )
+                self._divided_natively = bool(next(iter(row))[0])
+        return self._divided_natively
+
+
+def days_of(times_us: npt.NDArray[np.int64]) -> list[date]:
+    """Give the UTC days in which these times (µs since 1970) lie."""
+    epoch = date(1970, 1, 1)
+    return [epoch + timedelta(days=int(day)) for day in np.unique(times_us // DAY_US)]
+
+
+def _make(connection: Connection, day: date) -> None:
+    """Make one day beside the table and attach it: attaching lets readers and writers of other days go on."""
+    name = sql.Identifier(f"positions_{day:%Y%m%d}")
+    begin, end = (sql.Literal(f"{each.isoformat()} 00:00:00+00") for each in (day, day + timedelta(days=1)))
+    connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE positions INCLUDING ALL)").format(name))
+    connection.execute(
+        sql.SQL("ALTER TABLE positions ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+            name, begin, end
+        )
+    )
