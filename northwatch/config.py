@@ -1,10 +1,11 @@
 """Settings: one TOML file and `NORTHWATCH_…` variables; a variable wins over the file.
 
-The file is the one given by `--config`, else by `NORTHWATCH_CONFIG`, else `northwatch.toml` in the working directory
-where it exists. A setting in a group is `[group] name = …` in the file and `NORTHWATCH_GROUP__NAME` outside it.
+The file is the one given by `--config`, else by `NORTHWATCH_CONFIG`, else `northwatch.toml` in the working
+directory where it exists. A setting in a group is `[group] name = …` in the file and `NORTHWATCH_GROUP__NAME`
+outside it.
 
-A wrong setting stops the start. The error names the key, where the value came from, the value, and what is allowed:
-nobody should read a traceback to find a mistyped port.
+A wrong setting stops the start. The error names the key, where the value came from, the value, and what is
+allowed: nobody should read a traceback to find a mistyped port.
 
 Errors:
     ConfigError — the settings cannot be used; its text is for the person who wrote them.
@@ -101,9 +102,28 @@ class MonitorSettings(Group):
     host: str = "0.0.0.0"
     port: Port = 8080
     secure_cookie: bool = False
-    """Send the session cookie over HTTPS only. Set it as soon as a proxy with a certificate stands in front."""
+    """Send the session cookie over HTTPS only. Set it as soon as a proxy with a certificate stands in
+    front."""
     session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
     """A sign-in lasts one shift."""
+
+
+class DemoSettings(Group):
+    """The story that `up --demo` tells, in cycles. Its short thresholds of silence stand in for `[silence]`,
+    where nothing is set there."""
+
+    seed: int = 1
+    report_s: Seconds = 3.0
+    """A moving vehicle reports so often."""
+    cycle_s: Annotated[float, Field(ge=30)] = 150.0
+    emergency_at_s: Annotated[float, Field(ge=0)] = 20.0
+    """A driver presses the button so long after the start of each cycle."""
+    silence_at_s: Annotated[float, Field(ge=0)] = 30.0
+    silence_lasts_s: Seconds = 70.0
+    moving_s: Seconds = 25.0
+    parked_s: Seconds = 60.0
+    asleep_s: Seconds = 120.0
+    dwell_s: Annotated[float, Field(ge=0)] = 15.0
 
 
 class Settings(BaseSettings):
@@ -124,6 +144,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     silence: SilenceSettings = SilenceSettings()
     monitor: MonitorSettings = MonitorSettings()
+    demo: DemoSettings = DemoSettings()
 
     @field_validator("data_dir")
     @classmethod
@@ -134,7 +155,9 @@ class Settings(BaseSettings):
     @classmethod
     def _postgresql(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("postgresql://", "postgres://")):
-            raise ValueError("allowed is postgresql://user:password@host:port/database, or nothing for the embedded one")
+            raise ValueError(
+                "allowed is postgresql://user:password@host:port/database, or nothing for the embedded one"
+            )
         return value
 
     @field_validator("log_url")
@@ -216,8 +239,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
     """Refuse `NORTHWATCH_GROUP__NAME` whose group does not exist.
 
-    Unknown names without `__` are left alone: container platforms inject NORTHWATCH_PORT and the like for a service
-    of that name.
+    Unknown names without `__` are left alone: container platforms inject NORTHWATCH_PORT and the like for a
+    service of that name.
     """
     groups = {name for name, field in Settings.model_fields.items() if _is_group(field.annotation)}
     for variable in sorted(env):
@@ -255,7 +278,11 @@ def _names(keys: list[str]) -> list[str]:
     model: type[BaseModel] = Settings
     for key in keys:
         field = model.model_fields.get(key)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+        if (
+            field is None
+            or not isinstance(field.annotation, type)
+            or not issubclass(field.annotation, BaseModel)
+        ):
             return []
         model = field.annotation
     return list(model.model_fields)

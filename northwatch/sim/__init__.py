@@ -6,6 +6,6 @@
     story     who presses the button when, who loses power, who falls asleep
     fleet     the sockets
 
-Only `fleet` does I/O and reads a clock; the others take time as an argument and chance as a seeded generator, so that
-one seed tells one story.
+Only `fleet` does I/O and reads a clock; the others take time as an argument and chance as a seeded generator,
+so that one seed tells one story.
 """

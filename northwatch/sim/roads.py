@@ -1,7 +1,7 @@
 """Corridors of Liaoning, coarse enough to write down and fine enough to look like driving on a map.
 
-The points are towns and bends along expressways, in WGS-84 degrees. Corners are rounded off, so that a vehicle turns
-its heading over kilometres and not at a point.
+The points are towns and bends along expressways, in WGS-84 degrees. Corners are rounded off, so that a
+vehicle turns its heading over kilometres and not at a point.
 """
 
 import math

@@ -1,0 +1,170 @@
+"""The command line. What a command needs is imported when it runs, so that `--help` and `decode` start at
+once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeAlias
+
+import typer
+
+from northwatch.cli_terminals import terminals
+from northwatch.cli_users import users
+
+DEFAULT_FLEET = 50
+"""Vehicles of `up --demo` without a number."""
+
+ConfigOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file with settings [default: ./northwatch.toml if there is one]"),
+]
+
+app = typer.Typer(
+    name="northwatch",
+    help="Northwatch 北斗值守: JT/T 808 gateway, alarm desk and repair tickets for vehicle terminals.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(users, name="user")
+app.add_typer(terminals, name="terminal")
+
+
+@app.command()
+def up(
+    config: ConfigOption = None,
+    demo: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=20_000, metavar="[N]", help=f"Also drive N simulated vehicles [{DEFAULT_FLEET}]"
+        ),
+    ] = None,
+) -> None:
+    """Run everything on this machine, and start again what dies."""
+    from northwatch.supervisor import AlreadyRunning, PortTaken
+    from northwatch.up import Up
+    from northwatch.wiring import settings_for
+
+    settings = settings_for(config)
+    try:
+        Up(settings, config, demo).run()
+    except (AlreadyRunning, PortTaken) as error:
+        fail(str(error))
+
+
+@app.command()
+def gateway(config: ConfigOption = None) -> None:
+    """Receive terminals: sockets, sessions, the log, answers."""
+    from northwatch.wiring import run_gateway, settings_for
+
+    run_gateway(settings_for(config))
+
+
+@app.command()
+def worker(config: ConfigOption = None) -> None:
+    """Turn the log into positions, alarms and tickets."""
+    from northwatch.wiring import run_worker, settings_for
+
+    run_worker(settings_for(config))
+
+
+@app.command()
+def monitor(config: ConfigOption = None) -> None:
+    """Serve the web page and the API."""
+    from northwatch.wiring import run_monitor, settings_for
+
+    run_monitor(settings_for(config))
+
+
+@app.command()
+def sim(
+    config: ConfigOption = None,
+    terminals: Annotated[int, typer.Option(min=1, max=100_000, help="How many vehicles")] = DEFAULT_FLEET,
+    host: Annotated[str, typer.Option(help="Where the gateway is")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="[default: gateway.port of the settings]")] = None,
+    scenario: Annotated[
+        str, typer.Option(help="demo: with incidents; steady: everybody just drives")
+    ] = "demo",
+    seed: Annotated[int | None, typer.Option(help="Same seed, same story [default: demo.seed]")] = None,
+    interval: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds between reports [default: demo.report_s]")
+    ] = None,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds")] = None,
+) -> None:
+    """Drive a simulated fleet around Liaoning against a gateway."""
+    from northwatch.sim.fleet import run
+    from northwatch.wiring import fleet_plan, settings_for
+
+    if scenario not in ("demo", "steady"):
+        fail(f"--scenario {scenario}: allowed are demo and steady")
+    settings = settings_for(config)
+    plan = fleet_plan(settings, terminals=terminals, told=scenario == "demo", seed=seed, interval_s=interval)
+    run(plan, host, port or settings.gateway.port, duration)
+
+
+@app.command()
+def decode(
+    frame: Annotated[str | None, typer.Argument(metavar="HEX", help="One frame, 7e…7e")] = None,
+    jsonl: Annotated[
+        str | None,
+        typer.Option("--jsonl", metavar="FILE", help="JSON objects, one per line; - is standard input"),
+    ] = None,
+) -> None:
+    """Show what is in a frame."""
+    from northwatch.decode import decode_frame, decode_lines
+
+    if (frame is None) == (jsonl is None):
+        fail("give either one frame in hex, or --jsonl FILE")
+    if frame is not None:
+        raise typer.Exit(decode_frame(frame))
+    if jsonl == "-":
+        decode_lines(sys.stdin.buffer)
+        return
+    try:
+        with Path(str(jsonl)).open("rb") as lines:
+            decode_lines(lines)
+    except OSError as error:
+        fail(f"{jsonl}: cannot be read: {error.strerror}")
+
+
+@app.command()
+def migrate(config: ConfigOption = None) -> None:
+    """Bring the database's schema to this version."""
+    from northwatch.wiring import database, settings_for
+    from store import schema
+
+    with database(settings_for(config)) as connection:
+        applied = schema.migrate(connection)
+    for migration in applied:
+        typer.echo(f"{migration.number:04} {migration.name} applied")
+    if not applied:
+        typer.echo("nothing to do")
+
+
+@app.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Say what is in use, what is wrong, and what to do about it."""
+    from northwatch.doctor import examine
+    from northwatch.wiring import settings_for
+
+    raise typer.Exit(examine(settings_for(config)))
+
+
+def fail(message: str) -> NoReturn:
+    """Say what is wrong and stop as a wrong command line does."""
+    typer.echo(f"northwatch: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    app(args=_with_fleet_size(sys.argv[1:]))
+
+
+def _with_fleet_size(arguments: list[str]) -> list[str]:
+    """Allow `up --demo` without a number, which the parser knows no word for."""
+    completed: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        completed.append(argument)
+        if argument == "--demo" and not following.isdecimal():
+            completed.append(str(DEFAULT_FLEET))
+    return completed

@@ -1,0 +1,149 @@
+"""`northwatch terminal`: which terminals may report, and what they are installed in."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+terminals = typer.Typer(
+    help="Which terminals may report, and in which vehicles they are.", no_args_is_help=True
+)
+
+ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
+Identity: TypeAlias = Annotated[str, typer.Argument(help="The terminal's number; leading zeros do not count")]
+ColorOption: TypeAlias = Annotated[
+    int, typer.Option(help="Plate colour by JT/T 415: 1 blue, 2 yellow, 3 black, 4 white, 9 other")
+]
+LIST_PAGE = 500
+
+
+@terminals.command()
+def add(
+    identity: Identity,
+    edition: Annotated[str, typer.Option(help="2011, 2013 or 2019")] = "2013",
+    note: str = "",
+    config: ConfigOption = None,
+) -> None:
+    """Enter a terminal; with policy `known` only entered ones may report."""
+    from store import fleet
+
+    row = _in_database(
+        config, lambda db: fleet.add_terminal(db, identity, edition=edition, note=note, by=_who())
+    )
+    typer.echo(f"{row['identity']} added")
+
+
+@terminals.command("list")
+def list_terminals(
+    search: Annotated[str | None, typer.Option(help="Part of identity, plate, model or ICCID")] = None,
+    view: Annotated[
+        str, typer.Option(help="all, known, lobby, blocked, bound, unbound, online or silent")
+    ] = "all",
+    config: ConfigOption = None,
+) -> None:
+    """List terminals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from store import fleet
+
+    if view not in fleet.TERMINAL_VIEWS:
+        typer.echo(f"northwatch: --view {view}: allowed are {', '.join(fleet.TERMINAL_VIEWS)}", err=True)
+        raise typer.Exit(2)
+
+    async def read(connection: Any) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page, _ = await fleet.terminals_page(
+                connection, limit=LIST_PAGE, cursor=cursor, search=search, view=view
+            )
+            rows += page.items
+            if (cursor := page.next) is None:
+                return rows
+
+    table = Table("identity", "edition", "vehicle", "link", "mode", "last received", "state")
+    for row in _in_database(config, read):
+        received = row["last_received_at"]
+        table.add_row(
+            row["identity"],
+            row["edition"],
+            row["vehicle"]["plate"] if row["vehicle"] else "",
+            row["link"],
+            row["mode"],
+            f"{received.astimezone():%Y-%m-%d %H:%M:%S}" if received else "never",
+            "blocked" if row["blocked"] else "known" if row["known"] else "lobby",
+        )
+    Console().print(table)
+
+
+@terminals.command()
+def block(identity: Identity, note: str | None = None, config: ConfigOption = None) -> None:
+    """Let a terminal in no more; its link is closed within seconds."""
+    _change(
+        config, identity, lambda fleet, db, row: fleet.block_terminal(db, row["id"], note=note, by=_who())
+    )
+    typer.echo(f"{identity} is blocked")
+
+
+@terminals.command()
+def unblock(identity: Identity, config: ConfigOption = None) -> None:
+    """Let a blocked terminal in again."""
+    _change(config, identity, lambda fleet, db, row: fleet.unblock_terminal(db, row["id"], by=_who()))
+    typer.echo(f"{identity} may report")
+
+
+@terminals.command()
+def claim(identity: Identity, config: ConfigOption = None) -> None:
+    """Make a terminal that came by itself a known one."""
+    _change(config, identity, lambda fleet, db, row: fleet.accept_terminal(db, row["id"], by=_who()))
+    typer.echo(f"{identity} is known")
+
+
+@terminals.command()
+def bind(identity: Identity, plate: str, color: ColorOption = 2, config: ConfigOption = None) -> None:
+    """Say that a terminal is installed in a vehicle; the vehicle is entered if it is new."""
+
+    async def change(fleet: Any, connection: Any, row: dict[str, Any]) -> None:
+        from store.refusals import NotFound
+
+        try:
+            vehicle = await fleet.vehicle_by_plate(connection, plate, color)
+        except NotFound:
+            vehicle = await fleet.add_vehicle(connection, {"plate": plate, "plate_color": color}, by=_who())
+        await fleet.bind(connection, row["id"], vehicle["id"], by=_who())
+
+    _change(config, identity, change)
+    typer.echo(f"{identity} is installed in {plate}")
+
+
+@terminals.command()
+def unbind(identity: Identity, config: ConfigOption = None) -> None:
+    """Say that a terminal was taken out of its vehicle."""
+    _change(config, identity, lambda fleet, db, row: fleet.unbind(db, row["id"], by=_who()))
+    typer.echo(f"{identity} is in no vehicle")
+
+
+def _change(
+    config: Path | None, identity: str, work: Callable[[Any, Any, dict[str, Any]], Awaitable[Any]]
+) -> None:
+    from store import fleet
+
+    async def change(connection: Any) -> None:
+        await work(fleet, connection, await fleet.terminal_by_identity(connection, identity))
+
+    _in_database(config, change)
+
+
+def _who() -> str:
+    """Name for the audit: the person at the shell."""
+    return f"shell:{getpass.getuser()}"
+
+
+def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    from northwatch.wiring import in_database, settings_for
+
+    return asyncio.run(in_database(settings_for(config), work))

@@ -1,0 +1,105 @@
+"""`northwatch user`: who may sign in."""
+
+import asyncio
+import getpass
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+users = typer.Typer(help="Who may sign in.", no_args_is_help=True)
+
+ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
+PasswordOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="The password; without it a random one is made and shown once")
+]
+
+
+@users.command()
+def add(
+    name: str,
+    role: Annotated[str, typer.Option(help="admin or operator")] = "operator",
+    display_name: Annotated[str, typer.Option(help="As colleagues know this person")] = "",
+    password: PasswordOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Add a user."""
+    from store import people
+
+    chosen = password or secrets.token_urlsafe(12)
+    _in_database(
+        config,
+        lambda connection: people.add_user(
+            connection, name, role=role, password=chosen, display_name=display_name, by=_who()
+        ),
+    )
+    typer.echo(f"{name} added as {role}" + ("" if password else f"; password: {chosen}"))
+
+
+@users.command("list")
+def list_users(config: ConfigOption = None) -> None:
+    """List the users."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from store import people
+
+    table = Table("name", "display name", "role", "state", "since")
+    for user in _in_database(config, people.list_users):
+        state = "disabled" if user["disabled"] else "active"
+        table.add_row(
+            user["name"], user["display_name"], user["role"], state, f"{user['created_at']:%Y-%m-%d}"
+        )
+    Console().print(table)
+
+
+@users.command()
+def password(name: str, password: PasswordOption = None, config: ConfigOption = None) -> None:
+    """Give a user a new password; all its sign-ins end."""
+    from store import people
+
+    chosen = password or secrets.token_urlsafe(12)
+
+    async def change(connection: Any) -> None:
+        user = await people.user_named(connection, name)
+        await people.set_password(connection, user["id"], chosen, by=_who())
+
+    _in_database(config, change)
+    typer.echo(f"{name} has a new password" + ("" if password else f": {chosen}"))
+
+
+@users.command()
+def disable(name: str, config: ConfigOption = None) -> None:
+    """Let a user sign in no more."""
+    _set_disabled(name, True, config)
+    typer.echo(f"{name} is disabled")
+
+
+@users.command()
+def enable(name: str, config: ConfigOption = None) -> None:
+    """Let a disabled user sign in again."""
+    _set_disabled(name, False, config)
+    typer.echo(f"{name} is active")
+
+
+def _set_disabled(name: str, disabled: bool, config: Path | None) -> None:
+    from store import people
+
+    async def change(connection: Any) -> None:
+        user = await people.user_named(connection, name)
+        await people.edit_user(connection, user["id"], {"disabled": disabled}, by=_who())
+
+    _in_database(config, change)
+
+
+def _who() -> str:
+    """Name for the audit: the person at the shell."""
+    return f"shell:{getpass.getuser()}"
+
+
+def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    from northwatch.wiring import in_database, settings_for
+
+    return asyncio.run(in_database(settings_for(config), work))

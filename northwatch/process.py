@@ -1,0 +1,69 @@
+"""What every process of the program does first: say what happens, notice the stop, outlive nobody."""
+
+import ctypes
+import faulthandler
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+from types import FrameType
+
+import structlog
+
+PARENT_VARIABLE = "NORTHWATCH_SUPERVISOR"
+"""Process id of the supervisor that started us; unset when somebody else did."""
+_PR_SET_PDEATHSIG = 1
+
+
+def prepare() -> None:
+    """Set up messages on standard error, and end with the supervisor if there is one."""
+    faulthandler.enable()
+    _follow_supervisor()
+    _allow_many_sockets()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stderr)
+    for chatty in ("httpx", "httpcore", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper("%H:%M:%S", utc=False),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def stop_event() -> threading.Event:
+    """Give an event that SIGTERM and SIGINT set. Call it on the main thread."""
+    event = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        event.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return event
+
+
+def _follow_supervisor() -> None:
+    """Have the kernel send SIGTERM when the supervisor dies, so that kill -9 of it leaves no orphan on our
+    ports."""
+    supervisor = os.environ.get(PARENT_VARIABLE)
+    if supervisor is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(supervisor):  # it died before we asked
+        sys.exit(1)
+
+
+def _allow_many_sockets() -> None:
+    """Raise the soft limit of open files to the hard one: every terminal is a socket."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,222 @@
+"""Keeps processes running: starts them, prints what they say, starts them again when they die, stops them in
+order.
+
+A process that dies is started again after one second, then two, then four … up to thirty; a minute without
+dying makes it a healthy one again.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.text import Text
+
+from northwatch.process import PARENT_VARIABLE
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
+HEALTHY_AFTER_S = 60.0
+POLL_S = 0.1
+STOP_GRACE_S = 20.0
+"""A process that has not stopped after this is killed; nothing acknowledged depends on a clean stop."""
+
+
+class AlreadyRunning(Exception):
+    """Another supervisor works in this data directory."""
+
+
+class PortTaken(Exception):
+    """Something else listens where we are to listen."""
+
+
+@dataclass
+class Backoff:
+    """How long to wait before the next start."""
+
+    next_wait_s: float = FIRST_WAIT_S
+
+    def after(self, ran_s: float) -> float:
+        """Give the wait after a process that ran for `ran_s` has died."""
+        if ran_s >= HEALTHY_AFTER_S:
+            self.next_wait_s = FIRST_WAIT_S
+        wait_s = self.next_wait_s
+        self.next_wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        return wait_s
+
+
+class Journal:
+    """Lines of several processes on one terminal, each with its name in front."""
+
+    COLORS = ("cyan", "green", "magenta", "yellow", "blue")
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._styles: dict[str, str] = {}
+
+    def say(self, name: str, line: str) -> None:
+        style = self._styles.setdefault(name, self.COLORS[len(self._styles) % len(self.COLORS)])
+        # One string, one write: lines of different processes never mix.
+        self._console.print(Text.assemble((f"{name:<8}│ ", style), Text.from_ansi(line)), soft_wrap=True)
+
+
+@dataclass
+class Child:
+    """One supervised process."""
+
+    name: str
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    journal: Journal
+    backoff: Backoff = field(default_factory=Backoff)
+    restarts: int = 0
+    _process: "subprocess.Popen[bytes] | None" = None
+    _started_at: float = 0.0
+    _start_at: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self, now: float) -> None:
+        """Start the process; it gets a session of its own, because Ctrl-C is the supervisor's to
+        interpret."""
+        self._process = subprocess.Popen(
+            self.command,
+            env={**self.environ, PARENT_VARIABLE: str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._started_at, self._start_at = now, None
+        assert self._process.stdout is not None
+        threading.Thread(target=self._relay, args=(self._process.stdout,), daemon=True).start()
+
+    def poll(self, now: float) -> None:
+        """Notice a death, and start again when the wait is over."""
+        if self._start_at is not None:
+            if now >= self._start_at:
+                self.restarts += 1
+                self.start(now)
+            return
+        if self._process is None or (code := self._process.poll()) is None:
+            return
+        wait_s = self.backoff.after(now - self._started_at)
+        self._start_at = now + wait_s
+        self.journal.say("up", f"{self.name} {_how_it_ended(code)}; starts again in {wait_s:.0f} s")
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Ask it to end, wait, and insist."""
+        self._start_at = None
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self.journal.say("up", f"{self.name} did not stop within {grace_s:.0f} s and is killed")
+            process.kill()
+            process.wait()
+
+    def _relay(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                self.journal.say(self.name, line.decode(errors="replace").rstrip())
+
+
+class Supervisor:
+    """Runs children until it is told to stop."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.children: list[Child] = []
+        self._watches: list[Callable[[], None]] = []
+
+    def add(self, name: str, command: Sequence[str], environ: Mapping[str, str]) -> Child:
+        """Start a child and keep it running."""
+        child = Child(name, command, environ, self.journal)
+        child.start(time.monotonic())
+        self.children.append(child)
+        return child
+
+    def watch(self, look: Callable[[], None]) -> None:
+        """Call `look` on every round, for what is no child."""
+        self._watches.append(look)
+
+    def round(self) -> None:
+        """Look at everything once."""
+        for child in self.children:
+            child.poll(time.monotonic())
+        for look in self._watches:
+            look()
+
+    def run(self, stop: threading.Event) -> None:
+        """Go round until `stop`."""
+        while not stop.wait(POLL_S):
+            self.round()
+
+    def stop(self, order: Sequence[str]) -> None:
+        """Stop the children, one after the other in the given order of names."""
+        self._watches.clear()
+        for child in sorted(self.children, key=lambda child: order.index(child.name)):
+            child.stop()
+        self.children.clear()
+
+
+def lock(directory: Path) -> IO[str]:
+    """Make this process the only supervisor of the data directory; the lock ends with the process.
+
+    Raises:
+        AlreadyRunning: there is one already.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    file = (directory / "supervisor.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        raise AlreadyRunning(f"Northwatch is already running in {directory} (process {owner})") from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def require_free(host: str, port: int, setting: str) -> None:
+    """Make sure that we can listen there.
+
+    Raises:
+        PortTaken: we cannot; the message names the setting to change.
+    """
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise PortTaken(f"{setting}: {host!r} is no address of this machine: {error.strerror}") from None
+    family, kind, protocol, _, address = found[0]
+    with contextlib.closing(socket.socket(family, kind, protocol)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError as error:
+            raise PortTaken(f"{setting}: port {port} on {host} cannot be used: {error.strerror}") from None
+
+
+def _how_it_ended(code: int) -> str:
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with code {code}"

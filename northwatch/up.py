@@ -1,0 +1,186 @@
+"""`northwatch up`: everything on one machine, from one command.
+
+Start: the gateway first, because terminals should be answered whatever else is wrong; then the database (the
+embedded one unless a URL is given), its migrations and the first administrator; then worker and monitor; last
+the demo's fleet. Stop: fleet, gateway (which answers what is durable), worker, monitor, database.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import psycopg
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from northwatch import supervisor, wiring
+from northwatch.config import Settings, without_password
+from northwatch.process import stop_event
+from northwatch.supervisor import Backoff, Child, Journal, Supervisor
+from store import schema
+from store.embedded import Embedded, EmbeddedError
+
+STOP_ORDER = ("sim", "gateway", "worker", "monitor")
+DATABASE_POLL_S = 1.0
+CONNECT_TIMEOUT_S = 0.5
+
+
+class Database:
+    """The database in a thread of its own: brought up, migrated, and brought up again when it dies."""
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._embedded = None if settings.database_url else Embedded(wiring.database_directory(settings))
+        self._dsn = wiring.dsn(settings)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="database", daemon=True)
+        self.ready = threading.Event()
+        """It was migrated once; whether it answers now is for its users to find out."""
+        self.first_password: str | None = None
+        """Set when this start created the first administrator."""
+
+    def __enter__(self) -> "Database":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._embedded is not None:
+            self._embedded.stop()
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        while not self._stop.is_set():
+            begun = time.monotonic()
+            try:
+                self._bring_up()
+                self._guard()
+            except (EmbeddedError, schema.SchemaError, psycopg.Error, OSError) as error:
+                wait_s = backoff.after(time.monotonic() - begun)
+                self._say(f"{without_password(str(error)).strip()}\nnext attempt in {wait_s:.0f} s")
+                self._stop.wait(wait_s)
+
+    def _bring_up(self) -> None:
+        if self._embedded is not None and not self._embedded.is_running():
+            self._say("embedded PostgreSQL starts")
+            self._embedded.start()
+        if self.ready.is_set():
+            return
+        with psycopg.connect(self._dsn, connect_timeout=10) as connection:
+            for migration in schema.migrate(connection):
+                self._say(f"migration {migration.number:04} {migration.name} applied")
+        self.first_password = wiring.first_admin(self._settings) or self.first_password
+        self.ready.set()
+
+    def _guard(self) -> None:
+        """Return when the embedded server is gone or we are to stop. An external one is somebody else's to
+        guard."""
+        while not self._stop.wait(DATABASE_POLL_S):
+            if self._embedded is not None and not self._embedded.is_running():
+                self._say("embedded PostgreSQL is gone")
+                return
+
+    def _say(self, text: str) -> None:
+        for line in text.splitlines():
+            self._journal.say("database", line)
+
+
+class Up:
+    """One run of `northwatch up`."""
+
+    def __init__(self, settings: Settings, config: Path | None, demo: int | None) -> None:
+        self.settings = settings
+        self._options = ["--config", str(config)] if config else []
+        self._demo = demo
+        self._console = Console(soft_wrap=True, highlight=False)
+        self._journal = Journal(self._console)
+        self._supervisor = Supervisor(self._journal)
+        self._environ = {**os.environ, **(_demo_environ(settings) if demo else {})}
+        self._welcomed = False
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT.
+
+        Raises:
+            AlreadyRunning: in this data directory.
+            PortTaken: something else listens on one of our ports.
+        """
+        stop = stop_event()
+        with supervisor.lock(self.settings.data_dir):
+            self._require_ports()
+            with Database(self.settings, self._journal) as database:
+                self._start("gateway")
+                self._supervisor.watch(lambda: self._go_on(database))
+                self._supervisor.run(stop)
+                self._journal.say("up", "stopping")
+                self._supervisor.stop(STOP_ORDER)
+        self._journal.say("up", "stopped")
+
+    def _go_on(self, database: Database) -> None:
+        """Start what has waited, as soon as it can work."""
+        started = {child.name for child in self._supervisor.children}
+        if database.ready.is_set() and "worker" not in started:
+            self._start("worker")
+            self._start("monitor")
+        if self._demo and "sim" not in started and self._answers(self.settings.gateway.port):
+            self._start("sim", "--terminals", str(self._demo), "--scenario", "demo")
+        if "monitor" in started and not self._welcomed and self._answers(self.settings.monitor.port):
+            self._welcomed = True
+            self._console.print(_welcome(self.settings, database.first_password, self._demo))
+
+    def _start(self, name: str, *arguments: str) -> Child:
+        command: Sequence[str] = [sys.executable, "-m", "northwatch", name, *self._options, *arguments]
+        return self._supervisor.add(name, command, self._environ)
+
+    def _answers(self, port: int) -> bool:
+        try:
+            with socket.create_connection(("localhost", port), CONNECT_TIMEOUT_S):
+                return True
+        except OSError:
+            return False
+
+    def _require_ports(self) -> None:
+        gateway, monitor, worker = self.settings.gateway, self.settings.monitor, self.settings.worker
+        supervisor.require_free(gateway.host, gateway.port, "gateway.port")
+        supervisor.require_free(monitor.host, monitor.port, "monitor.port")
+        supervisor.require_free("127.0.0.1", gateway.health_port, "gateway.health_port")
+        supervisor.require_free("127.0.0.1", worker.health_port, "worker.health_port")
+
+
+def _demo_environ(settings: Settings) -> dict[str, str]:
+    """Give the demo's short thresholds of silence, where nobody has set others."""
+    demo = settings.demo
+    thresholds = {
+        "moving_s": demo.moving_s,
+        "parked_s": demo.parked_s,
+        "asleep_s": demo.asleep_s,
+        "dwell_s": demo.dwell_s,
+    }
+    chosen = settings.silence.model_fields_set
+    return {
+        f"NORTHWATCH_SILENCE__{name.upper()}": str(v) for name, v in thresholds.items() if name not in chosen
+    }
+
+
+def _welcome(settings: Settings, password: str | None, demo: int | None) -> Panel:
+    rows = [
+        ("web page", f"http://localhost:{settings.monitor.port}"),
+        ("user", "admin" if password else "as before; `northwatch user password NAME` sets a new password"),
+        ("password", f"{password}   (shown this once)" if password else ""),
+        ("terminals", f"port {settings.gateway.port}, TCP"),
+        ("demo fleet", f"{demo} vehicles around Liaoning" if demo else ""),
+        ("data", str(settings.data_dir)),
+        ("stop", "Ctrl-C"),
+    ]
+    text = Text("\n").join(Text.assemble((f"{name:<11}", "bold"), value) for name, value in rows if value)
+    return Panel(text, title="Northwatch 北斗值守", expand=False, padding=(1, 2), border_style="green")

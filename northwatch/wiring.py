@@ -1,0 +1,117 @@
+"""From settings to running parts. The rooms below take plain options and know nothing of configuration."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import psycopg
+import typer
+from psycopg.rows import dict_row
+
+from northwatch.config import ConfigError, Settings, load, without_password
+from store import people
+from store.embedded import Embedded, EmbeddedError
+from store.refusals import Refused
+
+T = TypeVar("T")
+CONNECT_TIMEOUT_S = 10
+
+
+def settings_for(config: Path | None) -> Settings:
+    """Load the settings; wrong ones are told and end the program with code 2."""
+    try:
+        return load(config)
+    except ConfigError as error:
+        _fail(2, f"the configuration is wrong:\n  {str(error).replace(chr(10), chr(10) + '  ')}")
+
+
+def database_directory(settings: Settings) -> Path:
+    """Where the embedded PostgreSQL keeps its files."""
+    return settings.data_dir / "database"
+
+
+def log_directory(settings: Settings) -> Path:
+    """Where the gateway writes its log. One gateway process has the slot 0."""
+    return settings.data_dir / "log" / "0"
+
+
+def dsn(settings: Settings) -> str:
+    """Give the connection string; that of the embedded database is the same whether it runs or not."""
+    return settings.database_url or Embedded(database_directory(settings)).dsn()
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+    """Connect, starting the embedded database for as long as we need it where it does not run.
+
+    A database that cannot be reached is told and ends the program with code 1.
+    """
+    with _served(settings) as conninfo:
+        try:
+            connection = psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S)
+        except psycopg.OperationalError as error:
+            _unreachable(settings, error)
+        with connection:
+            yield connection
+
+
+async def in_database(settings: Settings, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
+    """Do `work` in one transaction. A refusal is told and ends the program with code 1; nothing was changed
+    then."""
+    with _served(settings) as conninfo:
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                conninfo, connect_timeout=CONNECT_TIMEOUT_S, row_factory=dict_row
+            )
+        except psycopg.OperationalError as error:
+            _unreachable(settings, error)
+        try:
+            async with connection:
+                return await work(connection)
+        except Refused as refused:
+            _fail(1, str(refused))
+        except psycopg.errors.UndefinedTable:
+            _fail(1, "the database has no tables yet; run `northwatch migrate`")
+
+
+@contextmanager
+def _served(settings: Settings) -> Iterator[str]:
+    if settings.database_url:
+        yield settings.database_url
+        return
+    server = Embedded(database_directory(settings))
+    if server.is_running():
+        yield server.dsn()
+        return
+    try:
+        conninfo = server.start()
+    except EmbeddedError as error:
+        _fail(1, str(error))
+    try:
+        yield conninfo
+    finally:
+        server.stop()
+
+
+def first_admin(settings: Settings) -> str | None:
+    """Add the first administrator where there is no user yet; give the password, which nobody can read
+    again."""
+
+    async def add() -> str | None:
+        async with await psycopg.AsyncConnection.connect(dsn(settings), row_factory=dict_row) as connection:
+            return await people.ensure_admin(connection)
+
+    return asyncio.run(add())
+
+
+def _unreachable(settings: Settings, error: Exception) -> NoReturn:
+    where = without_password(settings.database_url) if settings.database_url else "the embedded database"
+    _fail(1, f"{where} cannot be reached: {without_password(str(error)).strip()}")
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    print(f"northwatch: {message}", file=sys.stderr)
+    raise typer.Exit(code)
