@@ -1,0 +1,122 @@
+"""The present as the screens show it, read again and again at small cost.
+
+Desk and open tickets are short lists and are read whole. The states of a large fleet are not: `States` asks for the
+rows that transactions changed which were not yet visible the last time. A row carries the number of the transaction
+that wrote it (`xmin`), and a snapshot tells the oldest one still running; so nothing slips through when a transaction
+that began early commits late, as it does with a cursor over `updated_at`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg import AsyncConnection
+from psycopg.rows import args_row
+
+from store.desk import ALARM, ALARM_VIEWS, TICKET
+from store.select import Connection, Row, fetch_all, fetch_one
+
+MAX_DESK = 2000
+"""Alarms or tickets on a screen; a desk with more has other troubles, and the lists page through all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalState:
+    """The latest of one terminal; the plate is that of the vehicle it is in now."""
+
+    terminal_id: int
+    identity: str
+    known: bool
+    blocked: bool
+    vehicle_id: int | None
+    plate: str | None
+    plate_color: int | None
+    link: str
+    link_changed_at: datetime | None
+    last_received_at: datetime | None
+    mode: str
+    silent_since: datetime | None
+    reported_at: datetime | None
+    received_at: datetime | None
+    lat: float | None
+    lon: float | None
+    fix_at: datetime | None
+    speed_kmh: float | None
+    heading_deg: int | None
+    altitude_m: int | None
+    alarm_bits: int
+    status_bits: int
+    mileage_km: float | None
+    updated_at: datetime | None
+
+
+_STATES: LiteralString = """
+SELECT t.id, t.identity, t.known, t.blocked, v.id, v.plate, v.plate_color, coalesce(s.link, 'closed'),
+       s.link_changed_at, s.last_received_at, coalesce(s.mode, 'unknown'), s.silent_since, s.reported_at, s.received_at,
+       s.lat, s.lon, s.fix_at, s.speed_kmh, s.heading_deg, s.altitude_m, coalesce(s.alarm_bits, 0),
+       coalesce(s.status_bits, 0), s.mileage_km, s.updated_at
+FROM terminals t
+LEFT JOIN terminal_states s ON s.terminal_id = t.id
+LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
+LEFT JOIN vehicles v ON v.id = i.vehicle_id
+"""
+
+# A row that another transaction only locked keeps its xmin; what was frozen long ago is older than any horizon.
+_CHANGED: LiteralString = """
+WHERE age(t.xmin) <= age(%(horizon)s::xid) OR age(s.xmin) <= age(%(horizon)s::xid)
+   OR age(i.xmin) <= age(%(horizon)s::xid) OR age(v.xmin) <= age(%(horizon)s::xid)
+"""
+
+
+async def states(connection: Connection, horizon: str | None) -> tuple[list[TerminalState], str]:
+    """Give the states that changed since `horizon` (None: all), and the horizon of the next call.
+
+    A terminal taken out of its vehicle is not among the changed ones (the row that changed is not joined any more):
+    read everything again when the fleet was edited. Call it inside a REPEATABLE READ transaction, so that the
+    horizon belongs to what was read.
+    """
+    row = await fetch_one(connection, "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text AS horizon")
+    assert row is not None
+    query: LiteralString = _STATES if horizon is None else _STATES + _CHANGED
+    async with connection.cursor(row_factory=args_row(TerminalState)) as cursor:
+        await cursor.execute(query, {"horizon": horizon})
+        return await cursor.fetchall(), row["horizon"]
+
+
+async def alarms_on_desk(connection: Connection) -> list[Row]:
+    """Give the alarms that nobody has handled, by severity and then newest first."""
+    return await fetch_all(
+        connection,
+        f"{ALARM} WHERE {ALARM_VIEWS['desk']} ORDER BY a.severity, a.began_at DESC, a.id DESC LIMIT {MAX_DESK}",
+    )
+
+
+async def alarms_by_id(connection: Connection, ids: list[int]) -> list[Row]:
+    """Give these alarms, wherever they stand."""
+    return await fetch_all(connection, f"{ALARM} WHERE a.id = ANY(%s)", (ids,))
+
+
+async def open_tickets(connection: Connection) -> list[Row]:
+    """Give the tickets that are not closed, newest first."""
+    return await fetch_all(
+        connection,
+        f"{TICKET} WHERE k.closed_at IS NULL ORDER BY k.opened_at DESC, k.id DESC LIMIT {MAX_DESK}",
+    )
+
+
+async def tickets_by_id(connection: Connection, ids: list[int]) -> list[Row]:
+    """Give these tickets, in whatever state."""
+    return await fetch_all(connection, f"{TICKET} WHERE k.id = ANY(%s)", (ids,))
+
+
+async def figures(connection: AsyncConnection[Any]) -> Row:
+    """Give what the health page counts that is not in the live picture."""
+    row = await fetch_one(
+        connection,
+        "SELECT version() AS version, pg_database_size(current_database()) AS size_bytes,"
+        " (SELECT count(*) FROM quarantine WHERE received_at > now() - interval '1 hour') AS quarantined_last_hour,"
+        " (SELECT max(log_time) FROM cursors) AS log_time, (SELECT max(moved_at) FROM cursors) AS moved_at,"
+        " now() AS now, (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescaledb",
+    )
+    assert row is not None
+    return row

@@ -1,0 +1,256 @@
+"""People: users, their passwords and sign-ins, and the audit of what they changed.
+
+A password is kept as its argon2id hash only, a sign-in as the SHA-256 of its cookie: a stolen table opens nothing.
+Functions here run inside the caller's transaction; commit before answering.
+
+Refusals: `store.refusals`.
+"""
+
+import asyncio
+import functools
+import hashlib
+import re
+import secrets
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+
+import psycopg
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from psycopg.types.json import Jsonb
+
+from store.refusals import AlreadyExists, LastAdmin, NotFound, Unacceptable
+from store.select import Connection, Page, Row, decode_cursor, fetch_all, fetch_one, fetch_page, where
+
+ROLES = ("admin", "operator")
+FIRST_ADMIN = "admin"
+NAME = re.compile(r"[\w.@-]{1,64}")
+"""Letters of any script, digits and `. _ @ -`: what a person can type at a desk at night."""
+MIN_PASSWORD, MAX_PASSWORD = (
+    10,
+    256,
+)  # NIST SP 800-63B asks for length, not for symbols; the upper end bounds work
+SIGN_IN_LASTS = timedelta(hours=12)  # one shift
+COOKIE_BYTES = 32
+_EVERYBODY = 4711  # advisory lock: one at a time decides whether an admin is the last
+
+_hasher = PasswordHasher()
+
+USER: LiteralString = "id, name, display_name, role, disabled, created_at"
+
+
+async def audit(connection: Connection, by: str, action: str, subject: str, **detail: Any) -> None:
+    """Write down that `by` did `action` to `subject`."""
+    await connection.execute(
+        "INSERT INTO audit (user_name, action, subject, detail) VALUES (%s, %s, %s, %s)",
+        (by, action, subject, Jsonb(detail)),
+    )
+
+
+async def audit_page(
+    connection: Connection, *, limit: int, cursor: str | None = None, **filters: Any
+) -> Page:
+    """List the audit, newest first. Filters: user, action, since, until."""
+    conditions: dict[str, LiteralString] = {
+        "user": "user_name = %(user)s",
+        "action": "action = %(action)s",
+        "since": "at >= %(since)s",
+        "until": "at < %(until)s",
+        "after_at": "(at, id) < (%(after_at)s, %(after_id)s)",
+    }
+    given = dict(filters)
+    if cursor:
+        given["after_at"], given["after_id"] = decode_cursor(cursor, (datetime, int))
+    query: LiteralString = (
+        f"SELECT id, at, user_name, action, subject, detail FROM audit WHERE {where(conditions, given)}"
+        " ORDER BY at DESC, id DESC"
+    )
+    return await fetch_page(connection, query, given, key=("at", "id"), limit=limit)
+
+
+async def ensure_admin(connection: Connection) -> str | None:
+    """Add the user `admin` where there are no users yet, and give its password; None when there are users.
+
+    The password exists nowhere else: the caller shows it once.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_EVERYBODY,))
+    if await fetch_one(connection, "SELECT 1 AS one FROM users LIMIT 1"):
+        return None
+    password = secrets.token_urlsafe(12)
+    await add_user(connection, FIRST_ADMIN, role="admin", password=password, by="northwatch")
+    return password
+
+
+async def add_user(
+    connection: Connection, name: str, *, role: str, password: str, display_name: str = "", by: str
+) -> Row:
+    """Add a user and give it.
+
+    Raises:
+        Unacceptable: name, role or password.
+        AlreadyExists: the name is taken.
+    """
+    if not NAME.fullmatch(name):
+        raise Unacceptable("name", "1 to 64 letters, digits or . _ @ -")
+    if role not in ROLES:
+        raise Unacceptable("role", "admin or operator")
+    password_hash = await hash_password(password)
+    try:
+        async with connection.transaction():
+            user = await fetch_one(
+                connection,
+                "INSERT INTO users (name, display_name, role, password_hash)"
+                f" VALUES (%s, %s, %s, %s) RETURNING {USER}",
+                (name, display_name, role, password_hash),
+            )
+    except psycopg.errors.UniqueViolation:
+        raise AlreadyExists(f"There is a user {name} already.") from None
+    assert user is not None
+    await audit(connection, by, "user.added", name, role=role)
+    return user
+
+
+async def list_users(connection: Connection) -> list[Row]:
+    """Give all users by name."""
+    return await fetch_all(connection, f"SELECT {USER} FROM users ORDER BY name")
+
+
+async def user_named(connection: Connection, name: str) -> Row:
+    """Give the user `name`.
+
+    Raises:
+        NotFound
+    """
+    user = await fetch_one(connection, f"SELECT {USER} FROM users WHERE name = %s", (name,))
+    if user is None:
+        raise NotFound("user", name)
+    return user
+
+
+async def edit_user(connection: Connection, user_id: int, changes: Row, *, by: str) -> Row:
+    """Change display_name, role or disabled, and give the user. A disabled user's sign-ins end.
+
+    Raises:
+        NotFound
+        LastAdmin: nobody could administer any more.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_EVERYBODY,))
+    user = await fetch_one(
+        connection,
+        "UPDATE users SET display_name = coalesce(%(display_name)s, display_name), role = coalesce(%(role)s, role),"
+        f" disabled = coalesce(%(disabled)s, disabled) WHERE id = %(id)s RETURNING {USER}",
+        {"display_name": None, "role": None, "disabled": None, **changes, "id": user_id},
+    )
+    if user is None:
+        raise NotFound("user", user_id)
+    if not await fetch_one(
+        connection, "SELECT 1 AS one FROM users WHERE role = 'admin' AND NOT disabled LIMIT 1"
+    ):
+        raise LastAdmin(f"{user['name']} is the last admin who can sign in; name another one first.")
+    if user["disabled"]:
+        await end_sign_ins(connection, user_id)
+    await audit(connection, by, "user.changed", user["name"], **changes)
+    return user
+
+
+async def set_password(connection: Connection, user_id: int, password: str, *, by: str) -> None:
+    """Give the user a new password; all its sign-ins end.
+
+    Raises:
+        NotFound
+        Unacceptable: the password is too short or too long.
+    """
+    password_hash = await hash_password(password)
+    user = await fetch_one(
+        connection,
+        "UPDATE users SET password_hash = %s WHERE id = %s RETURNING name",
+        (password_hash, user_id),
+    )
+    if user is None:
+        raise NotFound("user", user_id)
+    await end_sign_ins(connection, user_id)
+    await audit(connection, by, "user.password", user["name"])
+
+
+async def hash_password(password: str) -> str:
+    """Give the argon2id hash, worked out in a thread because it takes a tenth of a second.
+
+    Raises:
+        Unacceptable: the password is too short or too long.
+    """
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise Unacceptable("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    return await asyncio.to_thread(_hasher.hash, password)
+
+
+async def password_hash_of(connection: Connection, name: str) -> tuple[int, str] | None:
+    """Give id and password hash of a user who may sign in, None where there is none."""
+    row = await fetch_one(
+        connection, "SELECT id, password_hash FROM users WHERE name = %s AND NOT disabled", (name,)
+    )
+    return (row["id"], row["password_hash"]) if row else None
+
+
+async def password_matches(password_hash: str | None, password: str) -> bool:
+    """Check a password, taking as long for an unknown user (None). Needs no connection while it works."""
+
+    def check() -> bool:
+        try:
+            return _hasher.verify(password_hash or _nobody(), password) and password_hash is not None
+        except (VerificationError, InvalidHashError):
+            return False
+
+    return await asyncio.to_thread(check)
+
+
+async def open_sign_in(connection: Connection, user_id: int, lasts: timedelta = SIGN_IN_LASTS) -> str:
+    """Give the value of a new cookie for the user."""
+    cookie = secrets.token_urlsafe(COOKIE_BYTES)
+    await connection.execute("DELETE FROM sign_ins WHERE expires_at < now()")
+    await connection.execute(
+        "INSERT INTO sign_ins (token_hash, user_id, expires_at) VALUES (%s, %s, now() + %s)",
+        (_token_hash(cookie), user_id, lasts),
+    )
+    return cookie
+
+
+async def signed_in(connection: Connection, cookie: str, lasts: timedelta = SIGN_IN_LASTS) -> Row | None:
+    """Give the user whose cookie this is, None where it is nobody's any more.
+
+    A sign-in in its second half is prolonged, so that nobody is thrown out in the middle of a shift's work.
+    """
+    row = await fetch_one(
+        connection,
+        "SELECT u.id, u.name, u.display_name, u.role, s.expires_at < now() + %(lasts)s / 2 AS old"
+        " FROM sign_ins s JOIN users u ON u.id = s.user_id"
+        " WHERE s.token_hash = %(token)s AND s.expires_at > now() AND NOT u.disabled",
+        {"token": _token_hash(cookie), "lasts": lasts},
+    )
+    if row is not None and row.pop("old"):
+        await connection.execute(
+            "UPDATE sign_ins SET expires_at = now() + %s WHERE token_hash = %s", (lasts, _token_hash(cookie))
+        )
+    return row
+
+
+async def close_sign_in(connection: Connection, cookie: str) -> None:
+    """End one sign-in."""
+    await connection.execute("DELETE FROM sign_ins WHERE token_hash = %s", (_token_hash(cookie),))
+
+
+async def end_sign_ins(connection: Connection, user_id: int, *, but: str | None = None) -> None:
+    """End all sign-ins of a user, except the one whose cookie is `but`."""
+    await connection.execute(
+        "DELETE FROM sign_ins WHERE user_id = %s AND token_hash <> %s",
+        (user_id, _token_hash(but) if but else b""),
+    )
+
+
+@functools.cache
+def _nobody() -> str:
+    """Checked when the name is unknown, so that time does not tell which names exist."""
+    return _hasher.hash(secrets.token_hex())
+
+
+def _token_hash(cookie: str) -> bytes:
+    return hashlib.sha256(cookie.encode()).digest()

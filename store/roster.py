@@ -1,0 +1,312 @@
+"""The fleet as a file: vehicles and terminals from a CSV that somebody keeps in a spreadsheet.
+
+    roster = read_roster(data)                        # pure: columns, spelling, doubles inside the file
+    await enter_roster(connection, roster, by=name)   # against the database, all of it or nothing
+
+A line names a vehicle (`plate`, `plate_color`), a terminal (`identity`), or both, which binds them. An empty cell
+leaves alone what is known. Every wrong line is reported at once (`RosterInvalid`), because a person who corrects a
+file of 3,000 lines wants one list, not 3,000 attempts.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from psycopg import AsyncCursor
+
+from store.fleet import MAX_TEXT, clean_identity, clean_plate, tell_viewers
+from store.people import audit
+from store.refusals import Fault, RosterInvalid, Unacceptable
+from store.select import Connection, Row, fetch_all, fetch_one
+
+COLUMNS = ("plate", "plate_color", "identity", "owner", "contact", "note")
+HEADINGS = {
+    "车牌": "plate",
+    "车牌号": "plate",
+    "车牌颜色": "plate_color",
+    "终端号": "identity",
+    "终端手机号": "identity",
+    "车主": "owner",
+    "联系方式": "contact",
+    "备注": "note",
+}
+"""What the columns are called in Chinese spreadsheets."""
+
+PLATE_COLORS = {
+    0: ("无", "none"),
+    1: ("蓝", "blue"),
+    2: ("黄", "yellow"),
+    3: ("黑", "black"),
+    4: ("白", "white"),
+    5: ("绿", "green"),
+    9: ("其他", "other"),
+    91: ("农黄", "farm yellow"),
+    92: ("农绿", "farm green"),
+    93: ("黄绿", "yellow-green"),
+    94: ("渐变绿", "gradient green"),
+}
+"""Plate colours 车牌颜色: JT/T 415-2006 5.4.12 and what JT/T 697.7-2014 adds, by code."""
+
+DEFAULT_PLATE_COLOR = 1
+MAX_BYTES = 10 << 20  # some 200,000 lines; a fleet that needs more is imported in parts
+MAX_LINES = 100_000
+MAX_FAULTS = 1000  # more are not read by anybody
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line. Empty texts say nothing; `plate` or `identity` is there."""
+
+    line: int
+    plate: str
+    plate_color: int
+    identity: str
+    owner: str
+    contact: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What an import did, or would do."""
+
+    dry_run: bool
+    lines: int
+    vehicles_added: int
+    vehicles_changed: int
+    terminals_added: int
+    terminals_changed: int
+    bound: int
+
+
+def read_roster(data: bytes) -> list[Entry]:
+    """Read the file.
+
+    Raises:
+        RosterInvalid: with every fault that shows without the database.
+    """
+    rows = csv.reader(io.StringIO(_text(data), newline=""), delimiter=_delimiter(data), strict=True)
+    faults: list[Fault] = []
+    entries: list[Entry] = []
+    try:
+        columns = _columns(next(rows, []))
+        for cells in rows:
+            line = rows.line_num
+            if any(cell.strip() for cell in cells):
+                _read_line(line, columns, cells, entries, faults)
+            if len(entries) > MAX_LINES:
+                raise RosterInvalid([Fault(line, "", f"more than {MAX_LINES} lines; import the file in parts")])
+    except csv.Error as error:
+        raise RosterInvalid([Fault(max(rows.line_num, 1), "", f"is no CSV: {error}")]) from None
+    faults.extend(_doubles(entries))
+    if not entries and not faults:
+        faults.append(Fault(1, "", "there is no line under the header"))
+    if faults:
+        raise RosterInvalid(sorted(faults, key=lambda fault: fault.line)[:MAX_FAULTS])
+    return entries
+
+
+def _text(data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise RosterInvalid([Fault(1, "", f"the file has more than {MAX_BYTES >> 20} MiB")])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        try:
+            text = data.decode("gb18030")  # what a Chinese Excel writes
+        except UnicodeDecodeError:
+            raise RosterInvalid([Fault(1, "", "is neither UTF-8 nor GB18030 text")]) from None
+    if "\0" in text:
+        raise RosterInvalid([Fault(text[: text.index("\0")].count("\n") + 1, "", "contains a zero byte")])
+    return text
+
+
+def _delimiter(data: bytes) -> str:
+    header = data.split(b"\n", 1)[0]
+    return max(",;\t", key=lambda mark: header.count(mark.encode()))
+
+
+def _columns(header: list[str]) -> list[str]:
+    columns = [HEADINGS.get(cell.strip(), cell.strip().lower()) for cell in header]
+    known = f"known are {', '.join(COLUMNS)}"
+    for column in columns:
+        if column not in COLUMNS:
+            raise RosterInvalid([Fault(1, column[:40], f"is no column; {known}")])
+        if columns.count(column) > 1:
+            raise RosterInvalid([Fault(1, column, "stands twice in the header")])
+    if "plate" not in columns and "identity" not in columns:
+        raise RosterInvalid([Fault(1, "", "the header needs plate or identity")])
+    return columns
+
+
+def _read_line(
+    line: int, columns: list[str], cells: list[str], entries: list[Entry], faults: list[Fault]
+) -> None:
+    if len(cells) > len(columns):
+        faults.append(Fault(line, "", f"has {len(cells)} cells, the header has {len(columns)}"))
+        return
+    values = dict.fromkeys(COLUMNS, "") | {
+        column: cell.strip() for column, cell in zip(columns, cells, strict=False)
+    }
+    if not values["plate"] and not values["identity"]:
+        faults.append(Fault(line, "plate", "has neither plate nor identity"))
+        return
+    before = len(faults)
+    plate = identity = ""
+    plate_color = DEFAULT_PLATE_COLOR
+    try:
+        plate = clean_plate(values["plate"]) if values["plate"] else ""
+    except Unacceptable as wrong:
+        faults.append(Fault(line, wrong.field, wrong.problem))
+    try:
+        identity = clean_identity(values["identity"]) if values["identity"] else ""
+    except Unacceptable as wrong:
+        faults.append(Fault(line, wrong.field, wrong.problem))
+    try:
+        plate_color = read_plate_color(values["plate_color"])
+    except Unacceptable as wrong:
+        faults.append(Fault(line, wrong.field, wrong.problem))
+    for column in ("owner", "contact", "note"):
+        if len(values[column]) > MAX_TEXT:
+            faults.append(Fault(line, column, f"has more than {MAX_TEXT} characters"))
+    if len(faults) == before:
+        texts = {column: values[column] for column in ("owner", "contact", "note")}
+        entries.append(Entry(line, plate, plate_color, identity, **texts))
+
+
+def read_plate_color(text: str) -> int:
+    """Read a plate colour: its code, or its name in Chinese or English; nothing is blue.
+
+    Raises:
+        Unacceptable
+    """
+    name = text.strip().lower().removesuffix("色")
+    if not name:
+        return DEFAULT_PLATE_COLOR
+    for code, names in PLATE_COLORS.items():
+        if name in (str(code), *names):
+            return code
+    known = ", ".join(f"{code} {zh} {en}" for code, (zh, en) in PLATE_COLORS.items())
+    raise Unacceptable("plate_color", f"is no plate colour; known are {known}")
+
+
+def _doubles(entries: list[Entry]) -> Iterator[Fault]:
+    plates: dict[tuple[str, int], int] = {}
+    identities: dict[str, int] = {}
+    for entry in entries:
+        plate = (entry.plate, entry.plate_color)
+        if entry.plate and plates.setdefault(plate, entry.line) != entry.line:
+            yield Fault(entry.line, "plate", f"{entry.plate} stands in line {plates[plate]} already")
+        if entry.identity and identities.setdefault(entry.identity, entry.line) != entry.line:
+            first = identities[entry.identity]
+            yield Fault(entry.line, "identity", f"{entry.identity} stands in line {first} already")
+
+
+async def enter_roster(
+    connection: Connection, entries: list[Entry], *, by: str, dry_run: bool = False
+) -> Entered:
+    """Add and change vehicles and terminals, and bind them, inside a transaction of its own.
+
+    Terminals of the file become known. With `dry_run` everything is tried and nothing is kept.
+
+    Raises:
+        RosterInvalid: lines contradict what is installed; nothing was entered.
+    """
+    async with connection.transaction(force_rollback=dry_run):
+        async with connection.cursor() as cursor:
+            await _stage(cursor, entries)
+        # Two imports come one after the other, and nobody binds by hand in between.
+        await connection.execute("LOCK TABLE installations IN SHARE ROW EXCLUSIVE MODE")
+        entered = Entered(
+            dry_run,
+            len(entries),
+            **await _enter_vehicles(connection),
+            **await _enter_terminals(connection),
+            bound=await _enter_installations(connection),
+        )
+        await connection.execute("DROP TABLE roster")
+        if not dry_run:
+            await audit(connection, by, "fleet.imported", f"{len(entries)} lines", **_counts(entered))
+            await tell_viewers(connection)
+    return entered
+
+
+async def _stage(cursor: AsyncCursor[Row], entries: list[Entry]) -> None:
+    await cursor.execute(
+        "CREATE TEMPORARY TABLE roster (line integer, plate text, plate_color smallint, identity text, owner text,"
+        " contact text, note text) ON COMMIT DROP"
+    )
+    async with cursor.copy("COPY roster FROM STDIN") as copy:
+        for e in entries:
+            await copy.write_row((e.line, e.plate, e.plate_color, e.identity, e.owner, e.contact, e.note))
+    await cursor.execute("ANALYZE roster")
+
+
+async def _enter_vehicles(connection: Connection) -> dict[str, int]:
+    changed = await fetch_all(
+        connection,
+        "UPDATE vehicles v SET owner = coalesce(nullif(r.owner, ''), v.owner),"
+        " contact = coalesce(nullif(r.contact, ''), v.contact), note = coalesce(nullif(r.note, ''), v.note)"
+        " FROM roster r WHERE r.plate = v.plate AND r.plate_color = v.plate_color"
+        " AND (coalesce(nullif(r.owner, ''), v.owner), coalesce(nullif(r.contact, ''), v.contact),"
+        " coalesce(nullif(r.note, ''), v.note)) <> (v.owner, v.contact, v.note) RETURNING v.id",
+    )
+    added = await fetch_all(
+        connection,
+        "INSERT INTO vehicles (plate, plate_color, owner, contact, note)"
+        " SELECT plate, plate_color, owner, contact, note FROM roster WHERE plate <> '' ORDER BY line"
+        " ON CONFLICT (plate, plate_color) DO NOTHING RETURNING id",
+    )
+    return {"vehicles_added": len(added), "vehicles_changed": len(changed)}
+
+
+async def _enter_terminals(connection: Connection) -> dict[str, int]:
+    changed = await fetch_all(
+        connection,
+        "UPDATE terminals t SET known = true FROM roster r WHERE r.identity = t.identity AND NOT t.known RETURNING t.id",
+    )
+    added = await fetch_all(
+        connection,
+        "INSERT INTO terminals (identity, known) SELECT identity, true FROM roster WHERE identity <> '' ORDER BY line"
+        " ON CONFLICT (identity) DO UPDATE SET known = true WHERE NOT terminals.known RETURNING id",
+    )
+    return {"terminals_added": len(added), "terminals_changed": len(changed)}
+
+
+async def _enter_installations(connection: Connection) -> int:
+    clashes = await fetch_all(
+        connection,
+        "SELECT r.line, r.plate, r.identity, other_v.plate AS other_plate, other_t.identity AS other_identity"
+        " FROM roster r JOIN vehicles v ON v.plate = r.plate AND v.plate_color = r.plate_color"
+        " JOIN terminals t ON t.identity = r.identity"
+        " LEFT JOIN installations it ON it.terminal_id = t.id AND it.removed_at IS NULL AND it.vehicle_id <> v.id"
+        " LEFT JOIN vehicles other_v ON other_v.id = it.vehicle_id"
+        " LEFT JOIN installations iv ON iv.vehicle_id = v.id AND iv.removed_at IS NULL AND iv.terminal_id <> t.id"
+        " LEFT JOIN terminals other_t ON other_t.id = iv.terminal_id"
+        " WHERE it.id IS NOT NULL OR iv.id IS NOT NULL ORDER BY r.line",
+    )
+    if clashes:
+        raise RosterInvalid([_clash(row) for row in clashes[:MAX_FAULTS]])
+    row = await fetch_one(
+        connection,
+        "WITH bound AS (INSERT INTO installations (terminal_id, vehicle_id)"
+        " SELECT t.id, v.id FROM roster r JOIN vehicles v ON v.plate = r.plate AND v.plate_color = r.plate_color"
+        " JOIN terminals t ON t.identity = r.identity WHERE NOT EXISTS (SELECT FROM installations i"
+        " WHERE i.terminal_id = t.id AND i.vehicle_id = v.id AND i.removed_at IS NULL)"
+        " ORDER BY r.line RETURNING 1) SELECT count(*) AS bound FROM bound",
+    )
+    return int(row["bound"]) if row else 0
+
+
+def _clash(row: Row) -> Fault:
+    if row["other_plate"] is not None:
+        problem = f"{row['identity']} is installed in {row['other_plate']}; remove it there first"
+        return Fault(row["line"], "identity", problem)
+    problem = f"{row['plate']} has the terminal {row['other_identity']}; remove that one first"
+    return Fault(row["line"], "plate", problem)
+
+
+def _counts(entered: Entered) -> dict[str, int]:
+    names = ("vehicles_added", "vehicles_changed", "terminals_added", "terminals_changed", "bound")
+    return {name: getattr(entered, name) for name in names}
