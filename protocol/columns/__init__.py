@@ -1,0 +1,1 @@
+"""Columns: the hot messages of a whole batch read, checked and answered at once."""

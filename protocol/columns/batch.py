@@ -1,0 +1,170 @@
+"""Many verified frames as columns: one array per header field, one element per frame."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from protocol.columns.dtypes import I32, I64, MARGIN, U8, U16, U64, Flags, gathered, layout_of
+from protocol.frame import (
+    BIT_2019,
+    CIPHER_BITS,
+    CIPHER_SHIFT,
+    FRAGMENT,
+    FRAGMENT_BIT,
+    HEADER_2013,
+    HEADER_2019,
+    LENGTH_BITS,
+)
+
+SIZE_2013: Final = HEADER_2013.sizeof()
+SIZE_2019: Final = HEADER_2019.sizeof()
+
+
+def _with_numeric_id(declaration: Any) -> np.dtype[np.void]:
+    """Give a header's layout, its id also as numbers: `id_low` ends where the id ends, `id_high` stands before."""
+    layout = layout_of(declaration)
+    members = {name: (kind, offset) for name, (kind, offset, *_) in (layout.fields or {}).items()}
+    kind, offset = members["raw_id"]
+    end = offset + kind.itemsize
+    members["id_low"] = np.dtype(">u8"), end - 8
+    members["id_high"] = np.dtype(">u2"), max(end - 10, 0)
+    return np.dtype(
+        {
+            "names": list(members),
+            "formats": [kind for kind, _ in members.values()],
+            "offsets": [offset for _, offset in members.values()],
+            "itemsize": SIZE_2019,
+        }
+    )
+
+
+_LAYOUT_2013: Final = _with_numeric_id(HEADER_2013)
+_LAYOUT_2019: Final = _with_numeric_id(HEADER_2019)
+_ID_BITS_2013: Final = np.uint64((1 << 48) - 1)
+"""The part of `id_low` that is the six-byte id of the 2013 header; above it stand the attributes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameBatch:
+    """Verified plain frames in one buffer, with their headers as columns.
+
+    `data` may hold other bytes between the frames and goes on for at least `MARGIN` bytes behind the last one.
+    Offsets are into `data`. A terminal is compared and looked up by its **key**, the number that its id is: the
+    six-byte and the ten-byte id of one SIM are the same key, as they are the same identity.
+    """
+
+    data: U8
+    start: I64
+    length: I64
+    """Header, body and checksum."""
+    msg_id: I32
+    attributes: I64
+    serial: I32
+    is_2019: Flags
+    """The frame has the 2019 header."""
+    version: U8
+    """协议版本号 of a 2019 header, else 0."""
+    key_high: U16
+    key_low: U64
+    body_start: I64
+    body_length: I64
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def is_fragment(self) -> Flags:
+        """The body is one part of a longer one."""
+        return (self.attributes & FRAGMENT_BIT) != 0
+
+    @property
+    def cipher(self) -> I64:
+        """数据加密方式, 0 where the body can be read as it is."""
+        return (self.attributes & CIPHER_BITS) >> CIPHER_SHIFT
+
+    @classmethod
+    def from_plain(cls, data: Any, lengths: ArrayLike) -> "tuple[FrameBatch, I64]":
+        """Read plain frames that stand back to back, as the log keeps them.
+
+        Checksums were verified before the frames were written and are not computed again.
+
+        Args:
+            data: any buffer of bytes
+            lengths: of each frame
+
+        Returns:
+            the frames whose header agrees with their length, and the indices of the others
+
+        Raises:
+            ValueError: the lengths do not add up to the data
+        """
+        buffer = np.frombuffer(b"".join((data, bytes(MARGIN))), np.uint8)
+        length = np.asarray(lengths, np.int64)
+        ends = length.cumsum()
+        if len(buffer) - MARGIN != (ends[-1] if len(ends) else 0):
+            raise ValueError(f"the frames' lengths do not add up to the {len(buffer) - MARGIN} bytes given")
+        batch, agrees = read_headers(buffer, ends - length, length)
+        if agrees.all():
+            return batch, np.empty(0, np.int64)
+        return batch.take(agrees.nonzero()[0]), (~agrees).nonzero()[0]
+
+    def take(self, rows: I64 | Flags) -> Self:
+        """Give the batch of some rows, over the same data."""
+        columns = {field.name: getattr(self, field.name)[rows] for field in fields(self)[1:]}
+        return type(self)(self.data, **columns)
+
+    def packed(self, rows: I64 | Flags | None = None) -> tuple[U8, I64]:
+        """Give the bytes of some rows back to back, and their lengths: what the log keeps.
+
+        Costs next to nothing where the rows already stand back to back.
+        """
+        start = self.start if rows is None else self.start[rows]
+        length = self.length if rows is None else self.length[rows]
+        if not len(start):
+            return self.data[:0], length
+        ends = start + length
+        breaks = (start[1:] != ends[:-1]).nonzero()[0]
+        if not len(breaks):
+            return self.data[start[0] : ends[-1]], length
+        runs = zip([start[0], *start[breaks + 1]], [*ends[breaks], ends[-1]], strict=True)
+        return np.concatenate([self.data[begin:end] for begin, end in runs]), length
+
+    def plain(self, row: int) -> bytes:
+        """Give one frame's header, body and checksum."""
+        return self.data[self.start[row] : self.start[row] + self.length[row]].tobytes()
+
+    def body(self, row: int) -> bytes:
+        """Give one frame's body."""
+        return self.data[self.body_start[row] : self.body_start[row] + self.body_length[row]].tobytes()
+
+
+def read_headers(data: U8, start: I64, length: I64) -> tuple[FrameBatch, Flags]:
+    """Read the header at every `start`, and tell where header, body and checksum add up to `length`.
+
+    Bit 14 with a length that only the 2013 header explains is read as such (see `protocol.frame`). What does not
+    add up has columns without meaning.
+    """
+    header = gathered(data, start, _LAYOUT_2019)
+    as_2013 = header.view(_LAYOUT_2013)
+    attributes = header["attributes"].astype(np.int64)
+    body_length = attributes & LENGTH_BITS
+    body_start = start + (length - 1 - body_length)
+    header_size = body_start - start - np.where(attributes & FRAGMENT_BIT, FRAGMENT.sizeof(), 0)
+    is_2019 = (header_size == SIZE_2019) & (attributes & BIT_2019 != 0)
+    batch = FrameBatch(
+        data=data,
+        start=start,
+        length=length,
+        msg_id=header["msg_id"].astype(np.int32),
+        attributes=attributes,
+        serial=np.where(is_2019, header["serial"], as_2013["serial"]).astype(np.int32),
+        is_2019=is_2019,
+        version=np.where(is_2019, header["version"], np.uint8(0)),
+        key_high=np.where(is_2019, header["id_high"], np.uint16(0)),
+        key_low=np.where(is_2019, header["id_low"], as_2013["id_low"] & _ID_BITS_2013),
+        body_start=body_start,
+        body_length=body_length,
+    )
+    return batch, is_2019 | (header_size == SIZE_2013)
