@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from construct import Adapter, Bytes, GreedyBytes
+from construct import Adapter, Bytes, GreedyBytes, If
 
 GMT8: Final = timezone(timedelta(hours=8), "GMT+8")
 """All times on the wire are Beijing time, JT/T 808-2013 §8.18; 0x8004 alone is UTC."""
@@ -41,6 +41,13 @@ class Scaled(Adapter):  # type: ignore[misc]
     def column(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Numbers in the unit itself."""
         return values / self.per_unit
+
+
+def When(condition: Any, subcon: Any) -> Any:
+    """A field that is there only under a condition. Where it is not, a dict to write need not name it."""
+    field = If(condition, subcon)
+    field.flagbuildnone = True
+    return field
 
 
 class BcdDigits(Adapter):  # type: ignore[misc]

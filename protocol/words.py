@@ -5,9 +5,9 @@ and 31 of the alarm word change their meaning between editions, so a bit is read
 terminal's edition. Where a table here has no entry, the edition reserves the bit.
 
 How a bit **ends** decides what an alarm is. A bit that the terminal holds until the condition is over
-(标志维持至报警条件解除) ends `by_terminal`: it opens on 0 → 1 and closes on 1 → 0. A bit that the terminal clears as
-soon as any 0x8001 answers it (收到应答后清零) says nothing about the end of its condition: such an alarm ends
-`by_operator`, who handles it.
+(标志维持至报警条件解除) ends `by_terminal`: it opens on 0 → 1 and closes on 1 → 0. A bit that the terminal
+clears as soon as any 0x8001 answers it (收到应答后清零) says nothing about the end of its condition: such an
+alarm ends `by_operator`, who handles it.
 """
 
 from dataclasses import dataclass, replace

@@ -1,0 +1,32 @@
+"""The messages of JT/T 808, one file for each chapter of the standard.
+
+To declare one, add a `message(…)` line to a file of this folder; the folder loads itself.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from protocol.message import (
+    DOWN,
+    MESSAGES,
+    UP,
+    Direction,
+    MessageType,
+    Undecodable,
+    decode_body,
+    encode_body,
+)
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = [
+    "DOWN",
+    "MESSAGES",
+    "UP",
+    "Direction",
+    "MessageType",
+    "Undecodable",
+    "decode_body",
+    "encode_body",
+]

@@ -1,0 +1,112 @@
+"""位置附加信息项, the additional items behind a location report: their registry and their chain.
+
+JT/T 808-2013 tables 26 and 27. The files of `protocol/items/` declare them, one line each. A chain is id
+BYTE, length BYTE, value; its dict is keyed "0x01", "0x2A", … in the order of the wire. An unknown item, or
+one whose bytes do not fit its declaration, is its raw bytes and costs nothing else. A second item of the
+same id is kept as "0x64#2". Where the chain itself breaks, the remaining bytes are the report's `rest`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from construct import Construct, stream_seek, stream_tell, stream_write
+
+from protocol.body import known_in, read, write
+from protocol.edition import Edition
+from protocol.errors import BodyError, LocalProtocolError
+
+MAX_ITEM: Final = 255
+"""An item's length is one byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemType:
+    """One kind of additional item."""
+
+    id: int
+    name: str
+    chinese: str
+    declaration: Construct
+    unit: str = ""
+    """Of the integer on the wire, e.g. "0.1 km"."""
+    since: Edition = Edition.E2011
+    clause: str = ""
+
+    @property
+    def key(self) -> str:
+        """The item's name in a decoded report, e.g. "0x2A"."""
+        return item_key(self.id)
+
+
+ITEMS: Final[dict[int, ItemType]] = {}
+"""Every declared item by id. Filled by the files of `protocol/items/`."""
+
+
+def item(id: int, chinese: str, name: str, declaration: Construct, **facts: Any) -> ItemType:
+    """Declare an additional item.
+
+    Raises:
+        ValueError: another file has declared this id.
+    """
+    if id in ITEMS:
+        raise ValueError(f"item {id:#04x} is declared twice: {ITEMS[id].name} and {name}")
+    ITEMS[id] = ItemType(id, name, chinese, declaration, **facts)
+    return ITEMS[id]
+
+
+def item_key(id: int) -> str:
+    """Give an item's key in a decoded report: 42 → "0x2A"."""
+    return f"0x{id:02X}"
+
+
+class ItemChain(Construct):  # type: ignore[misc]
+    """The list of additional items to the end of the report, as a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flagbuildnone = True
+
+    def _parse(self, stream: Any, context: Any, path: str) -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        start = stream_tell(stream, path)
+        data, known = stream.read(), known_in(context)
+        at = 0
+        while at + 2 <= len(data) and at + 2 + data[at + 1] <= len(data):
+            value = data[at + 2 : at + 2 + data[at + 1]]
+            items[_unused(items, item_key(data[at]))] = _read_item(data[at], value, known)
+            at += 2 + len(value)
+        stream_seek(stream, start + at, 0, path)
+        return items
+
+    def _build(self, obj: dict[str, Any] | None, stream: Any, context: Any, path: str) -> Any:
+        known = known_in(context)
+        for key, value in (obj or {}).items():
+            id = int(key.partition("#")[0], 16)
+            data = value if isinstance(value, bytes) else _write_item(id, value, known)
+            if len(data) > MAX_ITEM:
+                raise LocalProtocolError(f"item {key} has {len(data)} bytes, at most {MAX_ITEM} fit")
+            stream_write(stream, bytes((id, len(data))) + data, 2 + len(data), path)
+        return obj
+
+
+def _unused(items: dict[str, Any], key: str) -> str:
+    if key not in items:
+        return key
+    return next(name for n in range(2, len(items) + 3) if (name := f"{key}#{n}") not in items)
+
+
+def _read_item(id: int, value: bytes, known: dict[str, Any]) -> Any:
+    declared = ITEMS.get(id)
+    if declared is None:
+        return value
+    try:
+        return read(declared.declaration, value, **known)
+    except BodyError:
+        return value
+
+
+def _write_item(id: int, value: Any, known: dict[str, Any]) -> bytes:
+    declared = ITEMS.get(id)
+    if declared is None:
+        raise LocalProtocolError(f"item {id:#04x} is not declared: give its value as bytes")
+    return write(declared.declaration, value, **known)
