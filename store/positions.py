@@ -1,0 +1,268 @@
+"""Writing positions: columns go in as PostgreSQL's binary COPY, built by numpy without a Python object per
+row.
+
+Equal reports are one row with a count. Three cases, from the common to the rare:
+
+1. Equal reports in one batch are merged before anything is sent. 2. COPY runs under a savepoint. If it meets
+a row that is there already, the savepoint is undone and the batch goes
+   through a temporary table and INSERT … ON CONFLICT.
+3. A report placed by its receipt (its clock is wrong) has no placement time to be recognised by; an equal row
+is looked
+   for among the others of that kind before it is inserted.
+"""
+
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+
+from store.quality import NO_TIME
+
+Connection = psycopg.Connection[Any]
+I64: TypeAlias = npt.NDArray[np.int64]
+I32: TypeAlias = npt.NDArray[np.int32]
+F64: TypeAlias = npt.NDArray[np.float64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+SEARCH_BACK = timedelta(days=30)
+"""How long after its first copy a report with a wrong clock is still recognised. Terminals retransmit within
+minutes, or within days after a gap; further back lies one more day to search for every day."""
+
+_EPOCH_2000_US = 946_684_800_000_000
+"""PostgreSQL counts its timestamps from 2000-01-01, we from 1970-01-01."""
+
+_COLUMNS = (
+    # name, type in the binary format; `items`, whose length varies, follows as the last
+    ("placed_at", ">i8"),
+    ("received_at", ">i8"),
+    ("last_received_at", ">i8"),
+    ("body_hash", ">i8"),
+    ("alarm_bits", ">i8"),
+    ("status_bits", ">i8"),
+    ("terminal_id", ">i4"),
+    ("copies", ">i4"),
+    ("speed_kmh", ">f4"),
+    ("heading_deg", ">i4"),
+    ("altitude_m", ">i4"),
+    ("msg_id", ">i4"),
+    ("serial", ">i4"),
+    ("quality", ">i4"),
+    ("authenticated", "u1"),
+    ("late", "u1"),
+    ("reported_raw", "V6"),
+    ("reported_at", ">i8"),
+    ("lat", ">f8"),
+    ("lon", ">f8"),
+    ("mileage_km", ">f8"),
+)
+_NULLABLE = ("reported_at", "lat", "lon", "mileage_km")
+_NAMES = ", ".join([name for name, _ in _COLUMNS] + ["items"])
+_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_TAIL = b"\xff\xff"
+
+_COPY_IN = f"COPY positions ({_NAMES}) FROM STDIN (FORMAT BINARY)"
+_STAGE = "CREATE TEMPORARY TABLE IF NOT EXISTS staged_positions (LIKE positions) ON COMMIT DELETE ROWS"
+_COPY_STAGED = f"COPY staged_positions ({_NAMES}) FROM STDIN (FORMAT BINARY)"
+_MERGE_STAGED = f"""
+INSERT INTO positions AS there ({_NAMES})
+SELECT {_NAMES} FROM staged_positions
+ON CONFLICT (terminal_id, placed_at, body_hash) DO UPDATE
+   SET copies = there.copies + excluded.copies,
+       last_received_at = greatest(there.last_received_at, excluded.last_received_at)
+"""
+_COUNT_EQUAL = """
+WITH equal AS (
+    UPDATE positions AS there
+       SET copies = there.copies + staged.copies,
+           last_received_at = greatest(there.last_received_at, staged.last_received_at)
+      FROM staged_positions AS staged
+     WHERE there.terminal_id = staged.terminal_id AND there.body_hash = staged.body_hash
+       AND {where} AND there.placed_at BETWEEN %(begin)s AND %(end)s
+ RETURNING staged.terminal_id, staged.body_hash
+)
+DELETE FROM staged_positions AS staged USING equal
+ WHERE staged.terminal_id = equal.terminal_id AND staged.body_hash = equal.body_hash
+"""
+_PLACED_BY_RECEIPT = _COUNT_EQUAL.format(where="there.reported_at IS DISTINCT FROM there.placed_at")
+_PLACED_BY_CLOCK = _COUNT_EQUAL.format(where="there.placed_at = staged.reported_at")
+
+
+@dataclass(frozen=True, slots=True)
+class PositionRows:
+    """Rows for `positions`, one array per column, in order of receipt. Times are µs since 1970."""
+
+    terminal_id: I32
+    placed_us: I64
+    reported_us: I64
+    """`NO_TIME` where the six bytes are no time."""
+    reported_raw: npt.NDArray[np.uint8]
+    """Shape (rows, 6)."""
+    received_us: I64
+    last_received_us: I64
+    body_hash: I64
+    copies: I32
+    lat: F64
+    """NaN without a fix, and so `lon`."""
+    lon: F64
+    speed_kmh: npt.NDArray[np.float32]
+    heading_deg: I32
+    altitude_m: I32
+    alarm_bits: npt.NDArray[np.uint32]
+    status_bits: npt.NDArray[np.uint32]
+    mileage_km: F64
+    """NaN where the report has none."""
+    msg_id: I32
+    serial: I32
+    quality: I32
+    authenticated: Flags
+    late: Flags
+    searched: Flags
+    """An equal row may lie under another placement time: the terminal's clock is, or lately was, wrong."""
+    items_start: I64
+    """Where the additional items begin in `data`."""
+    items_length: I64
+    data: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.terminal_id)
+
+    def take(self, rows: npt.NDArray[Any]) -> "PositionRows":
+        """Give the chosen rows (indices or a mask)."""
+        chosen = {each.name: getattr(self, each.name)[rows] for each in fields(self) if each.name != "data"}
+        return PositionRows(data=self.data, **chosen)
+
+
+def write(connection: Connection, rows: PositionRows) -> None:
+    """Write the rows inside the caller's transaction. Their days must exist (`store.placement`)."""
+    merged = merge_equal(rows)
+    if merged.searched.any():
+        _write_searched(connection, merged.take(merged.searched))
+        merged = merged.take(~merged.searched)
+    if not len(merged):
+        return
+    data = binary_copy(merged)
+    try:
+        with connection.transaction():  # a savepoint
+            _copy(connection, _COPY_IN, data)
+    except psycopg.errors.UniqueViolation:
+        _stage(connection, data)
+        connection.execute(_MERGE_STAGED)
+
+
+def merge_equal(rows: PositionRows) -> PositionRows:
+    """Make equal reports of one batch one row: the first one, with the count and the last receive time of
+    all.
+
+    The hash covers the report's time, so terminal and hash tell reports apart.
+    """
+    order = np.lexsort((rows.body_hash, rows.terminal_id))  # stable: the first copy stays first
+    same = np.zeros(len(rows), np.bool_)
+    same[1:] = (rows.body_hash[order[1:]] == rows.body_hash[order[:-1]]) & (
+        rows.terminal_id[order[1:]] == rows.terminal_id[order[:-1]]
+    )
+    if not same.any():
+        return rows
+    group = np.cumsum(~same) - 1
+    first = order[~same]
+    copies = np.bincount(group, weights=rows.copies[order]).astype(np.int32)
+    last = np.maximum.reduceat(rows.last_received_us[order], np.flatnonzero(~same))
+    searched = np.logical_or.reduceat(rows.searched[order], np.flatnonzero(~same))
+    back = np.argsort(first)
+    chosen = rows.take(first[back])
+    return replace(chosen, copies=copies[back], last_received_us=last[back], searched=searched[back])
+
+
+def binary_copy(rows: PositionRows) -> bytes:
+    """Give the rows in PostgreSQL's binary COPY format.
+
+    Rows of one shape (the same columns null, items of the same length) are one numpy table whose bytes are
+    the format itself. Few shapes are common, so the rows are sent shape by shape; their order means nothing.
+    """
+    nulls = sum(missing.astype(np.int64) << bit for bit, missing in enumerate(_nulls(rows).values()))
+    shapes = nulls + (rows.items_length << len(_NULLABLE))
+    if not len(rows):
+        tables = []
+    elif (shapes == shapes[0]).all():
+        tables = [_table(rows, int(shapes[0]))]
+    else:
+        order = np.argsort(shapes, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(shapes[order])) + 1)
+        tables = [_table(rows.take(group), int(shapes[group[0]])) for group in groups]
+    return b"".join((_COPY_HEAD, *tables, _COPY_TAIL))
+
+
+def _table(rows: PositionRows, shape: int) -> bytes:
+    """Give rows of one shape as they stand in the format: for each column its length and, unless null, its
+    bytes."""
+    absent = {name for bit, name in enumerate(_NULLABLE) if shape >> bit & 1}
+    items_length = shape >> len(_NULLABLE)
+    present = [(name, kind) for name, kind in _COLUMNS if name not in absent]
+    table = np.empty(len(rows), _row_format(frozenset(absent), items_length))
+    template = np.zeros((), table.dtype)
+    template["count"] = len(_COLUMNS) + 1
+    for name, kind in _COLUMNS:
+        template[f"{name} length"] = -1 if name in absent else np.dtype(kind).itemsize
+    template["items length"] = items_length or -1
+    table[:] = template
+    for name, _ in present:
+        table[name] = _value(rows, name)
+    if items_length:
+        table["items"] = np.ndarray(
+            (len(rows.data) - items_length + 1,), f"V{items_length}", rows.data, 0, (1,)
+        )[rows.items_start]
+    return table.tobytes()
+
+
+def _row_format(absent: frozenset[str], items_length: int) -> np.dtype[np.void]:
+    parts = [("count", ">i2")]
+    for name, kind in _COLUMNS:
+        parts += [(f"{name} length", ">i4")] + ([] if name in absent else [(name, kind)])
+    parts += [("items length", ">i4")] + ([("items", f"V{items_length}")] if items_length else [])
+    return np.dtype(parts)
+
+
+def _value(rows: PositionRows, name: str) -> npt.NDArray[Any]:
+    if name == "reported_raw":
+        return np.ascontiguousarray(rows.reported_raw).view("V6").reshape(-1)
+    if name.endswith("_at"):
+        times: I64 = getattr(rows, name.removesuffix("_at") + "_us")
+        return times - _EPOCH_2000_US
+    values: npt.NDArray[Any] = getattr(rows, name)
+    return values
+
+
+def _nulls(rows: PositionRows) -> dict[str, Flags]:
+    return {
+        "reported_at": rows.reported_us == NO_TIME,
+        "lat": np.isnan(rows.lat),
+        "lon": np.isnan(rows.lon),
+        "mileage_km": np.isnan(rows.mileage_km),
+    }
+
+
+def _copy(connection: Connection, statement: str, data: bytes) -> None:
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(data)
+
+
+def _stage(connection: Connection, data: bytes) -> None:
+    connection.execute(_STAGE)
+    connection.execute("DELETE FROM staged_positions")  # what this transaction staged before
+    _copy(connection, _COPY_STAGED, data)
+
+
+def _write_searched(connection: Connection, rows: PositionRows) -> None:
+    _stage(connection, binary_copy(rows))
+    received = _time(rows.received_us.min()) - SEARCH_BACK, _time(rows.received_us.max())
+    connection.execute(_PLACED_BY_RECEIPT, {"begin": received[0], "end": received[1]})
+    reported = rows.reported_us[(rows.reported_us != NO_TIME) & (rows.reported_us != rows.placed_us)]
+    if len(reported):
+        connection.execute(_PLACED_BY_CLOCK, {"begin": _time(reported.min()), "end": _time(reported.max())})
+    connection.execute(_MERGE_STAGED)
+
+
+def _time(us: np.int64) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(us))

@@ -1,0 +1,181 @@
+"""Positions: what is copied in is what comes out, and equal reports are one row however they arrive."""
+
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from store import positions
+from store.placement import DAY_US, Placement, days_of
+from store.positions import PositionRows
+from store.quality import AHEAD_US, NO_TIME, Quality, judge
+
+NOW_US = round(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp() * 1e6)
+
+Report = tuple[int, int, int]  # terminal, device clock relative to NOW_US, contents
+
+
+def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
+    """Columns for reports. `contents` decides every value that is not the time, so equal reports are
+    equal."""
+    terminal, clock, contents = (np.array(column, np.int64) for column in zip(*reports, strict=True))
+    received = np.array(received_us, np.int64)
+    reported = np.where(clock == 7, NO_TIME, NOW_US + clock)
+    fix = contents % 3 != 0
+    lat = np.where(fix, 41.0 + contents / 100, np.nan)
+    count = len(reports)
+    verdict = judge(
+        reported,
+        received,
+        lat=lat,
+        lon=np.where(fix, 123.0, np.nan),
+        speed_kmh=(contents % 200).astype(np.float32),
+        altitude_m=contents.astype(np.int32),
+        items_ok=np.ones(count, np.bool_),
+    )
+    items_length = contents % 5
+    return PositionRows(
+        terminal_id=terminal.astype(np.int32),
+        placed_us=verdict.placed_us,
+        reported_us=reported,
+        reported_raw=reported.astype(">i8").view(np.uint8).reshape(count, 8)[:, 2:].copy(),
+        received_us=received,
+        last_received_us=received,
+        body_hash=clock * 1000 + contents,
+        copies=np.ones(count, np.int32),
+        lat=lat,
+        lon=np.where(fix, 123.0, np.nan),
+        speed_kmh=(contents % 200).astype(np.float32),
+        heading_deg=(contents % 360).astype(np.int32),
+        altitude_m=contents.astype(np.int32),
+        alarm_bits=(contents * 2**25).astype(np.uint32),
+        status_bits=np.full(count, 2**32 - 1, np.uint32),
+        mileage_km=np.where(contents % 2 == 0, contents * 10.5, np.nan),
+        msg_id=np.full(count, 0x0200, np.int32),
+        serial=(received % 65536).astype(np.int32),
+        quality=verdict.quality,
+        authenticated=contents % 2 == 0,
+        late=contents % 7 == 0,
+        searched=np.ones(count, np.bool_),
+        items_start=np.arange(count, dtype=np.int64) * 5,
+        items_length=items_length,
+        data=np.tile(np.arange(5, dtype=np.uint8), count),
+    )
+
+
+def write(connection: psycopg.Connection[Any], rows: PositionRows) -> None:
+    Placement().ensure(connection, days_of(rows.placed_us))
+    with connection.transaction():
+        positions.write(connection, rows)
+
+
+def kept(connection: psycopg.Connection[Any]) -> dict[tuple[int, int], tuple[int, int, int]]:
+    """What the table holds: (terminal, hash) → copies, first and last receive time."""
+    found = connection.execute(
+        "SELECT terminal_id, body_hash, copies, received_at, last_received_at FROM positions"
+    ).fetchall()
+    result = {(row[0], row[1]): (row[2], _us(row[3]), _us(row[4])) for row in found}
+    assert len(result) == len(found), "an equal report is there twice"
+    return result
+
+
+def _us(time: datetime) -> int:
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def test_every_column_comes_back(connection: psycopg.Connection[Any]) -> None:
+    reports = [(1 + n % 3, -n * 60_000_000, n) for n in range(40)] + [(9, 7, 40), (9, 7, 41)]
+    rows = rows_of(reports, [NOW_US + n for n in range(len(reports))])
+    write(connection, rows)
+    names = [name for name, _ in positions._COLUMNS] + ["items"]
+    found = connection.execute(f"SELECT {', '.join(names)} FROM positions ORDER BY received_at").fetchall()
+    assert len(found) == len(rows)
+    for index, values in enumerate(found):
+        row = dict(zip(names, values, strict=True))
+        start, length = int(rows.items_start[index]), int(rows.items_length[index])
+        assert row.pop("items") == (rows.data[start : start + length].tobytes() or None)
+        assert row.pop("reported_raw") == rows.reported_raw[index].tobytes()
+        for name, value in row.items():
+            expected = getattr(rows, name.removesuffix("_at") + "_us" if name.endswith("_at") else name)[
+                index
+            ]
+            if value is None:
+                assert expected == NO_TIME or np.isnan(expected)
+            else:
+                assert (_us(value) if isinstance(value, datetime) else value) == expected, name
+
+
+@pytest.mark.parametrize("searched", [False, True])
+@pytest.mark.parametrize("clock", [0, -3600_000_000], ids=["now", "an hour ago"])
+def test_a_copy_is_counted_in_one_batch_and_over_several(
+    connection: psycopg.Connection[Any], clock: int, searched: bool
+) -> None:
+    report: Report = (1, clock, 5)
+    for received in (NOW_US, NOW_US + 10):
+        rows = rows_of([report, (2, clock, received % 1000), report], [received, received + 1, received + 2])
+        rows.searched[:] = searched
+        write(connection, rows)
+    assert kept(connection)[1, clock * 1000 + 5] == (4, NOW_US, NOW_US + 12)
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [7, 3 * DAY_US, -500 * DAY_US],
+    ids=["no time", "three days ahead", "long ago"],
+)
+def test_a_wrong_clock_is_placed_by_receipt_and_still_recognised(
+    connection: psycopg.Connection[Any], clock: int
+) -> None:
+    for received in (NOW_US, NOW_US + DAY_US, NOW_US + DAY_US + 1):
+        write(connection, rows_of([(1, clock, 5)], [received]))
+    ((placed, quality),) = connection.execute("SELECT placed_at, quality FROM positions").fetchall()
+    assert _us(placed) == NOW_US
+    assert Quality(quality) & (Quality.CLOCK_IMPLAUSIBLE | Quality.UNPARSABLE_TIME)
+    assert kept(connection) == {(1, clock * 1000 + 5): (3, NOW_US, NOW_US + DAY_US + 1)}
+
+
+@pytest.mark.parametrize("clock", [DAY_US + 1, -400 * DAY_US], ids=["comes true", "becomes too old"])
+def test_a_report_whose_clock_changes_sides_stays_one_row(
+    connection: psycopg.Connection[Any], clock: int
+) -> None:
+    for received in (NOW_US, NOW_US + 10):
+        write(connection, rows_of([(1, clock, 5)], [received]))
+    assert kept(connection) == {(1, clock * 1000 + 5): (2, NOW_US, NOW_US + 10)}
+
+
+REPORTS = st.tuples(
+    st.integers(1, 3),
+    st.sampled_from([0, 1_000_000, -60_000_000, 7, 2 * DAY_US, -401 * DAY_US, DAY_US + 2, AHEAD_US + 1]),
+    st.integers(0, 6),
+)
+
+
+@given(batches=st.lists(st.lists(REPORTS, min_size=1, max_size=8), min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_division_into_batches_keeps_the_same_facts(
+    connection: psycopg.Connection[Any], batches: list[list[Report]]
+) -> None:
+    connection.execute("TRUNCATE positions")
+    expected: dict[tuple[int, int], tuple[int, int, int]] = {}
+    received = NOW_US
+    for batch in batches:
+        times = list(range(received, received + len(batch)))
+        received += len(batch)
+        for (terminal, clock, contents), at in zip(batch, times, strict=True):
+            key = terminal, clock * 1000 + contents
+            copies, first, _ = expected.get(key, (0, at, at))
+            expected[key] = copies + 1, first, at
+        write(connection, rows_of(batch, times))
+    assert kept(connection) == expected
+
+
+def test_rows_can_be_chosen() -> None:
+    rows = rows_of([(1, 0, 1), (2, 0, 2), (3, 0, 3)], [NOW_US] * 3)
+    chosen = rows.take(np.array([2, 0]))
+    assert chosen.terminal_id.tolist() == [3, 1]
+    assert all(len(getattr(chosen, each.name)) == 2 for each in fields(chosen) if each.name != "data")
