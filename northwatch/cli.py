@@ -133,7 +133,7 @@ def migrate(config: ConfigOption = None) -> None:
     from northwatch.wiring import database, settings_for
     from store import schema
 
-    with database(settings_for(config)) as connection:
+    with database(settings_for(config), create=True) as connection:
         applied = schema.migrate(connection)
     for migration in applied:
         typer.echo(f"{migration.number:04} {migration.name} applied")

@@ -44,12 +44,15 @@ def dsn(settings: Settings) -> str:
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+def database(settings: Settings, *, create: bool = False) -> Iterator[psycopg.Connection[Any]]:
     """Connect, starting the embedded database for as long as we need it where it does not run.
+
+    Only with `create` an embedded database is made where there is none: a person in the wrong directory is
+    told.
 
     A database that cannot be reached is told and ends the program with code 1.
     """
-    with _served(settings) as conninfo:
+    with _served(settings, create) as conninfo:
         try:
             connection = psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S)
         except psycopg.OperationalError as error:
@@ -61,7 +64,7 @@ def database(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
 async def in_database(settings: Settings, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
     """Do `work` in one transaction. A refusal is told and ends the program with code 1; nothing was changed
     then."""
-    with _served(settings) as conninfo:
+    with _served(settings, create=False) as conninfo:
         try:
             connection = await psycopg.AsyncConnection.connect(
                 conninfo, connect_timeout=CONNECT_TIMEOUT_S, row_factory=dict_row
@@ -78,11 +81,16 @@ async def in_database(settings: Settings, work: Callable[[psycopg.AsyncConnectio
 
 
 @contextmanager
-def _served(settings: Settings) -> Iterator[str]:
+def _served(settings: Settings, create: bool) -> Iterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
     server = Embedded(database_directory(settings))
+    if not create and not (server.directory / "PG_VERSION").exists():
+        _fail(
+            1,
+            f"there is no database in {server.directory}; is data_dir right? `northwatch migrate` makes one",
+        )
     if server.is_running():
         yield server.dsn()
         return

@@ -1,0 +1,130 @@
+"""Settings: what wins, and that every wrong one says which, from where, what it was and what is allowed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from northwatch.config import ConfigError, load, without_password
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("NORTHWATCH_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def error_of(config: Path | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(config)
+    return str(caught.value)
+
+
+def test_defaults_need_nothing(tmp_path: Path) -> None:
+    settings = load()
+    assert settings.gateway.port == 7611
+    assert settings.monitor.port == 8080
+    assert settings.database_url is None
+    assert settings.data_dir == tmp_path / "data"
+
+
+def test_a_variable_wins_over_the_file_and_the_file_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path / "northwatch.toml", "[gateway]\nport = 7000\npolicy = 'known'\n[silence]\nmoving_s = 90\n"
+    )
+    monkeypatch.setenv("NORTHWATCH_GATEWAY__PORT", "7001")
+    settings = load()
+    assert settings.gateway.port == 7001
+    assert settings.gateway.policy == "known"
+    assert settings.silence.moving_s == 90
+    assert settings.silence.model_fields_set == {"moving_s"}
+
+
+def test_the_file_may_be_named_by_option_or_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = write(tmp_path / "a.toml", "[gateway]\nport = 7002\n")
+    chosen = write(tmp_path / "b.toml", "[gateway]\nport = 7003\n")
+    monkeypatch.setenv("NORTHWATCH_CONFIG", str(named))
+    assert load().gateway.port == 7002
+    assert load(chosen).gateway.port == 7003
+
+
+def test_a_wrong_value_names_key_source_value_and_what_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "site.toml", "[gateway]\npolicy = 'closed'\n")
+    monkeypatch.setenv("NORTHWATCH_MONITOR__PORT", "99999")
+    message = error_of(path)
+    assert f"gateway.policy ({path}) = 'closed': input should be 'open' or 'known'" in message
+    assert "monitor.port (NORTHWATCH_MONITOR__PORT) = '99999': input should be less than" in message
+
+
+def test_unknown_keys_are_refused_with_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "site.toml", "data_dr = 'x'\n[gateway]\nprot = 1\n")
+    message = error_of(path)
+    assert "did you mean data_dir?" in message
+    assert "did you mean port?" in message
+    monkeypatch.setenv("NORTHWATCH_GATWAY__PORT", "1")
+    assert "did you mean gateway?" in error_of()
+
+
+def test_a_group_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORTHWATCH_SILENCE", "60")
+    assert "NORTHWATCH_SILENCE__MOVING_S" in error_of()
+
+
+def test_variables_that_a_container_platform_injects_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORTHWATCH_PORT", "tcp://10.0.0.7:7611")
+    monkeypatch.setenv("NORTHWATCH_SERVICE_HOST", "10.0.0.7")
+    assert load().gateway.port == 7611
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LOG_URL", "nats://log:4222"), ("MQTT_URL", "mqtt://broker"), ("DATABASE_URL", "mysql://db")],
+)
+def test_what_this_version_cannot_use_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"NORTHWATCH_{name}", value)
+    message = error_of()
+    assert f"{name.lower()} (NORTHWATCH_{name}) = {value!r}" in message
+
+
+def test_passwords_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORTHWATCH_DATABASE_URL", "mysql://me:secret@db/x")
+    assert "secret" not in error_of()
+    assert without_password("postgresql://me:secret@db/x") == "postgresql://me:…@db/x"
+
+
+def test_two_listeners_on_one_port_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORTHWATCH_GATEWAY__PORT", "8080")
+    assert "monitor.port and gateway.port are both 8080" in error_of()
+
+
+def test_broken_and_missing_files_are_told(tmp_path: Path) -> None:
+    assert "is no TOML" in error_of(write(tmp_path / "x.toml", "[gateway\n"))
+    assert "cannot be read" in error_of(tmp_path / "missing.toml")
+
+
+def test_a_wrong_setting_stops_the_start_without_a_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "northwatch", "up"],
+        env={**os.environ, "NORTHWATCH_GATEWAY__POLICY": "maybe"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "NORTHWATCH_GATEWAY__POLICY" in done.stderr
+    assert "Traceback" not in done.stderr

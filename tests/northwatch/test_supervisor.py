@@ -1,0 +1,142 @@
+"""Supervision of real processes: what dies is started again, with back-off, and everything stops in order."""
+
+import io
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from northwatch import supervisor
+from northwatch.supervisor import (
+    FIRST_WAIT_S,
+    HEALTHY_AFTER_S,
+    LONGEST_WAIT_S,
+    AlreadyRunning,
+    Backoff,
+    Journal,
+    PortTaken,
+    Supervisor,
+)
+
+SAY_AND_WAIT = "import time; print('ready', flush=True); time.sleep(600)"
+NOTE_THE_STOP = (
+    "import signal, sys, time, pathlib\n"
+    "def leave(*_):\n"
+    "    pathlib.Path(sys.argv[1]).open('a').write(sys.argv[2] + '\\n'); sys.exit(0)\n"
+    "signal.signal(signal.SIGTERM, leave)\n"
+    "print('ready', flush=True); time.sleep(600)\n"
+)
+
+
+@pytest.fixture
+def output() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def crew(output: io.StringIO) -> Iterator[Supervisor]:
+    crew = Supervisor(Journal(Console(file=output, soft_wrap=True)))
+    yield crew
+    crew.stop(sorted({child.name for child in crew.children}))
+
+
+def until(condition: Callable[[], object], crew: Supervisor) -> None:
+    while not condition():
+        crew.round()
+        time.sleep(0.01)
+
+
+def test_what_is_killed_starts_again(crew: Supervisor, output: io.StringIO) -> None:
+    children = [crew.add(name, [sys.executable, "-c", SAY_AND_WAIT], os.environ) for name in ("a", "b")]
+    until(lambda: output.getvalue().count("ready") == 2, crew)
+    for child in children:
+        before = child.pid
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        until(lambda child=child, before=before: child.pid not in (None, before), crew)  # type: ignore[misc]
+        assert child.restarts == 1
+    assert "a was killed by SIGKILL; starts again in 1 s" in output.getvalue()
+    until(lambda: output.getvalue().count("ready") == 4, crew)
+    assert "b       │ ready" in output.getvalue()
+
+
+def test_stop_keeps_the_order(crew: Supervisor, output: io.StringIO, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    for name in ("gateway", "worker", "sim"):
+        crew.add(name, [sys.executable, "-c", NOTE_THE_STOP, str(notes), name], os.environ)
+    until(lambda: output.getvalue().count("ready") == 3, crew)
+    crew.stop(["sim", "gateway", "worker"])
+    assert notes.read_text().split() == ["sim", "gateway", "worker"]
+
+
+def test_what_will_not_stop_is_killed(crew: Supervisor, output: io.StringIO) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True)"
+    child = crew.add("deaf", [sys.executable, "-c", deaf + "; time.sleep(600)"], os.environ)
+    until(lambda: "ready" in output.getvalue(), crew)
+    child.stop(grace_s=0.1)
+    assert child.pid is None
+    assert "is killed" in output.getvalue()
+
+
+def test_children_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    """A process that follows its supervisor dies with it, so that nothing keeps the ports."""
+    note = tmp_path / "pid"
+    child = (
+        "import time, os, pathlib; from northwatch.process import prepare; prepare();"
+        f"pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(600)"
+    )
+    parent = (
+        "import io, os, sys, time; from rich.console import Console;"
+        "from northwatch.supervisor import Journal, Supervisor;"
+        "crew = Supervisor(Journal(Console(file=io.StringIO())));"
+        f"crew.add('x', [sys.executable, '-c', {child!r}], os.environ); time.sleep(600)"
+    )
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", parent], os.environ)
+    while not note.exists() or not note.read_text():
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    while _is_alive(int(note.read_text())):
+        time.sleep(0.02)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_one_supervisor_per_data_directory(tmp_path: Path) -> None:
+    held = supervisor.lock(tmp_path / "data")
+    with held, pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"):
+        supervisor.lock(tmp_path / "data")
+    supervisor.lock(tmp_path / "data").close()
+
+
+def test_a_taken_port_names_the_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"gateway\.port: port {port} on 127\.0\.0\.1"):
+            supervisor.require_free("127.0.0.1", port, "gateway.port")
+    supervisor.require_free("127.0.0.1", port, "gateway.port")
+    with pytest.raises(PortTaken, match=r"monitor\.port: 'no\.such\.host\.invalid'"):
+        supervisor.require_free("no.such.host.invalid", 1, "monitor.port")
+
+
+@given(st.lists(st.floats(0, 10 * HEALTHY_AFTER_S)))
+def test_backoff_doubles_to_its_limit_and_forgets_after_a_healthy_minute(runs: list[float]) -> None:
+    backoff, expected = Backoff(), FIRST_WAIT_S
+    for ran_s in runs:
+        if ran_s >= HEALTHY_AFTER_S:
+            expected = FIRST_WAIT_S
+        assert backoff.after(ran_s) == expected
+        expected = min(2 * expected, LONGEST_WAIT_S)
