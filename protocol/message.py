@@ -19,6 +19,7 @@ from construct import Construct, Struct
 from protocol.body import read, write
 from protocol.edition import Edition
 from protocol.errors import BodyError, LocalProtocolError
+from protocol.frame import Frame
 
 EMPTY: Final = Struct()
 """A message without a body."""
@@ -125,6 +126,16 @@ def decode_body(id: int, edition: Edition, body: bytes, **known: Any) -> dict[st
     except BodyError as error:
         return Undecodable(body, str(error))
     return fields
+
+
+def decode_frame(frame: Frame, edition: Edition, **known: Any) -> dict[str, Any] | Undecodable:
+    """Read the body of a frame. One that is encrypted, or only a part of its message, is a value too."""
+    if frame.cipher:
+        return Undecodable(frame.body, f"the body is encrypted by cipher {frame.cipher}")
+    if frame.fragment and frame.fragment[0] > 1:
+        total, index = frame.fragment
+        return Undecodable(frame.body, f"fragment {index} of {total}")
+    return decode_body(frame.msg_id, edition, frame.body, **known)
 
 
 def encode_body(id: int, edition: Edition, fields: dict[str, Any] | Undecodable, **known: Any) -> bytes:

@@ -14,6 +14,7 @@ from protocol.message import (
     MessageType,
     Undecodable,
     decode_body,
+    decode_frame,
     encode_body,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "MessageType",
     "Undecodable",
     "decode_body",
+    "decode_frame",
     "encode_body",
 ]

@@ -1,0 +1,94 @@
+"""Frames as JSON records: what `northwatch decode --jsonl -` answers. Pure; the command does the reading
+and printing.
+
+A request is `{"id": …, "hex": "7e…7e"}`, or a list of fragments under `hex`. Optional hints say what bytes
+alone cannot: `version` ("2011", "2013", "2019") what the terminal registered as, `protocol` ("808"). The
+answer is `{"id": …, "ok": true, "protocol", "version", "msg_id", "terminal", "serial", "body": {…}}`; a
+body that cannot be read is `{"raw": hex, "error": sentence}`; only bytes that are no frame give `{"id": …,
+"ok": false, "error": sentence}`.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+from protocol.adapters import GMT8
+from protocol.edition import Edition, edition_of
+from protocol.errors import BadLength, FrameError, ProtocolError, RemoteProtocolError
+from protocol.frame import Frame, parse, unescape
+from protocol.messages import Undecodable, decode_frame
+
+PROTOCOLS: Final = ("808", "1078", "jsatl12")
+"""What rides on 808 frames, as hints name it."""
+
+
+def decode_record(record: dict[str, Any]) -> dict[str, Any]:
+    """Answer one request. Never raises for what the request says."""
+    answer = {"id": record.get("id")}
+    try:
+        frame = _frame(record)
+        known = Edition(record["version"]) if record.get("version") else None
+    except (ProtocolError, ValueError, KeyError, TypeError) as error:
+        return answer | {"ok": False, "error": str(error) or repr(error)}
+    edition = edition_of(frame, known)
+    return answer | {
+        "ok": True,
+        "protocol": "808",
+        "version": edition.value,
+        "msg_id": f"0x{frame.msg_id:04X}",
+        "terminal": frame.identity,
+        "serial": frame.serial,
+        "body": body_record(frame, edition),
+    }
+
+
+def body_record(frame: Frame, edition: Edition) -> dict[str, Any]:
+    """Give the body of a frame as JSON values."""
+    fields = decode_frame(frame, edition)
+    if isinstance(fields, Undecodable):
+        return {"raw": fields.raw.hex(), "error": fields.error}
+    return {name: to_json(value) for name, value in fields.items()}
+
+
+def to_json(value: Any) -> Any:
+    """Give a decoded value as JSON has it: bytes as hex, times as sent (GMT+8) without zone."""
+    if isinstance(value, dict):
+        return {name: to_json(field) for name, field in value.items()}
+    if isinstance(value, list):
+        return [to_json(element) for element in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, datetime):
+        return value.astimezone(GMT8).strftime("%Y-%m-%dT%H:%M:%S")
+    return value
+
+
+def _frame(record: dict[str, Any]) -> Frame:
+    """Read the frame of a request, or put its fragments together."""
+    if record.get("protocol", "808") not in PROTOCOLS:
+        raise RemoteProtocolError(f"protocol {record['protocol']!r} is not one of {', '.join(PROTOCOLS)}")
+    wires = record["hex"] if isinstance(record["hex"], list) else [record["hex"]]
+    frames = [_parse_wire(bytes.fromhex(wire)) for wire in wires]
+    return reassemble(frames) if len(frames) > 1 else frames[0]
+
+
+def _parse_wire(wire: bytes) -> Frame:
+    content = wire[1:-1]
+    if len(wire) < 2 or wire[:1] != b"\x7e" or wire[-1:] != b"\x7e" or b"\x7e" in content:
+        raise FrameError("flags 0x7e at both ends and nowhere else make a frame")
+    return parse(unescape(content))
+
+
+def reassemble(frames: list[Frame]) -> Frame:
+    """Put the fragments of one message together, in any order: one frame with the header of the first.
+
+    Raises:
+        BadLength: fragments are missing, or belong to different messages.
+    """
+    parts = {frame.fragment[1]: frame for frame in frames if frame.fragment}
+    total = max((frame.fragment[0] for frame in frames if frame.fragment), default=0)
+    missing = [index for index in range(1, total + 1) if index not in parts]
+    if missing or not parts or len({(frame.msg_id, frame.identity) for frame in frames}) > 1:
+        raise BadLength(f"fragments {missing} of {total} are missing")
+    first = parts[1]
+    body = b"".join(parts[index].body for index in range(1, total + 1))
+    return Frame(first.msg_id, first.raw_id, first.serial, body, first.version, None, first.attributes)
