@@ -1,0 +1,1 @@
+"""Conditions → alarms → what the desk did with them. Pure: values in, values out."""

@@ -1,0 +1,524 @@
+"""From alarm words to alarms: when a condition begins, when it ends, and what late data adds.
+
+One condition is one alarm, whatever the number of reports that carry its bit. The bits of a report are read
+by the edition of its terminal (`protocol.words`).
+
+Live reports, in order of arrival:
+
+* 0 → 1 raises the alarm. The database knows whether one is open under the same key (terminal, condition,
+  object); then it is raised again: the count grows, no second alarm opens.
+* 1 → 0 ends it, if it is one that the terminal ends (标志维持至报警条件解除). One that the terminal clears on
+  any answer (收到应答后清零) says nothing by clearing; an operator ends it. A terminal that keeps repeating
+  such a bit is `seen`.
+* The item's area, route or section changes while the bit stays: the old alarm ends, the new one is raised.
+
+A report whose clock is implausible is live, timed by its arrival: it came over the link just now, so its bits
+are what the terminal says now, and only its clock is in doubt. A terminal whose clock is broken for weeks
+must be able to raise an emergency and to end an overspeed.
+
+Late reports never open, close or reopen a live alarm. They form **runs**: a run goes on while its times do
+not go back and leave no hole above `LATE_HOLE_US`. A bit that rises within a run is an alarm of its own with
+its true begin, unless it is known already: it lies within the live alarm of the same bit, continues it
+without a report in between, or is a second copy of an episode that late data had already revealed. Such an
+alarm is **closed from its start** (`ended_us` is the newest time it was seen, and grows), so that it can
+never stand in the way of a live one; it goes to the history. Only emergency-class conditions (severity 1)
+reach the desk, and of these the ones that an operator ends stay open.
+
+Calling sequence, for every batch of the log, in its order:
+
+    judgement = judge(state, reports)        # changes `state` in place
+    for change in judgement.changes: …       # see `AlarmChange` for what to do with each
+    for seen in judgement.seen: …            # then one UPDATE each, see `AlarmSeen`
+
+The result does not depend on where the log is cut into batches, as long as the reports of one frame stay
+together.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from alerts.objects import object_name
+from alerts.state import I64, NEVER, U8, U32, AlarmState, Episode
+from protocol.edition import Edition
+from protocol.words import ALARMS, AlarmBit, Ends, Severity
+
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+EDITIONS: Final = tuple(Edition)
+"""A report's edition as a number is the place of its edition here."""
+
+LATE_HOLE_US: Final = 30 * 60 * 1_000_000
+"""A longer hole in late data starts a new run: nobody knows what happened in it. Half an hour is the longest
+usual reporting interval of a parked vehicle, so that its backfill does not fall into runs of one report."""
+
+OVERSPEED, AREA, ROUTE, SECTION = 1, 20, 21, 22
+"""The bits whose alarms are about a place."""
+
+_DEFINED: Final = np.array([sum(1 << bit for bit in ALARMS[edition]) for edition in EDITIONS], np.uint32)
+_BY_OPERATOR: Final = [
+    sum(1 << bit for bit, alarm in ALARMS[edition].items() if alarm.ends is Ends.BY_OPERATOR)
+    for edition in EDITIONS
+]
+_BY_OPERATOR_WORDS: Final = np.array(_BY_OPERATOR, np.uint32)
+_WITH_PLACE: Final = sum(1 << bit for bit in (OVERSPEED, AREA, ROUTE, SECTION))
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The location reports of one batch, one element per report, in any order."""
+
+    terminal: I64
+    """Dense index of the terminal."""
+    frame: I64
+    """Number of the frame that carried the report; frames are numbered in order of arrival. Reports of one
+    frame (0x0704) are taken in device-time order."""
+    reported_us: I64
+    received_us: I64
+    alarm_bits: U32
+    edition: U8
+    """Place in `EDITIONS`."""
+    is_late: Flags
+    """From 0x0704 type 1, or plausible and older than the newest plausible time of the same terminal."""
+    is_plausible: Flags
+    """`reported_us` is a time, and a believable one."""
+    overspeed_place: I64 | None = None
+    """Codes of `alerts.objects`, where the batch has such items at all."""
+    crossed_place: I64 | None = None
+    timed_section: I64 | None = None
+
+    def __len__(self) -> int:
+        return len(self.terminal)
+
+
+class Change(StrEnum):
+    """What became of an alarm."""
+
+    RAISED = "raised"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmChange:
+    """An alarm begins or ends.
+
+    What the database does, by (change, late):
+
+    * RAISED, live: insert an open alarm. Where one is open under the key, raise that again (count,
+      `last_seen_at`). Where one exists with the same key and start, it goes on: clear its end, put it on the
+      desk, raise it again.
+    * ENDED, live: end the open alarm of the key.
+    * RAISED, late: insert with `ended_us` as its end, which is None for emergencies that an operator ends.
+      Open under the key: raise again. Same key and start: nothing, it is a copy.
+    * ENDED, late: move the end of the alarm with this key and start forward, if it is a late one and has an
+      end.
+    """
+
+    change: Change
+    terminal: int
+    alarm: AlarmBit
+    """The condition with its name, severity and way to end."""
+    edition: Edition
+    object: str
+    began_us: int
+    """Device time of the first report with it; on ENDED the start of the alarm that ends."""
+    ended_us: int | None
+    seen_us: int
+    """Device time of the newest report with it."""
+    received_us: int
+    is_late: bool
+    on_desk: bool
+    row: int
+    """Which of the batch's reports decided: for its position."""
+
+
+@dataclass(slots=True)
+class AlarmSeen:
+    """Reports repeated an alarm that an operator has to end, or continued one that late data revealed.
+
+    `ended_us` None: the open alarm of the key, if there is one, counts `reports` more and was last seen at
+    `seen_us`. Otherwise the late alarm that began at `began_us` goes on until `ended_us`, unless that is
+    earlier than its end.
+    """
+
+    terminal: int
+    alarm: AlarmBit
+    object: str
+    began_us: int
+    ended_us: int | None
+    seen_us: int
+    reports: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a batch means for the alarms, terminal by terminal, in order."""
+
+    changes: list[AlarmChange]
+    seen: list[AlarmSeen]
+
+
+def judge(state: AlarmState, reports: Reports) -> Judgement:
+    """Read the alarm words of a batch, and move `state` on.
+
+    Columns find the few reports that can change anything; only those meet the rules below, one by one.
+    """
+    if not len(reports):
+        return Judgement([], [])
+    columns = _Columns(state, reports)
+    seen: dict[tuple[int, int, str, int, bool], AlarmSeen] = {}
+    changes: list[AlarmChange] = []
+    known: dict[int, Episode] = {}
+    current: _Terminal | None = None
+    for i in np.flatnonzero(columns.matters).tolist():
+        report = columns.report(i)
+        if current is None or current.terminal != report.terminal:
+            if current is not None:
+                current.leave()
+            current = _Terminal(state, report.terminal, known)
+        current.read(report, changes, seen)
+    if current is not None:
+        current.leave()
+    columns.leave()
+    state.remember(known)
+    return Judgement(changes, list(seen.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """One report that may matter, with what its terminal had said live when it arrived."""
+
+    row: int
+    terminal: int
+    at_us: int
+    received_us: int
+    word: int
+    edition: int
+    is_late: bool
+    places: tuple[int, int, int]
+    live: int
+    live_us: int
+    live_edition: int
+
+    def place(self, bit: int) -> int:
+        if bit == OVERSPEED:
+            return self.places[0]
+        if bit in (AREA, ROUTE):
+            return self.places[1]
+        return self.places[2] if bit == SECTION else 0
+
+
+class _Columns:
+    """The batch ordered by terminal and arrival, with the live word before every report."""
+
+    def __init__(self, state: AlarmState, reports: Reports) -> None:
+        at_us = np.where(reports.is_plausible, reports.reported_us, reports.received_us)
+        order = np.lexsort((at_us, reports.frame, reports.terminal))
+        self.state = state
+        self.order = order
+        self.reports = reports
+        self.at_us = at_us[order]
+        self.terminal = reports.terminal[order]
+        self.edition = reports.edition[order]
+        self.word = reports.alarm_bits[order] & _DEFINED[self.edition]
+        self.is_late = reports.is_late[order]
+        starts = np.flatnonzero(np.diff(self.terminal, prepend=-1))
+        self.starts = starts
+        self.group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
+        self.places = [
+            np.zeros(len(order), np.int64) if column is None else column[order]
+            for column in (reports.overspeed_place, reports.crossed_place, reports.timed_section)
+        ]
+        self._look_back()
+        self.matters = self._find()
+
+    def _look_back(self) -> None:
+        """Find, for every report, the live report of its terminal that came before it, in the batch or the
+        state."""
+        index = np.arange(len(self.order))
+        self.newest_live = np.maximum.accumulate(np.where(self.is_late, -1, index))
+        before = np.concatenate([[-1], self.newest_live[:-1]])
+        in_batch = before >= self.starts[self.group]
+        state, terminal = self.state, self.terminal
+        self.live = np.where(in_batch, self.word[before], state.live[terminal])
+        self.live_us = np.where(in_batch, self.at_us[before], state.live_us[terminal])
+        self.live_edition = np.where(in_batch, self.edition[before], state.edition[terminal])
+
+    def _find(self) -> Flags:
+        """Mark the reports that the rules must see."""
+        has_place = (self.places[0] | self.places[1] | self.places[2]) != 0
+        repeats = (self.word & _BY_OPERATOR_WORDS[self.edition]) != 0
+        repeats |= has_place & ((self.word & np.uint32(_WITH_PLACE)) != 0)
+        differs = (self.word != self.live) | ((self.edition != self.live_edition) & (self.live != 0))
+        runs = np.logical_or.reduceat(self.is_late & (self.word != 0), self.starts)
+        runs |= self.state.late[self.terminal[self.starts]] != 0
+        self.run_goes_on = runs
+        return np.where(self.is_late, runs[self.group], differs | repeats)
+
+    def report(self, i: int) -> _Report:
+        row = int(self.order[i])
+        return _Report(
+            row=row,
+            terminal=int(self.terminal[i]),
+            at_us=int(self.at_us[i]),
+            received_us=int(self.reports.received_us[row]),
+            word=int(self.word[i]),
+            edition=int(self.edition[i]),
+            is_late=bool(self.is_late[i]),
+            places=(int(self.places[0][i]), int(self.places[1][i]), int(self.places[2][i])),
+            live=int(self.live[i]),
+            live_us=int(self.live_us[i]),
+            live_edition=int(self.live_edition[i]),
+        )
+
+    def leave(self) -> None:
+        """Write the newest live and late report of every terminal into the state."""
+        state, ends = self.state, np.append(self.starts[1:], len(self.order)) - 1
+        newest = self.newest_live[ends]
+        newest = newest[newest >= self.starts]
+        terminal = self.terminal[newest]
+        state.live[terminal] = self.word[newest]
+        state.live_us[terminal] = self.at_us[newest]
+        state.edition[terminal] = self.edition[newest]
+        # of runs without a bit nothing counts but how far they came; the rules have written down the others
+        newest_late = np.maximum.reduceat(np.where(self.is_late, np.arange(len(self.order)), -1), self.starts)
+        newest_late = newest_late[(newest_late >= 0) & ~self.run_goes_on]
+        state.late_us[self.terminal[newest_late]] = self.at_us[newest_late]
+        state.late_edition[self.terminal[newest_late]] = self.edition[newest_late]
+
+
+class _Terminal:
+    """The rules for one terminal: takes its reports one after the other."""
+
+    def __init__(self, state: AlarmState, terminal: int, known: dict[int, Episode]) -> None:
+        self.state = state
+        self.terminal = terminal
+        self.known = known
+        self.late = int(state.late[terminal])
+        self.told = int(state.told[terminal])
+        self.late_us = int(state.late_us[terminal])
+        self.late_edition = int(state.late_edition[terminal])
+
+    def leave(self) -> None:
+        """Write the run of late data into the state."""
+        self.state.late[self.terminal] = self.late
+        self.state.told[self.terminal] = self.told
+        self.state.late_us[self.terminal] = self.late_us
+        self.state.late_edition[self.terminal] = self.late_edition
+
+    def read(
+        self,
+        report: _Report,
+        changes: list[AlarmChange],
+        seen: dict[tuple[int, int, str, int, bool], AlarmSeen],
+    ) -> None:
+        """Take one report and add what it means to `changes` and `seen`."""
+        self.report, self.changes, self.seen = report, changes, seen
+        if report.is_late:
+            self._read_late()
+        else:
+            self._read_live()
+
+    def _read_live(self) -> None:
+        report = self.report
+        before = self._end_what_the_edition_no_longer_knows()
+        moved = self._moved(before & report.word, late=False)
+        for bit in _bits(before & ~report.word | moved):
+            self._end_live(bit, _alarm(report.edition, bit))
+        for bit in _bits(report.word & ~before | moved):
+            self._raise_live(bit, _alarm(report.edition, bit))
+        for bit in _bits(before & report.word & ~moved & _BY_OPERATOR[report.edition]):
+            self._see(bit, self._episode(bit).place, began_us=NEVER, ended_us=None)
+
+    def _end_what_the_edition_no_longer_knows(self) -> int:
+        """End what had another meaning in the edition by which the terminal reported before; give the other
+        bits."""
+        report = self.report
+        if report.edition == report.live_edition:
+            return report.live
+        new, old = ALARMS[EDITIONS[report.edition]], ALARMS[EDITIONS[report.live_edition]]
+        kept = report.live
+        for bit in _bits(report.live):
+            if bit not in new or new[bit].name != old[bit].name:
+                self._end_live(bit, old[bit])
+                kept &= ~(1 << bit)
+        return kept
+
+    def _raise_live(self, bit: int, alarm: AlarmBit) -> None:
+        report, episode = self.report, self._episode(bit)
+        episode.began_us, episode.place = report.at_us, report.place(bit)
+        flag = 1 << bit
+        if self.told & flag and alarm.ends is Ends.BY_TERMINAL and self._run_reaches(report.at_us):
+            # late data came first and has already told of it: the same alarm goes on, now live
+            episode.began_us, episode.place = episode.late_began_us, episode.late_place
+            self.told &= ~flag
+        self._change(
+            Change.RAISED,
+            alarm,
+            episode.place,
+            began_us=episode.began_us,
+            ended_us=None,
+            seen_us=report.at_us,
+        )
+
+    def _run_reaches(self, at_us: int) -> bool:
+        """The run of late data is newer than what was last said live, and reaches up to now."""
+        return self.report.live_us < self.late_us <= at_us <= self.late_us + LATE_HOLE_US
+
+    def _end_live(self, bit: int, alarm: AlarmBit) -> None:
+        report, episode = self.report, self._episode(bit)
+        episode.seen_us = report.live_us
+        # a clock that was set back, or believed for the first time, must not end an alarm before its start
+        episode.ended_us = max(report.at_us, report.live_us, episode.began_us)
+        if alarm.ends is Ends.BY_TERMINAL:
+            self._change(
+                Change.ENDED,
+                alarm,
+                episode.place,
+                began_us=episode.began_us,
+                ended_us=episode.ended_us,
+                seen_us=max(report.live_us, episode.began_us),
+            )
+
+    def _read_late(self) -> None:
+        report = self.report
+        follows = NEVER  # the time of the late report before this one, if it belongs to the same run
+        is_near = self.late_us <= report.at_us <= self.late_us + LATE_HOLE_US
+        if is_near and self.late_edition == report.edition:
+            follows = self.late_us
+        else:
+            self.late = self.told = 0
+        moved = self._moved(self.late & report.word, late=True)
+        for bit in _bits((self.late & ~report.word | moved) & self.told):
+            self._end_late(bit, _alarm(report.edition, bit))
+        for bit in _bits(report.word & ~self.late | moved):
+            if not self._is_known(bit, follows):
+                self._raise_late(bit, _alarm(report.edition, bit))
+        for bit in _bits(self.late & report.word & ~moved & self.told):
+            self._continue_late(bit, _alarm(report.edition, bit))
+        self.late, self.late_us, self.late_edition = report.word, report.at_us, report.edition
+        self.told &= report.word
+
+    def _is_known(self, bit: int, follows: int) -> bool:
+        """Tell whether the bit, at the time of this late report, belongs to an alarm that exists already."""
+        report, episode = self.report, self._episode(bit)
+        at_us, place = report.at_us, report.place(bit)
+        if episode.began_us <= at_us and episode.began_us != NEVER and place in (0, episode.place):
+            is_on = report.live >> bit & 1
+            seen_us = report.live_us if is_on else episode.seen_us
+            if at_us <= seen_us:
+                return True
+            # the first thing heard after the terminal's last live word about it
+            is_next = follows <= seen_us and (is_on or at_us < episode.ended_us)
+            by_operator = _BY_OPERATOR[report.edition] >> bit & 1
+            if is_next and (at_us - seen_us <= LATE_HOLE_US or not by_operator):
+                return True
+        return episode.late_began_us <= at_us <= episode.late_seen_us and place in (0, episode.late_place)
+
+    def _raise_late(self, bit: int, alarm: AlarmBit) -> None:
+        report, episode = self.report, self._episode(bit)
+        episode.late_began_us = episode.late_seen_us = report.at_us
+        episode.late_place = report.place(bit)
+        self.told |= 1 << bit
+        self._change(
+            Change.RAISED,
+            alarm,
+            episode.late_place,
+            began_us=report.at_us,
+            ended_us=None if _stays_open(alarm) else report.at_us,
+            seen_us=report.at_us,
+        )
+
+    def _end_late(self, bit: int, alarm: AlarmBit) -> None:
+        episode = self._episode(bit)
+        self.told &= ~(1 << bit)
+        if not _stays_open(alarm):
+            self._change(
+                Change.ENDED,
+                alarm,
+                episode.late_place,
+                began_us=episode.late_began_us,
+                ended_us=self.report.at_us,
+                seen_us=episode.late_seen_us,
+            )
+
+    def _continue_late(self, bit: int, alarm: AlarmBit) -> None:
+        episode, at_us = self._episode(bit), self.report.at_us
+        episode.late_seen_us = at_us
+        ended_us = None if _stays_open(alarm) else at_us
+        self._see(bit, episode.late_place, began_us=episode.late_began_us, ended_us=ended_us)
+
+    def _moved(self, staying: int, *, late: bool) -> int:
+        """Give the bits that stay set but are now about another place."""
+        moved = 0
+        for bit in _bits(staying & _WITH_PLACE):
+            place, episode = self.report.place(bit), self._episode(bit)
+            if place not in (0, episode.late_place if late else episode.place):
+                moved |= 1 << bit
+        return moved
+
+    def _episode(self, bit: int) -> Episode:
+        key = self.terminal * 32 + bit
+        if key not in self.known:
+            self.known[key] = self.state.episode(key)
+        return self.known[key]
+
+    def _change(
+        self,
+        change: Change,
+        alarm: AlarmBit,
+        place: int,
+        *,
+        began_us: int,
+        ended_us: int | None,
+        seen_us: int,
+    ) -> None:
+        report = self.report
+        self.changes.append(
+            AlarmChange(
+                change,
+                self.terminal,
+                alarm,
+                EDITIONS[report.edition],
+                object_name(place),
+                began_us=began_us,
+                ended_us=ended_us,
+                seen_us=seen_us,
+                received_us=report.received_us,
+                is_late=report.is_late,
+                on_desk=not report.is_late or alarm.severity is Severity.EMERGENCY,
+                row=report.row,
+            )
+        )
+
+    def _see(self, bit: int, place: int, *, began_us: int, ended_us: int | None) -> None:
+        at_us, name = self.report.at_us, object_name(place)
+        key = (self.terminal, bit, name, began_us, ended_us is None)
+        seen = self.seen.get(key)
+        if seen is None:
+            alarm = _alarm(self.report.edition, bit)
+            self.seen[key] = AlarmSeen(self.terminal, alarm, name, began_us, ended_us, at_us)
+            return
+        seen.reports += 1
+        seen.seen_us = max(seen.seen_us, at_us)
+        seen.ended_us = ended_us
+
+
+def _alarm(edition: int, bit: int) -> AlarmBit:
+    return ALARMS[EDITIONS[edition]][bit]
+
+
+def _stays_open(alarm: AlarmBit) -> bool:
+    """A late alarm of this condition waits for an operator; all others are history from the start."""
+    return alarm.ends is Ends.BY_OPERATOR and alarm.severity is Severity.EMERGENCY
+
+
+def _bits(word: int) -> Iterator[int]:
+    """Give the numbers of the set bits, ascending."""
+    while word:
+        yield (word & -word).bit_length() - 1
+        word &= word - 1
