@@ -22,7 +22,7 @@ SIZE_2013: Final = HEADER_2013.sizeof()
 SIZE_2019: Final = HEADER_2019.sizeof()
 
 
-def _with_numeric_id(declaration: Any) -> np.dtype[np.void]:
+def with_numeric_id(declaration: Any) -> np.dtype[np.void]:
     """Give a header's layout, its id also as numbers: `id_low` ends where the id ends, `id_high` stands before."""
     layout = layout_of(declaration)
     members = {name: (kind, offset) for name, (kind, offset, *_) in (layout.fields or {}).items()}
@@ -40,8 +40,8 @@ def _with_numeric_id(declaration: Any) -> np.dtype[np.void]:
     )
 
 
-_LAYOUT_2013: Final = _with_numeric_id(HEADER_2013)
-_LAYOUT_2019: Final = _with_numeric_id(HEADER_2019)
+_LAYOUT_2013: Final = with_numeric_id(HEADER_2013)
+_LAYOUT_2019: Final = with_numeric_id(HEADER_2019)
 _ID_BITS_2013: Final = np.uint64((1 << 48) - 1)
 """The part of `id_low` that is the six-byte id of the 2013 header; above it stand the attributes."""
 

@@ -91,3 +91,11 @@ def gathered(buffer: U8, offsets: I64, record: np.dtype[Any]) -> Records:
     """Copy the records that start at `offsets`. The buffer goes on for at least one record behind each offset."""
     # One memory copy per record: void items are moved whole, structured ones field by field.
     return window(buffer, f"V{record.itemsize}")[offsets].view(record)
+
+
+def column(declaration: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Read the raw values of one declared field as its adapter would, all at once."""
+    while isinstance(declaration, construct.Renamed):
+        declaration = declaration.subcon
+    reading: npt.NDArray[Any] = declaration.column(values)
+    return reading
