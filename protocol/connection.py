@@ -211,7 +211,7 @@ class Terminal(Connection):
         return self.send(msg_id, fields, self.address, now)
 
     def register(self, plate_number: str, plate_color: int, now: float = 0.0, **fields: Any) -> int:
-        """终端注册. `fields` may name province_id, city_id, manufacturer_id, terminal_model and terminal_id."""
+        """终端注册. `fields` may name province_id, city_id, manufacturer_id, terminal_model, terminal_id."""
         unnamed = {
             "province_id": 0,
             "city_id": 0,

@@ -8,8 +8,10 @@ body that cannot be read is `{"raw": hex, "error": sentence}`; only bytes that a
 "ok": false, "error": sentence}`.
 """
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
 
 from protocol.adapters import GMT8
 from protocol.edition import Edition, edition_of
@@ -19,6 +21,33 @@ from protocol.messages import Undecodable, decode_frame
 
 PROTOCOLS: Final = ("808", "1078", "jsatl12")
 """What rides on 808 frames, as hints name it."""
+
+
+Synonyms: TypeAlias = dict[str, Callable[[dict[str, Any]], Any]]
+
+_PLACE_TYPE: Final[Synonyms] = {"jt808_position_type": itemgetter("area_type")}
+SYNONYMS: Final[dict[str, Synonyms]] = {
+    "0x11": _PLACE_TYPE,
+    "0x12": _PLACE_TYPE,
+    "0x13": {
+        "driven_route_id": itemgetter("route_id"),
+        "time": itemgetter("drive_time_s"),
+        "driven_route": itemgetter("result"),
+    },
+    "0x2B": {"analogs": lambda item: [item["ad1"], item["ad0"]]},
+    "0x64": {},
+    "0x65": {},
+    "0x66": {},
+    "0x67": {},
+}
+"""Second names that conformance vectors use for fields of items, beside those of the declarations."""
+
+
+def _with_synonyms(key: str, item: Any) -> Any:
+    if key not in SYNONYMS or not isinstance(item, dict):
+        return item
+    second = {name: read(item) for name, read in SYNONYMS[key].items()}
+    return item | second | {"extra_id": int(key, 16)}
 
 
 def decode_record(record: dict[str, Any]) -> dict[str, Any]:
@@ -46,13 +75,17 @@ def body_record(frame: Frame, edition: Edition) -> dict[str, Any]:
     fields = decode_frame(frame, edition)
     if isinstance(fields, Undecodable):
         return {"raw": fields.raw.hex(), "error": fields.error}
-    return {name: to_json(value) for name, value in fields.items()}
+    record: dict[str, Any] = to_json(fields)
+    return record
 
 
 def to_json(value: Any) -> Any:
     """Give a decoded value as JSON has it: bytes as hex, times as sent (GMT+8) without zone."""
     if isinstance(value, dict):
-        return {name: to_json(field) for name, field in value.items()}
+        fields = {name: to_json(field) for name, field in value.items()}
+        if "extras" in fields:
+            fields["extras"] = {key: _with_synonyms(key, item) for key, item in fields["extras"].items()}
+        return fields
     if isinstance(value, list):
         return [to_json(element) for element in value]
     if isinstance(value, bytes):
