@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 
-from store.quality import NO_TIME
+from store.binary import NO_TIME, Column, Tail, copy_in, floats, times
 
 Connection = psycopg.Connection[Any]
 I64: TypeAlias = npt.NDArray[np.int64]
@@ -31,44 +31,15 @@ SEARCH_BACK = timedelta(days=30)
 """How long after its first copy a report with a wrong clock is still recognised. Terminals retransmit within
 minutes, or within days after a gap; further back lies one more day to search for every day."""
 
-_EPOCH_2000_US = 946_684_800_000_000
-"""PostgreSQL counts its timestamps from 2000-01-01, we from 1970-01-01."""
-
-_COLUMNS = (
-    # name, type in the binary format; `items`, whose length varies, follows as the last
-    ("placed_at", ">i8"),
-    ("received_at", ">i8"),
-    ("last_received_at", ">i8"),
-    ("body_hash", ">i8"),
-    ("alarm_bits", ">i8"),
-    ("status_bits", ">i8"),
-    ("terminal_id", ">i4"),
-    ("copies", ">i4"),
-    ("speed_kmh", ">f4"),
-    ("heading_deg", ">i4"),
-    ("altitude_m", ">i4"),
-    ("msg_id", ">i4"),
-    ("serial", ">i4"),
-    ("quality", ">i4"),
-    ("authenticated", "u1"),
-    ("late", "u1"),
-    ("reported_raw", "V6"),
-    ("reported_at", ">i8"),
-    ("lat", ">f8"),
-    ("lon", ">f8"),
-    ("mileage_km", ">f8"),
-)
-_NULLABLE = ("reported_at", "lat", "lon", "mileage_km")
-_NAMES = ", ".join([name for name, _ in _COLUMNS] + ["items"])
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_TAIL = b"\xff\xff"
-
-_COPY_IN = f"COPY positions ({_NAMES}) FROM STDIN (FORMAT BINARY)"
+_COLUMNS = """
+placed_at, reported_at, received_at, last_received_at, body_hash, lat, lon, alarm_bits, status_bits,
+mileage_km, terminal_id, copies, speed_kmh, heading_deg, altitude_m, msg_id, serial, quality, authenticated,
+late, reported_raw, items
+"""
 _STAGE = "CREATE TEMPORARY TABLE IF NOT EXISTS staged_positions (LIKE positions) ON COMMIT DELETE ROWS"
-_COPY_STAGED = f"COPY staged_positions ({_NAMES}) FROM STDIN (FORMAT BINARY)"
 _MERGE_STAGED = f"""
-INSERT INTO positions AS there ({_NAMES})
-SELECT {_NAMES} FROM staged_positions
+INSERT INTO positions AS there ({_COLUMNS})
+SELECT {_COLUMNS} FROM staged_positions
 ON CONFLICT (terminal_id, placed_at, body_hash) DO UPDATE
    SET copies = there.copies + excluded.copies,
        last_received_at = greatest(there.last_received_at, excluded.last_received_at)
@@ -143,12 +114,12 @@ def write(connection: Connection, rows: PositionRows) -> None:
         merged = merged.take(~merged.searched)
     if not len(merged):
         return
-    data = binary_copy(merged)
+    columns = _columns(merged)
     try:
         with connection.transaction():  # a savepoint
-            _copy(connection, _COPY_IN, data)
+            copy_in(connection, "positions", *columns)
     except psycopg.errors.UniqueViolation:
-        _stage(connection, data)
+        _stage(connection, columns)
         connection.execute(_MERGE_STAGED)
 
 
@@ -175,87 +146,46 @@ def merge_equal(rows: PositionRows) -> PositionRows:
     return replace(chosen, copies=copies[back], last_received_us=last[back], searched=searched[back])
 
 
-def binary_copy(rows: PositionRows) -> bytes:
-    """Give the rows in PostgreSQL's binary COPY format.
-
-    Rows of one shape (the same columns null, items of the same length) are one numpy table whose bytes are
-    the format itself. Few shapes are common, so the rows are sent shape by shape; their order means nothing.
-    """
-    nulls = sum(missing.astype(np.int64) << bit for bit, missing in enumerate(_nulls(rows).values()))
-    shapes = nulls + (rows.items_length << len(_NULLABLE))
-    if not len(rows):
-        tables = []
-    elif (shapes == shapes[0]).all():
-        tables = [_table(rows, int(shapes[0]))]
-    else:
-        order = np.argsort(shapes, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(shapes[order])) + 1)
-        tables = [_table(rows.take(group), int(shapes[group[0]])) for group in groups]
-    return b"".join((_COPY_HEAD, *tables, _COPY_TAIL))
-
-
-def _table(rows: PositionRows, shape: int) -> bytes:
-    """Give rows of one shape as they stand in the format: for each column its length and, unless null, its
-    bytes."""
-    absent = {name for bit, name in enumerate(_NULLABLE) if shape >> bit & 1}
-    items_length = shape >> len(_NULLABLE)
-    present = [(name, kind) for name, kind in _COLUMNS if name not in absent]
-    table = np.empty(len(rows), _row_format(frozenset(absent), items_length))
-    template = np.zeros((), table.dtype)
-    template["count"] = len(_COLUMNS) + 1
-    for name, kind in _COLUMNS:
-        template[f"{name} length"] = -1 if name in absent else np.dtype(kind).itemsize
-    template["items length"] = items_length or -1
-    table[:] = template
-    for name, _ in present:
-        table[name] = _value(rows, name)
-    if items_length:
-        table["items"] = np.ndarray(
-            (len(rows.data) - items_length + 1,), f"V{items_length}", rows.data, 0, (1,)
-        )[rows.items_start]
-    return table.tobytes()
-
-
-def _row_format(absent: frozenset[str], items_length: int) -> np.dtype[np.void]:
-    parts = [("count", ">i2")]
-    for name, kind in _COLUMNS:
-        parts += [(f"{name} length", ">i4")] + ([] if name in absent else [(name, kind)])
-    parts += [("items length", ">i4")] + ([("items", f"V{items_length}")] if items_length else [])
-    return np.dtype(parts)
-
-
-def _value(rows: PositionRows, name: str) -> npt.NDArray[Any]:
-    if name == "reported_raw":
-        return np.ascontiguousarray(rows.reported_raw).view("V6").reshape(-1)
-    if name.endswith("_at"):
-        times: I64 = getattr(rows, name.removesuffix("_at") + "_us")
-        return times - _EPOCH_2000_US
-    values: npt.NDArray[Any] = getattr(rows, name)
-    return values
-
-
-def _nulls(rows: PositionRows) -> dict[str, Flags]:
-    return {
-        "reported_at": rows.reported_us == NO_TIME,
-        "lat": np.isnan(rows.lat),
-        "lon": np.isnan(rows.lon),
-        "mileage_km": np.isnan(rows.mileage_km),
+def _columns(rows: PositionRows) -> tuple[list[Column], Tail]:
+    """Say how each column stands in the binary format."""
+    numbers = {
+        "body_hash": ">i8",
+        "alarm_bits": ">i8",
+        "status_bits": ">i8",
+        "terminal_id": ">i4",
+        "copies": ">i4",
+        "speed_kmh": ">f4",
+        "heading_deg": ">i4",
+        "altitude_m": ">i4",
+        "msg_id": ">i4",
+        "serial": ">i4",
+        "quality": ">i4",
+        "authenticated": "u1",
+        "late": "u1",
     }
+    raw = np.ascontiguousarray(rows.reported_raw).view("V6").reshape(-1)
+    columns = [
+        times("placed_at", rows.placed_us),
+        times("reported_at", rows.reported_us, nullable=True),
+        times("received_at", rows.received_us),
+        times("last_received_at", rows.last_received_us),
+        floats("lat", rows.lat),
+        floats("lon", rows.lon),
+        floats("mileage_km", rows.mileage_km),
+        *(Column(name, kind, getattr(rows, name)) for name, kind in numbers.items()),
+        Column("reported_raw", "V6", raw),
+    ]
+    return columns, Tail("items", rows.data, rows.items_start, rows.items_length)
 
 
-def _copy(connection: Connection, statement: str, data: bytes) -> None:
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(data)
-
-
-def _stage(connection: Connection, data: bytes) -> None:
+def _stage(connection: Connection, columns: tuple[list[Column], Tail]) -> None:
     connection.execute(_STAGE)
     connection.execute("DELETE FROM staged_positions")  # what this transaction staged before
-    _copy(connection, _COPY_STAGED, data)
+    copy_in(connection, "staged_positions", *columns)
 
 
 def _write_searched(connection: Connection, rows: PositionRows) -> None:
-    _stage(connection, binary_copy(rows))
+    _stage(connection, _columns(rows))
     received = _time(rows.received_us.min()) - SEARCH_BACK, _time(rows.received_us.max())
     connection.execute(_PLACED_BY_RECEIPT, {"begin": received[0], "end": received[1]})
     reported = rows.reported_us[(rows.reported_us != NO_TIME) & (rows.reported_us != rows.placed_us)]

@@ -4,8 +4,8 @@ Also decides the *placement time*: when we believe that the report was made. A t
 between `PAST` before and `FUTURE` after receipt; a report whose clock is not believed is placed by its
 receipt.
 
-The ranges are those of the authority's qualification rules for 数据合格率 (vehicles in China): a report outside
-them is kept, drawn and counted as unqualified.
+The ranges are those of the authority's qualification rules for 数据合格率 (vehicles in China): a report
+outside them is kept, drawn and counted as unqualified.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from store.binary import NO_TIME
 from store.placement import FUTURE, PAST
-
-NO_TIME = np.iinfo(np.int64).min
-"""Stands for a missing time in columns of µs since 1970."""
 
 AHEAD_US = 5 * 60 * 1_000_000
 """A clock further ahead of ours than this moves nothing forward: one such report would make all honest ones
