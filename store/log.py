@@ -1,0 +1,717 @@
+"""The log: what terminals sent, durable before anybody answers, read by the worker in the same order.
+
+A log is a directory with one writer:
+
+    log.json                    the log's UUID and when it was created
+    00000000000000000000.seg    segments, named by the position at which they begin
+    head                        the durable position, written after the sync that made it so
+    consumed                    the position up to which no reader needs anything any more
+    lock                        held by the writer
+
+A **position** counts bytes over all segments and never repeats, not even when a segment is given up: the next
+one begins behind everything that could have stood in it. A segment's head says where its predecessor's valid
+records end, so old segments need no mark and are never written again.
+
+A segment is made in full size before it is used. Writing into it therefore cannot meet a full disk, and
+`fdatasync` has no change of size to record. A full log shows in one place only: no new segment can be made.
+
+A record stands behind a head with its length, a CRC-32 that covers its position as well, its kind and the
+receive time. What a record means is the business of `store.records`.
+
+After a failed write or sync the segment is given up, because a second sync of the same file would report
+success for pages that never reached the disk. What was not yet durable is kept and goes into the next
+segment, so nothing that was appended is lost, only late.
+
+Errors:
+    LogError
+    ├── LogFailed       the disk refused; nothing appended since the last sync is durable. Sync again later.
+    │   └── LogFull     no room for another segment (quota, or floor of free space). Sync again when there is.
+    ├── LogInUse        another process writes this log
+    ├── WrongLog        files of another log lie here
+    ├── CursorAhead     the position was never durable in this log
+    ├── CursorBehind    the position's segment is deleted: records between it and the start were not read
+    └── LogCorrupt      the bytes at the position are not what was written
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import struct
+import threading
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+from uuid import UUID, uuid4
+
+from store.records import Event, Frames, RecordKind, encode
+from store.storage import Disk, LogFile, Storage, sync_directory
+
+GIB: Final = 1 << 30
+MIB: Final = 1 << 20
+
+ALIGNMENT: Final = 8
+"""Records begin at multiples of this, so that columns inside them can be read in place."""
+
+RECORD_HEAD: Final = struct.Struct("<IIB7xq")
+"""Length of the payload, CRC-32, kind, receive time in microseconds."""
+
+_CHECKED: Final = struct.Struct("<QIBq")
+"""What the CRC-32 covers before the payload: position, length, kind, receive time."""
+
+SEGMENT_HEAD: Final = struct.Struct("<8s16sQQQI12x")
+"""Magic, log UUID, base position, capacity, end of the previous segment's records, CRC-32 of these."""
+
+MAGIC: Final = b"NWLOG\x00\x00\x01"
+"""The last byte is the version of this layout."""
+
+MARK: Final = struct.Struct("<QQ")
+"""A position and its complement, which tells a torn or never written mark."""
+
+SUFFIX: Final = ".seg"
+
+
+class LogError(Exception):
+    """Something about the log."""
+
+
+class LogFailed(LogError):
+    """The disk refused to keep what was appended."""
+
+
+class LogFull(LogFailed):
+    """There is no room for another segment."""
+
+
+class LogInUse(LogError):
+    """Another process writes this log."""
+
+
+class WrongLog(LogError):
+    """Files of another log lie in this directory."""
+
+
+class LogCorrupt(LogError):
+    """The bytes at `position` are not what was written there."""
+
+    def __init__(self, position: int, what: str, path: Path) -> None:
+        super().__init__(f"{what} at position {position} in {path}")
+        self.position = position
+
+
+class CursorError(LogError):
+    """A reader asked for a position that this log cannot serve."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+class CursorAhead(CursorError):
+    """The position was never durable in this log."""
+
+
+class CursorBehind(CursorError):
+    """The records at the position are deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """How much the log may take."""
+
+    quota_bytes: int = 20 * GIB
+    """All segments together."""
+    free_floor_bytes: int = 1 * GIB
+    """No new segment when the disk would have less left than this: PostgreSQL needs room to catch up."""
+    segment_bytes: int = 64 * MIB
+    """Size of a segment: what retention frees at once, and about ten seconds of a very busy gateway."""
+
+    @property
+    def max_payload(self) -> int:
+        """The longest payload that fits a segment."""
+        return self.segment_bytes - SEGMENT_HEAD.size - RECORD_HEAD.size - ALIGNMENT
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """The log as health and metrics show it."""
+
+    durable: int
+    start: int
+    segments: int
+    used_bytes: int
+    quota_bytes: int
+    free_bytes: int
+    free_floor_bytes: int
+    waiting_bytes: int
+    """Appended and not yet durable."""
+    fault: str
+    """Why the last sync failed; empty when it did not."""
+
+
+class LogRecord(NamedTuple):
+    """One record as read."""
+
+    position: int
+    next_position: int
+    received_at_us: int
+    kind: RecordKind
+    payload: memoryview
+
+
+class _SegmentHead(NamedTuple):
+    """The first bytes of a segment."""
+
+    log_id: UUID
+    base: int
+    capacity: int
+    previous_end: int
+    """Where the valid records of the segment before this one end."""
+
+    @property
+    def start(self) -> int:
+        """Position of the first record."""
+        return self.base + SEGMENT_HEAD.size
+
+    def pack(self) -> bytes:
+        fields = (MAGIC, self.log_id.bytes, self.base, self.capacity, self.previous_end)
+        return SEGMENT_HEAD.pack(*fields, zlib.crc32(SEGMENT_HEAD.pack(*fields, 0)))
+
+    @classmethod
+    def read(cls, path: Path, expected: UUID | None = None) -> "_SegmentHead":
+        with path.open("rb") as file:
+            data = file.read(SEGMENT_HEAD.size)
+        base = int(path.stem)
+        if len(data) < SEGMENT_HEAD.size:
+            raise LogCorrupt(base, "segment head is cut short", path)
+        magic, log_id, said_base, capacity, previous_end, crc = SEGMENT_HEAD.unpack(data)
+        if magic != MAGIC:
+            raise LogCorrupt(base, f"segment head is none of this version ({magic!r})", path)
+        head = cls(UUID(bytes=log_id), said_base, capacity, previous_end)
+        if head.pack() != data or said_base != base:
+            raise LogCorrupt(base, f"segment head is damaged (checksum {crc:08x})", path)
+        if expected not in (None, head.log_id):
+            raise WrongLog(f"{path} belongs to log {head.log_id}, not to {expected}")
+        return head
+
+
+class _Waiting(NamedTuple):
+    """A record that is appended and not yet durable."""
+
+    kind: RecordKind
+    received_at_us: int
+    payload: bytes
+
+    @property
+    def size(self) -> int:
+        return record_size(len(self.payload))
+
+    def pieces(self, position: int) -> tuple[bytes, bytes, bytes]:
+        crc = _crc(position, self.kind, self.received_at_us, self.payload)
+        head = RECORD_HEAD.pack(len(self.payload), crc, self.kind, self.received_at_us)
+        return head, self.payload, bytes(self.size - len(head) - len(self.payload))
+
+
+class _Run(NamedTuple):
+    """Consecutive records of one segment."""
+
+    base: int
+    begin: int
+    records: int
+    data: bytes
+
+
+def record_size(payload_bytes: int) -> int:
+    """Return what a record with such a payload takes in a segment."""
+    size = RECORD_HEAD.size + payload_bytes
+    return size + -size % ALIGNMENT
+
+
+def _crc(position: int, kind: int, received_at_us: int, payload: bytes | memoryview) -> int:
+    return zlib.crc32(payload, zlib.crc32(_CHECKED.pack(position, len(payload), kind, received_at_us)))
+
+
+def _segment_path(directory: Path, base: int) -> Path:
+    return directory / f"{base:020d}{SUFFIX}"
+
+
+def _bases(directory: Path) -> list[int]:
+    return sorted(int(path.stem) for path in directory.glob(f"*{SUFFIX}"))
+
+
+def _read_mark(path: Path) -> int | None:
+    """Return the position that a mark holds, or None where there is none or half of one."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MARK.size)
+    except FileNotFoundError:
+        return None
+    if len(data) < MARK.size:
+        return None
+    position, complement = MARK.unpack(data)
+    return int(position) if position == ~complement & 0xFFFF_FFFF_FFFF_FFFF else None
+
+
+def _pack_mark(position: int) -> bytes:
+    return MARK.pack(position, ~position & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def _read_log_id(directory: Path) -> UUID:
+    path = directory / "log.json"
+    try:
+        return UUID(json.loads(path.read_text())["uuid"])
+    except FileNotFoundError:
+        raise LogError(f"there is no log in {directory}: start a gateway, or correct the path") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise WrongLog(f"{path} does not name a log: {error}") from None
+
+
+def _make_log_id(directory: Path) -> UUID:
+    path = directory / "log.json"
+    if path.exists():
+        return _read_log_id(directory)
+    if _bases(directory):
+        raise WrongLog(f"{directory} holds segments but no log.json: restore it, or move the segments away")
+    log_id = uuid4()
+    draft = path.with_suffix(".new")
+    with draft.open("w") as file:
+        json.dump({"uuid": str(log_id), "created": datetime.now(UTC).isoformat()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    sync_directory(directory)
+    return log_id
+
+
+def _records(data: memoryview, position: int) -> Iterator[LogRecord]:
+    """Read records from `data`, which begins at `position`, up to the first that is incomplete or damaged."""
+    at = 0
+    while at + RECORD_HEAD.size <= len(data):
+        length, crc, kind, received_at_us = RECORD_HEAD.unpack_from(data, at)
+        payload = data[at + RECORD_HEAD.size : at + RECORD_HEAD.size + length]
+        if kind == 0 or len(payload) < length or crc != _crc(position + at, kind, received_at_us, payload):
+            return
+        size = record_size(length)
+        yield LogRecord(position + at, position + at + size, received_at_us, RecordKind(kind), payload)
+        at += size
+
+
+class LogWriter:
+    """The only writer of a log.
+
+    `append` keeps a record in memory, `sync` makes everything appended before it durable. One thread appends;
+    `sync` may run in another one meanwhile. Opening takes over what a predecessor wrote and did not live to
+    sync.
+
+    Raises:
+        LogInUse: another process has it open.
+        WrongLog: the directory holds files of another log.
+        LogCorrupt: records that were durable are missing.
+        LogFailed: the disk refuses already.
+    """
+
+    def __init__(
+        self, directory: Path, *, limits: LogLimits | None = None, storage: Storage | None = None
+    ) -> None:
+        self.directory = directory
+        self.limits = limits or LogLimits()
+        self._storage: Storage = storage or Disk()
+        self._lock = threading.Lock()
+        """Guards what `append` and `sync` share: `_waiting` and the place of the next record."""
+        self._syncing = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._file: LogFile | None = None
+        """The current segment; None where the next sync has to make one at `_base`."""
+        self._fault = ""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock_file = _lock_directory(directory)
+        try:
+            self.log_id = _make_log_id(directory)
+            self._sizes = {base: _segment_path(directory, base).stat().st_size for base in _bases(directory)}
+            self._mark = self._storage.open(directory / "head")
+            self._durable, self._base = self._recover()
+            self._mark.write(_pack_mark(self._durable), 0)
+        except OSError as error:
+            self._lock_file.close()
+            raise LogFailed(f"the log in {directory} cannot be opened: {error}") from error
+        except LogError:
+            self._lock_file.close()
+            raise
+        self._next = self._base, self._durable
+        """Base and position behind the last appended record, durable or not."""
+
+    @property
+    def durable(self) -> int:
+        """Everything before this position survives a power loss."""
+        return self._durable
+
+    @property
+    def start(self) -> int:
+        """Position of the oldest record kept."""
+        with self._lock:
+            return min(min(self._sizes, default=self._durable) + SEGMENT_HEAD.size, self._durable)
+
+    def append(self, record: Frames | Event, received_at_us: int) -> int:
+        """Keep `record` for the next sync and return the position behind it.
+
+        That position holds if the next sync succeeds; if it fails, the record goes to a later one.
+
+        Raises:
+            ValueError: the record is longer than `limits.max_payload`.
+        """
+        kind, payload = encode(record)
+        if len(payload) > self.limits.max_payload:
+            raise ValueError(
+                f"a record of {len(payload)} bytes fits no segment of {self.limits.segment_bytes}"
+            )
+        waiting = _Waiting(kind, received_at_us, payload)
+        with self._lock:
+            self._waiting.append(waiting)
+            base, at = self._place(*self._next, waiting.size)
+            self._next = base, at + waiting.size
+        return at + waiting.size
+
+    def sync(self) -> int:
+        """Make everything appended so far durable and return the position behind it.
+
+        Raises:
+            LogFull: there is no room for a segment.
+            LogFailed: the disk refused. Either way the records are kept for the next sync.
+        """
+        with self._syncing:
+            with self._lock:
+                records, self._waiting = self._waiting, []
+            written = 0
+            try:
+                for run in self._runs(records):
+                    self._write(run)
+                    written += run.records
+            except (OSError, LogFull) as error:
+                self._fault = str(error)
+                self._put_back(records[written:])
+                if isinstance(error, LogFull):
+                    raise
+                raise LogFailed(f"the log in {self.directory} failed: {error}") from error
+            self._fault = ""
+            return self._durable
+
+    def trim(self) -> int:
+        """Delete the segments that no reader needs any more and return how many these were.
+
+        Raises:
+            LogFailed: the disk refused.
+        """
+        deleted = 0
+        consumed = min(_read_mark(self.directory / "consumed") or 0, self._durable)
+        try:
+            while len(self._sizes) > 1:
+                oldest, successor = sorted(self._sizes)[:2]
+                if _SegmentHead.read(_segment_path(self.directory, successor)).previous_end > consumed:
+                    break
+                self._storage.remove(_segment_path(self.directory, oldest))
+                with self._lock:
+                    del self._sizes[oldest]
+                deleted += 1
+        except OSError as error:
+            raise LogFailed(f"the log in {self.directory} cannot be trimmed: {error}") from error
+        return deleted
+
+    def state(self) -> LogState:
+        """Look at the log for health and metrics."""
+        with self._lock:
+            used, waiting = sum(self._sizes.values()), sum(len(record.payload) for record in self._waiting)
+        return LogState(
+            durable=self._durable,
+            start=self.start,
+            segments=len(self._sizes),
+            used_bytes=used,
+            quota_bytes=self.limits.quota_bytes,
+            free_bytes=self._storage.free_bytes(self.directory),
+            free_floor_bytes=self.limits.free_floor_bytes,
+            waiting_bytes=waiting,
+            fault=self._fault,
+        )
+
+    def close(self) -> None:
+        """Sync what is left and let another writer in.
+
+        Raises:
+            LogFailed: what is left could not be made durable. The log is closed nevertheless.
+        """
+        try:
+            self.sync()
+        finally:
+            self._finish_segment()
+            self._mark.close()
+            self._lock_file.close()
+
+    def _recover(self) -> tuple[int, int]:
+        """Find where the records of the last segment end and where the next segment begins."""
+        mark = _read_mark(self.directory / "head") or 0
+        if not self._sizes:
+            if mark:
+                raise LogCorrupt(mark, "segments are missing: none is left", self.directory)
+            return 0, 0
+        path = _segment_path(self.directory, max(self._sizes))
+        head = _SegmentHead.read(path, self.log_id)
+        file = self._storage.open(path)
+        try:
+            file.sync()
+            # After a sync that failed in a process now dead, pages may look clean that never reached the
+            # disk.
+            self._storage.forget_cached(path)
+            end = _end_of_records(path, head, mark)
+            file.cut(end - head.base)
+        finally:
+            file.close()
+        self._sizes[head.base] = end - head.base
+        return end, head.base + head.capacity
+
+    def _place(self, base: int, end: int, size: int) -> tuple[int, int]:
+        """Say where a record of `size` goes that follows `end`: the base of its segment, and its position.
+
+        `base` is that of the segment in which `end` lies, or of the next one where that has to be made.
+        """
+        at = max(end, base + SEGMENT_HEAD.size)
+        if at + size > base + self.limits.segment_bytes:
+            base += self.limits.segment_bytes
+            at = base + SEGMENT_HEAD.size
+        return base, at
+
+    def _runs(self, records: list[_Waiting]) -> Iterator[_Run]:
+        """Divide `records` by segments."""
+        base, end = self._base, self._durable
+        pieces: list[bytes] = []
+        begin = count = 0
+        for record in records:
+            placed, at = self._place(base, end, record.size)
+            if pieces and placed != base:
+                yield _Run(base, begin, count, b"".join(pieces))
+                pieces, count = [], 0
+            if not pieces:
+                begin = at
+            pieces.extend(record.pieces(at))
+            base, end, count = placed, at + record.size, count + 1
+        if pieces:
+            yield _Run(base, begin, count, b"".join(pieces))
+
+    def _write(self, run: _Run) -> None:
+        """Make `run` durable, then tell the readers."""
+        file = self._open_segment(run.base)
+        file.write(run.data, run.begin - run.base)
+        file.sync()
+        end = run.begin + len(run.data)
+        self._mark.write(_pack_mark(end), 0)
+        self._durable = end
+
+    def _open_segment(self, base: int) -> LogFile:
+        """Give the segment at `base`, made new where it is not the current one."""
+        if self._file is not None and base == self._base:
+            return self._file
+        self._finish_segment()
+        self._base = base
+        self._check_room()
+        head = _SegmentHead(self.log_id, base, self.limits.segment_bytes, self._durable)
+        self._file = self._storage.create(_segment_path(self.directory, base), head.pack(), head.capacity)
+        with self._lock:
+            self._sizes[base] = head.capacity
+        return self._file
+
+    def _finish_segment(self) -> None:
+        """Close the current segment and give back what it did not use."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        size = max(self._durable - self._base, SEGMENT_HEAD.size)
+        with contextlib.suppress(OSError):  # nothing but room is lost, and retention gives that back
+            file.cut(size)
+            with self._lock:
+                self._sizes[self._base] = size
+        file.close()
+
+    def _put_back(self, records: list[_Waiting]) -> None:
+        """Keep `records` for the next sync, and give up a segment that failed."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+            self._base += self.limits.segment_bytes
+        with self._lock:
+            self._waiting = records + self._waiting
+            self._next = self._base, self._durable
+            for record in self._waiting:
+                base, at = self._place(*self._next, record.size)
+                self._next = base, at + record.size
+
+    def _check_room(self) -> None:
+        """Raise `LogFull` where another segment would break a limit."""
+        size, limits = self.limits.segment_bytes, self.limits
+        used, free = sum(self._sizes.values()), self._storage.free_bytes(self.directory)
+        if used + size > limits.quota_bytes:
+            raise LogFull(
+                f"the log holds {used} bytes; with {size} more it would exceed {limits.quota_bytes}"
+            )
+        if free - size < limits.free_floor_bytes:
+            raise LogFull(
+                f"the disk has {free} bytes left; {limits.free_floor_bytes} must stay after {size} more"
+            )
+
+
+def _lock_directory(directory: Path) -> BinaryIO:
+    """Become the only writer, until the returned file is closed."""
+    file = (directory / "lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise LogInUse(f"another process writes the log in {directory}") from None
+    return file
+
+
+def _end_of_records(path: Path, head: _SegmentHead, mark: int) -> int:
+    """Find where the valid records of the last segment end, `mark` being the durable position as far as
+    known."""
+    size = path.stat().st_size
+    known = max(mark, head.start)
+    if known > head.base + size:
+        raise LogCorrupt(
+            known, f"durable records are missing: the last segment ends at {head.base + size}", path
+        )
+    if known == head.base + size:
+        return known
+    end = known
+    with path.open("rb") as file:
+        file.seek(known - head.base)
+        while len(data := file.read(RECORD_HEAD.size)) == RECORD_HEAD.size:
+            data += file.read(record_size(RECORD_HEAD.unpack(data)[0]) - RECORD_HEAD.size)
+            record = next(_records(memoryview(data), end), None)
+            if record is None:
+                break
+            end = record.next_position
+    return end
+
+
+class LogReader:
+    """Reads a log, whoever writes it meanwhile.
+
+    Raises:
+        LogError: there is no log in `directory`.
+        WrongLog: it is not the log `log_id`.
+    """
+
+    def __init__(self, directory: Path, *, log_id: UUID | None = None) -> None:
+        self.directory = directory
+        self.log_id = _read_log_id(directory)
+        if log_id not in (None, self.log_id):
+            raise WrongLog(f"the log in {directory} is {self.log_id}, not {log_id}")
+        self._heads: list[_SegmentHead] = []
+        self._open: tuple[int, BinaryIO] | None = None
+        self._durable = 0
+
+    @property
+    def start(self) -> int:
+        """Position of the oldest record kept; where a reader without a cursor begins."""
+        self._list()
+        return min(self._heads[0].start, self.head()) if self._heads else 0
+
+    def head(self) -> int:
+        """Return the durable position: nothing behind it may be read."""
+        # A read in the middle of the writer's write gives no mark; the next one will.
+        self._durable = max(self._durable, _read_mark(self.directory / "head") or 0)
+        return self._durable
+
+    def read(self, position: int, max_bytes: int = MIB) -> list[LogRecord]:
+        """Read durable records from `position` on: about `max_bytes`, at least one, none at the end of the
+        log.
+
+        Fewer than there are may come, for a call does not read over the end of a segment.
+
+        Raises:
+            CursorAhead, CursorBehind: this log has no such position (any more).
+            LogCorrupt: the record at `position` is damaged.
+        """
+        head = self.head()
+        if position > head:
+            raise CursorAhead(
+                f"position {position} is ahead of log {self.log_id}, which ends at {head}", position
+            )
+        if position == head:
+            return []
+        segment, position, end = self._locate(position, head)
+        if position == end:
+            return []
+        records = list(_records(self._pread(segment, position, min(max_bytes, end - position)), position))
+        if not records and end - position >= RECORD_HEAD.size:
+            length = RECORD_HEAD.unpack(self._pread(segment, position, RECORD_HEAD.size))[0]
+            whole = min(record_size(length), end - position)
+            records = list(_records(self._pread(segment, position, whole), position))
+        if not records:
+            raise LogCorrupt(position, "record is damaged", _segment_path(self.directory, segment.base))
+        return records
+
+    def release(self, position: int) -> None:
+        """Allow the writer to delete what lies before `position`: the reader will never ask for it again."""
+        descriptor = os.open(self.directory / "consumed", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            os.pwrite(descriptor, _pack_mark(position), 0)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close what is open; the reader may be used again."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def _list(self) -> None:
+        """Look which segments there are."""
+        known = {head.base: head for head in self._heads}
+        self._heads = []
+        for base in _bases(self.directory):
+            with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                self._heads.append(
+                    known.get(base) or _SegmentHead.read(_segment_path(self.directory, base), self.log_id)
+                )
+
+    def _locate(self, position: int, durable: int) -> tuple[_SegmentHead, int, int]:
+        """Find the record at or next after `position`: segment, exact position, end of what may be read."""
+        last = self._heads[-1] if self._heads else None
+        if last is None or durable > last.base + last.capacity:
+            self._list()
+        at = bisect_right(self._heads, position, key=lambda head: head.base) - 1
+        if at < 0 and self._heads and self._heads[0].previous_end == position:
+            at = 0
+        if at < 0:
+            raise CursorBehind(
+                f"position {position} is behind log {self.log_id}, which now begins at {self.start}", position
+            )
+        for segment, successor in pairwise([*self._heads[at:], None]):
+            assert segment is not None
+            position = max(position, segment.start)
+            if position >= durable:
+                return segment, position, position
+            end = durable if successor is None else min(durable, max(successor.previous_end, segment.start))
+            if position < end:
+                return segment, position, end
+            if position > end or successor is None:
+                break
+            position = successor.start
+        raise CursorAhead(f"no record of log {self.log_id} was ever durable at position {position}", position)
+
+    def _pread(self, segment: _SegmentHead, position: int, size: int) -> memoryview:
+        if self._open is None or self._open[0] != segment.base:
+            self.close()
+            try:
+                self._open = segment.base, _segment_path(self.directory, segment.base).open("rb")
+            except FileNotFoundError:
+                self._heads = []
+                raise CursorBehind(
+                    f"position {position} is behind log {self.log_id}, which now begins at {self.start}",
+                    position,
+                ) from None
+        return memoryview(os.pread(self._open[1].fileno(), size, position - segment.base))
