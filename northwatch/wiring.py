@@ -5,7 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import psycopg
 import typer
@@ -15,6 +15,9 @@ from northwatch.config import ConfigError, Settings, load, without_password
 from store import people
 from store.embedded import Embedded, EmbeddedError
 from store.refusals import Refused
+
+if TYPE_CHECKING:
+    from northwatch.sim.fleet import Plan
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 10
@@ -123,3 +126,20 @@ def _unreachable(settings: Settings, error: Exception) -> NoReturn:
 def _fail(code: int, message: str) -> NoReturn:
     print(f"northwatch: {message}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+def fleet_plan(
+    settings: Settings, *, terminals: int, told: bool, seed: int | None, interval_s: float | None
+) -> "Plan":
+    """Say what `northwatch sim` drives; what the command line leaves open comes from `[demo]`."""
+    from northwatch.sim.fleet import Plan
+    from northwatch.sim.story import DemoTimes
+
+    demo = settings.demo
+    times = DemoTimes(demo.cycle_s, demo.emergency_at_s, demo.silence_at_s, demo.silence_lasts_s)
+    return Plan(
+        terminals=terminals,
+        seed=demo.seed if seed is None else seed,
+        report_s=demo.report_s if interval_s is None else interval_s,
+        story=times if told else None,
+    )
