@@ -65,7 +65,10 @@ class BcdDigits(Adapter):  # type: ignore[misc]
 
 
 class _BcdTime(Adapter):  # type: ignore[misc]
-    """Six bytes YY MM DD hh mm ss, GMT+8, as an aware `datetime`; bytes that are no time stay bytes."""
+    """Six bytes YY MM DD hh mm ss, GMT+8, as an aware `datetime`; bytes that are no time stay bytes.
+
+    Text is written too, as JSON has it: "2026-01-31T08:00:00" in GMT+8, or the hex of bytes that are no time.
+    """
 
     def __init__(self) -> None:
         super().__init__(Bytes(6))
@@ -80,10 +83,15 @@ class _BcdTime(Adapter):  # type: ignore[misc]
         except ValueError:
             return obj
 
-    def _encode(self, obj: datetime | bytes, context: Any, path: Any) -> bytes:
+    def _encode(self, obj: datetime | bytes | str, context: Any, path: Any) -> bytes:
+        if isinstance(obj, str):
+            obj = datetime.fromisoformat(obj).replace(tzinfo=GMT8) if "T" in obj else bytes.fromhex(obj)
         if isinstance(obj, bytes):
             return obj
-        return bytes.fromhex(obj.astimezone(GMT8).strftime("%y%m%d%H%M%S"))
+        local = obj.astimezone(GMT8)
+        if not 2000 <= local.year <= 2099:
+            raise ValueError(f"{local} is outside of the years 2000 to 2099 that two digits mean")
+        return bytes.fromhex(local.strftime("%y%m%d%H%M%S"))
 
     def column(self, values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         """Microseconds of UTC since 1970, `NO_TIME` where the six bytes are no time."""
@@ -146,14 +154,19 @@ def encode_text(text: str) -> bytes:
     return text.encode(TEXT_ENCODING)
 
 
+def as_bytes(value: bytes | str) -> bytes:
+    """Give raw bytes as they are, or from the hex by which JSON has them."""
+    return bytes.fromhex(value) if isinstance(value, str) else value
+
+
 class _Hex(Adapter):  # type: ignore[misc]
     """Bytes that mean something to somebody else, as lower-case hex text."""
 
     def _decode(self, obj: bytes, context: Any, path: Any) -> str:
         return bytes(obj).hex()
 
-    def _encode(self, obj: str, context: Any, path: Any) -> bytes:
-        return bytes.fromhex(obj)
+    def _encode(self, obj: bytes | str, context: Any, path: Any) -> bytes:
+        return as_bytes(obj)
 
 
 HexRest: Final = _Hex(GreedyBytes)

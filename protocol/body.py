@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from construct import Adapter, Construct, ConstructError, Container, GreedyBytes, ListContainer, Prefixed
 
+from protocol.adapters import as_bytes
 from protocol.errors import BodyError, LocalProtocolError
 
 REST: Final = "rest"
@@ -36,7 +37,7 @@ def read(declaration: Construct, data: bytes, **known: Any) -> Any:
 
 
 def write(declaration: Construct, value: Any, **known: Any) -> bytes:
-    """Write what `read` reads.
+    """Write what `read` reads; times as text and bytes as hex, the forms of JSON, are written as well.
 
     Raises:
         LocalProtocolError: the value lacks a field or has one that does not fit.
@@ -47,7 +48,7 @@ def write(declaration: Construct, value: Any, **known: Any) -> bytes:
         raise LocalProtocolError(f"field {error} is missing") from error
     except (ConstructError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise LocalProtocolError(_sentence(error)) from error
-    return data + value.get(REST, b"") if isinstance(value, dict) else data
+    return data + as_bytes(value.get(REST, b"")) if isinstance(value, dict) else data
 
 
 def _plain(value: Any) -> Any:
@@ -96,5 +97,5 @@ class Embedded(Adapter):  # type: ignore[misc]
 
     def _encode(self, obj: Any, context: Any, path: Any) -> bytes:
         if isinstance(obj, dict) and "raw" in obj:
-            return bytes(obj["raw"])
+            return as_bytes(obj["raw"])
         return write(self.declaration, obj, **known_in(context))

@@ -199,12 +199,16 @@ class Connection:
 class Terminal(Connection):
     """The terminal's side of a link: a simulator, or a test's counterpart of the platform."""
 
-    def __init__(self, identity: str, edition: Edition = Edition.E2013, version: int = 1) -> None:
+    def __init__(
+        self, identity: str, edition: Edition = Edition.E2013, *, version: int = 1, first_serial: int = 0
+    ) -> None:
         """`version` is the protocol version in a 2019 header; the 2019 edition's own is 1."""
         super().__init__(Role.TERMINAL)
         is_2019 = edition is Edition.E2019
         self.address = Address(raw_id_of(identity, is_2019), version if is_2019 else None)
-        self._counterpart(self.address).edition = edition
+        platform = self._counterpart(self.address)
+        platform.edition = edition
+        platform.next_serial = first_serial
 
     def say(self, msg_id: int, fields: dict[str, Any] | bytes = b"", now: float = 0.0) -> int:
         """Queue any message and give its serial."""

@@ -82,7 +82,7 @@ class ItemChain(Construct):  # type: ignore[misc]
         known = known_in(context)
         for key, value in (obj or {}).items():
             id = int(key.partition("#")[0], 16)
-            data = value if isinstance(value, bytes) else _write_item(id, value, known)
+            data = _write_item(id, value, known)
             if len(data) > MAX_ITEM:
                 raise LocalProtocolError(f"item {key} has {len(data)} bytes, at most {MAX_ITEM} fit")
             stream_write(stream, bytes((id, len(data))) + data, 2 + len(data), path)
@@ -106,7 +106,18 @@ def _read_item(id: int, value: bytes, known: dict[str, Any]) -> Any:
 
 
 def _write_item(id: int, value: Any, known: dict[str, Any]) -> bytes:
+    """Write a value by its declaration; raw bytes, or their hex where no declaration takes it, as they
+    are."""
     declared = ITEMS.get(id)
-    if declared is None:
-        raise LocalProtocolError(f"item {id:#04x} is not declared: give its value as bytes")
-    return write(declared.declaration, value, **known)
+    if isinstance(value, bytes):
+        return value
+    try:
+        if declared is not None:
+            return write(declared.declaration, value, **known)
+    except LocalProtocolError:
+        if not isinstance(value, str):
+            raise
+    try:
+        return bytes.fromhex(value)
+    except (ValueError, TypeError):
+        raise LocalProtocolError(f"item {item_key(id)}: {value!r} is neither declared nor hex") from None

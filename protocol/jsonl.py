@@ -13,7 +13,8 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from protocol.adapters import GMT8
+from protocol.adapters import GMT8, as_bytes
+from protocol.connection import Terminal
 from protocol.edition import Edition, edition_of
 from protocol.errors import BadLength, FrameError, ProtocolError, RemoteProtocolError
 from protocol.frame import Frame, parse, unescape
@@ -68,6 +69,24 @@ def decode_record(record: dict[str, Any]) -> dict[str, Any]:
         "serial": frame.serial,
         "body": body_record(frame, edition),
     }
+
+
+def encode_record(record: dict[str, Any]) -> dict[str, Any]:
+    """Write a frame from what `decode_record` answers: `{"id": …, "ok": true, "hex": "7e…7e"}`.
+
+    Needed are `msg_id`, `terminal` and `body`; `version` is 2013 and `serial` 0 unless said. A long body
+    gives a list of fragments. Never raises for what the record says.
+    """
+    answer = {"id": record.get("id")}
+    try:
+        edition = Edition(record.get("version") or Edition.E2013)
+        terminal = Terminal(record["terminal"], edition, first_serial=record.get("serial", 0))
+        body = record.get("body", {})
+        terminal.say(int(record["msg_id"], 16), as_bytes(body["raw"]) if "raw" in body else body)
+    except (ProtocolError, ValueError, KeyError, TypeError) as error:
+        return answer | {"ok": False, "error": str(error) or repr(error)}
+    frames = [f"7e{content.hex()}7e" for content in terminal.data_to_send().split(b"\x7e") if content]
+    return answer | {"ok": True, "hex": frames if len(frames) > 1 else frames[0]}
 
 
 def body_record(frame: Frame, edition: Edition) -> dict[str, Any]:
