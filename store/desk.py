@@ -1,21 +1,24 @@
 """What the desks see and do: alarms, tickets, incidents, quarantine.
 
-Lists and single things are rows in the shape in which the API gives them (`docs/api.md`). What is allowed when is
-decided elsewhere (`alerts.desk`, `tickets.lifecycle`); here is how it is read under a lock and written down:
+Lists and single things are rows in the shape in which the API gives them (`docs/api.md`). What is allowed
+when is decided elsewhere (`alerts.desk`, `tickets.lifecycle`); here is how it is read under a lock and
+written down:
 
     lock_alarm → decide → take_alarm / release_alarm / handle_alarm, all in one transaction
 
-The row lock makes two operators who take the same alarm come one after the other, and the second one sees the first.
+The row lock makes two operators who take the same alarm come one after the other, and the second one sees
+the first.
 """
 
 from datetime import datetime
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from store.fleet import tell_viewers
 from store.people import audit
-from store.refusals import NotFound
+from store.refusals import AlreadyExists, NotFound
 from store.select import Connection, Page, Row, decode_cursor, fetch_all, fetch_one, fetch_page, where
 
 _TERMINAL: LiteralString = "jsonb_build_object('id', t.id, 'identity', t.identity) AS terminal"
@@ -35,9 +38,10 @@ def _someone(alias: LiteralString, name: LiteralString) -> LiteralString:
 ALARM: LiteralString = f"""
 SELECT a.id, {_TERMINAL}, {_VEHICLE}, a.condition, a.object, a.edition, a.severity, a.ends, a.late, a.on_desk,
        a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports, a.lat, a.lon, a.speed_kmh,
-       CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL THEN 'taken' ELSE 'free' END
-           AS desk,
-       {_someone("taker", "taken_by")}, a.taken_at, {_someone("handler", "handled_by")}, a.handled_at, a.result, a.note
+       CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL THEN 'taken'
+            ELSE 'free' END AS desk,
+       {_someone("taker", "taken_by")}, a.taken_at, {_someone("handler", "handled_by")}, a.handled_at,
+       a.result, a.note
 FROM alarms a
 JOIN terminals t ON t.id = a.terminal_id
 LEFT JOIN vehicles v ON v.id = a.vehicle_id
@@ -158,14 +162,16 @@ async def release_alarm(connection: Connection, alarm_id: int, by: Row) -> Row:
     return await _alarm_changed(connection, alarm_id, "released", by, {})
 
 
-async def handle_alarm(connection: Connection, alarm_id: int, by: Row, *, result: str, note: str) -> Row:
-    """Write down what became of the locked alarm, and give it. One that the operator ends has ended."""
+async def handle_alarm(
+    connection: Connection, alarm_id: int, by: Row, *, result: str, note: str, ends: bool
+) -> Row:
+    """Write down what became of the locked alarm, and give it. With `ends` its condition ends here."""
     await connection.execute(
         "UPDATE alarms SET handled_by = %(by)s, handled_at = now(), result = %(result)s, note = %(note)s,"
         # the terminal's clock may be ahead of ours
-        " ended_at = CASE WHEN ends = 'by_operator' THEN coalesce(ended_at, greatest(now(), began_at))"
-        " ELSE ended_at END WHERE id = %(id)s",
-        {"by": by["id"], "result": result, "note": note, "id": alarm_id},
+        " ended_at = CASE WHEN %(ends)s THEN coalesce(ended_at, greatest(now(), began_at)) ELSE ended_at END"
+        " WHERE id = %(id)s",
+        {"by": by["id"], "result": result, "note": note, "ends": ends, "id": alarm_id},
     )
     return await _alarm_changed(connection, alarm_id, "handled", by, {"result": result, "note": note})
 
@@ -246,31 +252,37 @@ async def lock_ticket(connection: Connection, ticket_id: int) -> Row:
 
 
 async def move_ticket(
-    connection: Connection, ticket_id: int, by: Row, *, state: str, change: str, note: str = ""
+    connection: Connection, ticket_id: int, by: Row, *, state: str, change: str, assigns: bool, note: str
 ) -> Row:
     """Write down that `by` brings the locked ticket into `state`, and give it.
 
-    Accepting assigns it to the person, a new `note` stands in the place of the last one, and closing keeps the note
-    as its reason. Every note remains in the changes.
+    A new note stands in the place of the last one, and with `closed` or `cancelled` it is the reason. Every
+    note remains in the changes.
+
+    Raises:
+        AlreadyExists: the terminal has a newer open ticket for this fault.
     """
-    await connection.execute(
-        "UPDATE tickets SET state = %(state)s, note = CASE WHEN %(note)s = '' THEN note ELSE %(note)s END,"
-        " assigned_to = CASE WHEN %(change)s = 'accepted' THEN %(by)s ELSE assigned_to END,"
-        # opened_at is log time and may be ahead of this clock
-        " closed_at = CASE WHEN %(state)s IN ('closed', 'cancelled')"
-        " THEN coalesce(closed_at, greatest(now(), opened_at)) END,"
-        " closed_because = CASE WHEN %(state)s IN ('closed', 'cancelled')"
-        " THEN coalesce(closed_because, %(because)s) END"
-        " WHERE id = %(id)s",
-        {
-            "state": state,
-            "note": note,
-            "change": change,
-            "by": by["id"],
-            "because": f"{change} by {by['name']}: {note}",
-            "id": ticket_id,
-        },
-    )
+    values = {
+        "state": state,
+        "note": note,
+        "assignee": by["id"] if assigns else None,
+        "because": f"{by['display_name'] or by['name']}: {note}",
+        "id": ticket_id,
+    }
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                "UPDATE tickets SET state = %(state)s, note = coalesce(nullif(%(note)s, ''), note),"
+                " assigned_to = coalesce(%(assignee)s, assigned_to),"
+                # opened_at is log time and may be ahead of this clock
+                " closed_at = CASE WHEN %(state)s IN ('closed', 'cancelled')"
+                " THEN coalesce(closed_at, greatest(now(), opened_at)) END,"
+                " closed_because = CASE WHEN %(state)s IN ('closed', 'cancelled')"
+                " THEN coalesce(closed_because, %(because)s) END WHERE id = %(id)s",
+                values,
+            )
+    except psycopg.errors.UniqueViolation:
+        raise AlreadyExists("The terminal has another open ticket for this fault.") from None
     detail = {"note": note} if note else {}
     await connection.execute(
         "INSERT INTO ticket_changes (ticket_id, at, change, user_id, detail) VALUES (%s, now(), %s, %s, %s)",
@@ -359,8 +371,8 @@ async def terminal_track(
         raise NotFound("terminal", terminal_id)
     return await _track(
         connection,
-        "SELECT * FROM positions WHERE terminal_id = %(id)s AND placed_at >= %(since)s AND placed_at < %(until)s"
-        " AND lat IS NOT NULL",
+        "SELECT * FROM positions WHERE terminal_id = %(id)s AND lat IS NOT NULL"
+        " AND placed_at >= %(since)s AND placed_at < %(until)s",
         {"id": terminal_id, "since": since, "until": until, "limit": limit},
     )
 
@@ -392,8 +404,9 @@ async def _track(connection: Connection, positions: LiteralString, given: Row) -
     step = max(1, -(-total // given["limit"]))
     points = await fetch_all(
         connection,
-        f"SELECT * FROM (SELECT {TRACK_COLUMNS}, row_number() OVER (ORDER BY placed_at, reported_raw, body_hash)"
-        f" AS number FROM ({positions}) AS chosen) AS numbered"
+        f"SELECT * FROM (SELECT {TRACK_COLUMNS},"
+        " row_number() OVER (ORDER BY placed_at, reported_raw, body_hash) AS number"
+        f" FROM ({positions}) AS chosen) AS numbered"
         " WHERE (number - 1) %% %(step)s = 0 OR number = %(total)s ORDER BY number",
         {**given, "step": step, "total": total},
     )

@@ -1,15 +1,16 @@
 """The fleet as people keep it: vehicles, terminals, and which terminal is installed in which vehicle.
 
 A terminal is in one vehicle at a time and a vehicle has one terminal at a time; the database's partial unique
-indexes say so, and here their violation becomes a sentence. Functions run inside the caller's transaction and write
-the audit; `by` is the name of the person. Those that change something tell live viewers (`LIVE_CHANNEL`).
+indexes say so, and here their violation becomes a sentence. Functions run inside the caller's transaction
+and write the audit; `by` is the name of the person. Those that change something tell live viewers
+(`LIVE_CHANNEL`).
 
 Refusals: `store.refusals`.
 """
 
 import re
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import psycopg
 
@@ -41,7 +42,8 @@ TERMINAL_FIELDS = ("edition", "note")
 _VEHICLE: LiteralString = """
 SELECT v.id, v.plate, v.plate_color, v.vin, v.owner, v.contact, v.note, v.created_at,
        CASE WHEN t.id IS NOT NULL THEN
-           jsonb_build_object('id', t.id, 'identity', t.identity, 'installed_at', i.installed_at) END AS terminal
+           jsonb_build_object('id', t.id, 'identity', t.identity, 'installed_at', i.installed_at)
+       END AS terminal
 FROM vehicles v
 LEFT JOIN installations i ON i.vehicle_id = v.id AND i.removed_at IS NULL
 LEFT JOIN terminals t ON t.id = i.terminal_id
@@ -51,7 +53,8 @@ _TERMINAL: LiteralString = """
 SELECT t.id, t.identity, t.edition, t.known, t.blocked, t.province_id, t.city_id, t.manufacturer_id, t.model,
        t.maker_terminal_id, t.registered_plate, t.registered_plate_color, t.registered_at, t.authenticated_at,
        t.iccid, t.note, t.first_seen_at, t.created_at,
-       coalesce(s.link, 'closed') AS link, s.last_received_at, coalesce(s.mode, 'unknown') AS mode, s.silent_since,
+       coalesce(s.link, 'closed') AS link, s.last_received_at, coalesce(s.mode, 'unknown') AS mode,
+       s.silent_since,
        CASE WHEN v.id IS NOT NULL THEN
            jsonb_build_object('id', v.id, 'plate', v.plate, 'plate_color', v.plate_color,
                               'installed_at', i.installed_at) END AS vehicle
@@ -86,7 +89,8 @@ def clean_identity(text: str) -> str:
 
 
 def clean_plate(text: str) -> str:
-    """Bring a plate to the form in which it is kept: without spaces and middle dots, Latin letters upper case.
+    """Bring a plate to the form in which it is kept: without spaces and middle dots, Latin letters upper
+    case.
 
     Raises:
         Unacceptable
@@ -130,8 +134,8 @@ async def terminals_page(
     """List terminals by identity, with the number of all that match. `view` is one of `TERMINAL_VIEWS`."""
     conditions: dict[str, LiteralString] = {
         "view": TERMINAL_VIEWS[view],
-        "search": "t.identity ILIKE %(search)s OR v.plate ILIKE %(search)s OR t.registered_plate ILIKE %(search)s"
-        " OR t.model ILIKE %(search)s OR t.iccid ILIKE %(search)s",
+        "search": "t.identity ILIKE %(search)s OR v.plate ILIKE %(search)s"
+        " OR t.registered_plate ILIKE %(search)s OR t.model ILIKE %(search)s OR t.iccid ILIKE %(search)s",
     }
     given: Row = {"view": view, "search": pattern(search)}
     total = await _count(connection, f"{_TERMINAL} WHERE {where(conditions, given)}", given)
@@ -354,7 +358,8 @@ async def _change_terminal(
 
 
 async def bind(connection: Connection, terminal_id: int, vehicle_id: int, *, by: str) -> Row:
-    """Install the terminal in the vehicle from now on and give the terminal. Bound so already: nothing changes.
+    """Install the terminal in the vehicle from now on and give the terminal. Bound so already: nothing
+    changes.
 
     Raises:
         NotFound
@@ -427,8 +432,9 @@ async def installations(connection: Connection, vehicle_id: int) -> list[Row]:
         "SELECT i.id, jsonb_build_object('id', t.id, 'identity', t.identity) AS terminal,"
         " jsonb_build_object('id', v.id, 'plate', v.plate, 'plate_color', v.plate_color) AS vehicle,"
         " i.installed_at, i.removed_at"
-        " FROM installations i JOIN terminals t ON t.id = i.terminal_id JOIN vehicles v ON v.id = i.vehicle_id"
-        " WHERE i.vehicle_id = %s ORDER BY i.installed_at DESC, i.id DESC",
+        " FROM installations i JOIN terminals t ON t.id = i.terminal_id"
+        " JOIN vehicles v ON v.id = i.vehicle_id WHERE i.vehicle_id = %s"
+        " ORDER BY i.installed_at DESC, i.id DESC",
         (vehicle_id,),
     )
 

@@ -1,9 +1,9 @@
 """The present as the screens show it, read again and again at small cost.
 
-Desk and open tickets are short lists and are read whole. The states of a large fleet are not: `States` asks for the
-rows that transactions changed which were not yet visible the last time. A row carries the number of the transaction
-that wrote it (`xmin`), and a snapshot tells the oldest one still running; so nothing slips through when a transaction
-that began early commits late, as it does with a cursor over `updated_at`.
+Desk and open tickets are short lists and are read whole. The states of a large fleet are not: `States` asks
+for the rows that transactions changed which were not yet visible the last time. A row carries the number of
+the transaction that wrote it (`xmin`), and a snapshot tells the oldest one still running; so nothing slips
+through when a transaction that began early commits late, as it does with a cursor over `updated_at`.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ from store.desk import ALARM, ALARM_VIEWS, TICKET
 from store.select import Connection, Row, fetch_all, fetch_one
 
 MAX_DESK = 2000
-"""Alarms or tickets on a screen; a desk with more has other troubles, and the lists page through all of them."""
+"""Alarms or tickets on a screen; a desk with more has other troubles, and the lists page through all of
+them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,17 @@ class TerminalState:
 
 _STATES: LiteralString = """
 SELECT t.id, t.identity, t.known, t.blocked, v.id, v.plate, v.plate_color, coalesce(s.link, 'closed'),
-       s.link_changed_at, s.last_received_at, coalesce(s.mode, 'unknown'), s.silent_since, s.reported_at, s.received_at,
-       s.lat, s.lon, s.fix_at, s.speed_kmh, s.heading_deg, s.altitude_m, coalesce(s.alarm_bits, 0),
-       coalesce(s.status_bits, 0), s.mileage_km, s.updated_at
+       s.link_changed_at, s.last_received_at, coalesce(s.mode, 'unknown'), s.silent_since,
+       s.reported_at, s.received_at, s.lat, s.lon, s.fix_at, s.speed_kmh, s.heading_deg, s.altitude_m,
+       coalesce(s.alarm_bits, 0), coalesce(s.status_bits, 0), s.mileage_km, s.updated_at
 FROM terminals t
 LEFT JOIN terminal_states s ON s.terminal_id = t.id
 LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
 LEFT JOIN vehicles v ON v.id = i.vehicle_id
 """
 
-# A row that another transaction only locked keeps its xmin; what was frozen long ago is older than any horizon.
+# A row that another transaction only locked keeps its xmin; what was frozen long ago is older than any
+# horizon.
 _CHANGED: LiteralString = """
 WHERE age(t.xmin) <= age(%(horizon)s::xid) OR age(s.xmin) <= age(%(horizon)s::xid)
    OR age(i.xmin) <= age(%(horizon)s::xid) OR age(v.xmin) <= age(%(horizon)s::xid)
@@ -71,9 +74,9 @@ WHERE age(t.xmin) <= age(%(horizon)s::xid) OR age(s.xmin) <= age(%(horizon)s::xi
 async def states(connection: Connection, horizon: str | None) -> tuple[list[TerminalState], str]:
     """Give the states that changed since `horizon` (None: all), and the horizon of the next call.
 
-    A terminal taken out of its vehicle is not among the changed ones (the row that changed is not joined any more):
-    read everything again when the fleet was edited. Call it inside a REPEATABLE READ transaction, so that the
-    horizon belongs to what was read.
+    A terminal taken out of its vehicle is not among the changed ones (the row that changed is not joined
+    any more): read everything again when the fleet was edited. Call it inside a REPEATABLE READ
+    transaction, so that the horizon belongs to what was read.
     """
     row = await fetch_one(connection, "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text AS horizon")
     assert row is not None
@@ -87,7 +90,8 @@ async def alarms_on_desk(connection: Connection) -> list[Row]:
     """Give the alarms that nobody has handled, by severity and then newest first."""
     return await fetch_all(
         connection,
-        f"{ALARM} WHERE {ALARM_VIEWS['desk']} ORDER BY a.severity, a.began_at DESC, a.id DESC LIMIT {MAX_DESK}",
+        f"{ALARM} WHERE {ALARM_VIEWS['desk']}"
+        f" ORDER BY a.severity, a.began_at DESC, a.id DESC LIMIT {MAX_DESK}",
     )
 
 
@@ -114,7 +118,8 @@ async def figures(connection: AsyncConnection[Any]) -> Row:
     row = await fetch_one(
         connection,
         "SELECT version() AS version, pg_database_size(current_database()) AS size_bytes,"
-        " (SELECT count(*) FROM quarantine WHERE received_at > now() - interval '1 hour') AS quarantined_last_hour,"
+        " (SELECT count(*) FROM quarantine WHERE received_at > now() - interval '1 hour')"
+        " AS quarantined_last_hour,"
         " (SELECT max(log_time) FROM cursors) AS log_time, (SELECT max(moved_at) FROM cursors) AS moved_at,"
         " now() AS now, (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescaledb",
     )

@@ -1,7 +1,7 @@
 """People: users, their passwords and sign-ins, and the audit of what they changed.
 
-A password is kept as its argon2id hash only, a sign-in as the SHA-256 of its cookie: a stolen table opens nothing.
-Functions here run inside the caller's transaction; commit before answering.
+A password is kept as its argon2id hash only, a sign-in as the SHA-256 of its cookie: a stolen table opens
+nothing. Functions here run inside the caller's transaction; commit before answering.
 
 Refusals: `store.refusals`.
 """
@@ -137,7 +137,8 @@ async def edit_user(connection: Connection, user_id: int, changes: Row, *, by: s
     await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_EVERYBODY,))
     user = await fetch_one(
         connection,
-        "UPDATE users SET display_name = coalesce(%(display_name)s, display_name), role = coalesce(%(role)s, role),"
+        "UPDATE users SET display_name = coalesce(%(display_name)s, display_name),"
+        " role = coalesce(%(role)s, role),"
         f" disabled = coalesce(%(disabled)s, disabled) WHERE id = %(id)s RETURNING {USER}",
         {"display_name": None, "role": None, "disabled": None, **changes, "id": user_id},
     )
@@ -153,8 +154,10 @@ async def edit_user(connection: Connection, user_id: int, changes: Row, *, by: s
     return user
 
 
-async def set_password(connection: Connection, user_id: int, password: str, *, by: str) -> None:
-    """Give the user a new password; all its sign-ins end.
+async def set_password(
+    connection: Connection, user_id: int, password: str, *, by: str, keep: str | None = None
+) -> None:
+    """Give the user a new password; all its sign-ins end, except the one whose cookie is `keep`.
 
     Raises:
         NotFound
@@ -168,7 +171,7 @@ async def set_password(connection: Connection, user_id: int, password: str, *, b
     )
     if user is None:
         raise NotFound("user", user_id)
-    await end_sign_ins(connection, user_id)
+    await end_sign_ins(connection, user_id, but=keep)
     await audit(connection, by, "user.password", user["name"])
 
 

@@ -3,9 +3,9 @@
     roster = read_roster(data)                        # pure: columns, spelling, doubles inside the file
     await enter_roster(connection, roster, by=name)   # against the database, all of it or nothing
 
-A line names a vehicle (`plate`, `plate_color`), a terminal (`identity`), or both, which binds them. An empty cell
-leaves alone what is known. Every wrong line is reported at once (`RosterInvalid`), because a person who corrects a
-file of 3,000 lines wants one list, not 3,000 attempts.
+A line names a vehicle (`plate`, `plate_color`), a terminal (`identity`), or both, which binds them. An
+empty cell leaves alone what is known. Every wrong line is reported at once (`RosterInvalid`), because a
+person who corrects a file of 3,000 lines wants one list, not 3,000 attempts.
 """
 
 import csv
@@ -52,6 +52,7 @@ DEFAULT_PLATE_COLOR = 1
 MAX_BYTES = 10 << 20  # some 200,000 lines; a fleet that needs more is imported in parts
 MAX_LINES = 100_000
 MAX_FAULTS = 1000  # more are not read by anybody
+_ONE_IMPORT = 4712  # advisory lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,9 @@ def read_roster(data: bytes) -> list[Entry]:
             if any(cell.strip() for cell in cells):
                 _read_line(line, columns, cells, entries, faults)
             if len(entries) > MAX_LINES:
-                raise RosterInvalid([Fault(line, "", f"more than {MAX_LINES} lines; import the file in parts")])
+                raise RosterInvalid(
+                    [Fault(line, "", f"more than {MAX_LINES} lines; import the file in parts")]
+                )
     except csv.Error as error:
         raise RosterInvalid([Fault(max(rows.line_num, 1), "", f"is no CSV: {error}")]) from None
     faults.extend(_doubles(entries))
@@ -216,8 +219,8 @@ async def enter_roster(
     async with connection.transaction(force_rollback=dry_run):
         async with connection.cursor() as cursor:
             await _stage(cursor, entries)
-        # Two imports come one after the other, and nobody binds by hand in between.
-        await connection.execute("LOCK TABLE installations IN SHARE ROW EXCLUSIVE MODE")
+        # Two imports come one after the other. The tables themselves stay free for the worker.
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_ONE_IMPORT,))
         entered = Entered(
             dry_run,
             len(entries),
@@ -234,8 +237,8 @@ async def enter_roster(
 
 async def _stage(cursor: AsyncCursor[Row], entries: list[Entry]) -> None:
     await cursor.execute(
-        "CREATE TEMPORARY TABLE roster (line integer, plate text, plate_color smallint, identity text, owner text,"
-        " contact text, note text) ON COMMIT DROP"
+        "CREATE TEMPORARY TABLE roster (line integer, plate text, plate_color smallint, identity text,"
+        " owner text, contact text, note text) ON COMMIT DROP"
     )
     async with cursor.copy("COPY roster FROM STDIN") as copy:
         for e in entries:
@@ -264,11 +267,13 @@ async def _enter_vehicles(connection: Connection) -> dict[str, int]:
 async def _enter_terminals(connection: Connection) -> dict[str, int]:
     changed = await fetch_all(
         connection,
-        "UPDATE terminals t SET known = true FROM roster r WHERE r.identity = t.identity AND NOT t.known RETURNING t.id",
+        "UPDATE terminals t SET known = true FROM roster r"
+        " WHERE r.identity = t.identity AND NOT t.known RETURNING t.id",
     )
     added = await fetch_all(
         connection,
-        "INSERT INTO terminals (identity, known) SELECT identity, true FROM roster WHERE identity <> '' ORDER BY line"
+        "INSERT INTO terminals (identity, known)"
+        " SELECT identity, true FROM roster WHERE identity <> '' ORDER BY line"
         " ON CONFLICT (identity) DO UPDATE SET known = true WHERE NOT terminals.known RETURNING id",
     )
     return {"terminals_added": len(added), "terminals_changed": len(changed)}
@@ -280,9 +285,11 @@ async def _enter_installations(connection: Connection) -> int:
         "SELECT r.line, r.plate, r.identity, other_v.plate AS other_plate, other_t.identity AS other_identity"
         " FROM roster r JOIN vehicles v ON v.plate = r.plate AND v.plate_color = r.plate_color"
         " JOIN terminals t ON t.identity = r.identity"
-        " LEFT JOIN installations it ON it.terminal_id = t.id AND it.removed_at IS NULL AND it.vehicle_id <> v.id"
+        " LEFT JOIN installations it"
+        " ON it.terminal_id = t.id AND it.removed_at IS NULL AND it.vehicle_id <> v.id"
         " LEFT JOIN vehicles other_v ON other_v.id = it.vehicle_id"
-        " LEFT JOIN installations iv ON iv.vehicle_id = v.id AND iv.removed_at IS NULL AND iv.terminal_id <> t.id"
+        " LEFT JOIN installations iv"
+        " ON iv.vehicle_id = v.id AND iv.removed_at IS NULL AND iv.terminal_id <> t.id"
         " LEFT JOIN terminals other_t ON other_t.id = iv.terminal_id"
         " WHERE it.id IS NOT NULL OR iv.id IS NOT NULL ORDER BY r.line",
     )
@@ -291,7 +298,8 @@ async def _enter_installations(connection: Connection) -> int:
     row = await fetch_one(
         connection,
         "WITH bound AS (INSERT INTO installations (terminal_id, vehicle_id)"
-        " SELECT t.id, v.id FROM roster r JOIN vehicles v ON v.plate = r.plate AND v.plate_color = r.plate_color"
+        " SELECT t.id, v.id FROM roster r"
+        " JOIN vehicles v ON v.plate = r.plate AND v.plate_color = r.plate_color"
         " JOIN terminals t ON t.identity = r.identity WHERE NOT EXISTS (SELECT FROM installations i"
         " WHERE i.terminal_id = t.id AND i.vehicle_id = v.id AND i.removed_at IS NULL)"
         " ORDER BY r.line RETURNING 1) SELECT count(*) AS bound FROM bound",

@@ -1,7 +1,7 @@
 """How lists are asked for: filters that are given, and pages that stay right while rows arrive.
 
-A page ends with the sort key of its last row, and the next page starts behind that key (keyset paging): no row is
-skipped or shown twice because others were added meanwhile, and page 1,000 costs what page 1 costs.
+A page ends with the sort key of its last row, and the next page starts behind that key (keyset paging): no
+row is skipped or shown twice because others were added meanwhile, and page 1,000 costs what page 1 costs.
 """
 
 import base64
@@ -40,7 +40,7 @@ def where(conditions: Mapping[str, LiteralString], given: Mapping[str, Any]) -> 
     Conditions are not written as `%(x)s IS NULL OR …`, because a plan for all cases is a good plan for none.
     """
     chosen = [condition for name, condition in conditions.items() if given.get(name) is not None]
-    return cast(LiteralString, " AND ".join(f"({condition})" for condition in chosen) or "true")
+    return " AND ".join(f"({condition})" for condition in chosen) or "true"
 
 
 def encode_cursor(values: Sequence[int | str | datetime]) -> str:

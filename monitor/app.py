@@ -1,0 +1,121 @@
+"""The monitor as an ASGI application: `create_app(options)`.
+
+    gate (origin, size, headers) → compression → routes of `/api/v1/` · probes · the page
+
+Who serves it decides about sockets and signals; everything else begins and ends with the application's
+lifespan.
+"""
+
+from typing import Any
+
+import psycopg
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+
+from monitor import metrics, pages, problems
+from monitor.center import Center
+from monitor.gate import Gate
+from monitor.options import MonitorOptions
+from monitor.pages import Pages
+from monitor.problems import ProblemDocument, database_unavailable, translate
+from monitor.routes import alarms, fleet, live, people, records, tickets
+from store.select import fetch_one
+
+API = "/api/v1"
+DESCRIPTION = (
+    "Live vehicles, the alarm desk, repair tickets and the fleet of Northwatch (北斗值守). See docs/api.md."
+)
+COMPRESSION_LEVEL = 4
+"""Beyond it a live snapshot of 10,000 terminals costs more of a core than it saves of a cable."""
+
+probes = APIRouter(tags=["probes"])
+
+
+def create_app(options: MonitorOptions) -> FastAPI:
+    """Make the application. It connects to nothing before its lifespan begins."""
+    center = Center(options)
+    app = FastAPI(
+        title="Northwatch",
+        version=options.version or "0",
+        description=DESCRIPTION,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=center.running,
+    )
+    app.state.center = center
+    for router in (people.router, fleet.router, alarms.router, tickets.router, records.router, live.router):
+        app.include_router(router, prefix=API)
+    app.include_router(probes)
+    problems.install(app)
+    _serve_pages(app, Pages(options.web_dir))
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=COMPRESSION_LEVEL)
+    headers = pages.SECURITY_HEADERS | {
+        "Content-Security-Policy": pages.content_security_policy(options.map.tiles_url)
+    }
+    app.add_middleware(Gate, trusted_origins=options.trusted_origins, headers=headers)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+@probes.get("/healthz")
+async def healthz() -> dict[str, bool]:
+    """The process lives."""
+    return {"ok": True}
+
+
+@probes.get(
+    "/readyz", responses={503: {"model": ProblemDocument, "description": "The database does not answer."}}
+)
+async def readyz(request: Request) -> dict[str, bool]:
+    """The database answers, so requests can be served."""
+    center: Center = request.app.state.center
+    try:
+        async with center.database() as connection:
+            await fetch_one(connection, "SELECT 1 AS one")
+    except (psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests):
+        raise database_unavailable() from None
+    return {"ok": True}
+
+
+@probes.get("/metrics", response_class=Response)
+async def all_metrics(request: Request) -> Response:
+    """Prometheus text of monitor, gateway and worker."""
+    center: Center = request.app.state.center
+    return Response(await center.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
+def _serve_pages(app: FastAPI, files: Pages) -> None:
+    """Give the page where no route is, so that a wrong method on a route remains a 405."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        is_page = request.method in ("GET", "HEAD") and not request.url.path.startswith("/api/")
+        if error.status_code == 404 and is_page:
+            try:
+                return await files.response(request)
+            except HTTPException as missing:
+                error = missing
+        return translate(error).response()
+
+    app.add_exception_handler(HTTPException, answer)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Describe the API, with problem documents instead of FastAPI's own errors."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        components = schema["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            components.pop(name, None)
+        problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+        components |= problem.pop("$defs", {})
+        components[ProblemDocument.__name__] = problem
+        app.openapi_schema = schema
+    return app.openapi_schema

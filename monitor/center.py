@@ -1,0 +1,102 @@
+"""The monitoring center 监控中心 of one process: its way to the database, its live picture, its knowledge of
+health.
+
+The pool outlives a dead database. A broken connection is noticed when it is asked for and replaced; while
+there is none, whoever asks gets an error within seconds (503), and the first one after the database's
+return gets an answer.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from fastapi import FastAPI
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from monitor.health import HealthWatch
+from monitor.live import LivePicture
+from monitor.metrics import Metrics
+from monitor.options import MonitorOptions
+from monitor.signing import Throttle
+from store.select import Connection
+
+POOL_SIZE = 8
+"""Requests that ask the database at once; each takes milliseconds, and the embedded server has 60
+connections.
+"""
+WAIT_S = 3.0
+"""How long a request waits for a connection before it is told that there is none."""
+RECONNECT_S = 4.0
+"""After so long the pool gives a broken connection up; the next request then tries anew, without a long
+pause.
+"""
+STATEMENT_TIMEOUT_MS = 20_000
+"""No question of a page is worth more."""
+
+CONNECTION_OPTIONS: dict[str, Any] = {
+    "row_factory": dict_row,
+    "connect_timeout": 3,
+    "application_name": "northwatch-monitor",
+    "options": f"-c TimeZone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}",
+    # A server that vanished without a word is noticed in half a minute.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+class Center:
+    """Everything that routes share."""
+
+    def __init__(self, options: MonitorOptions) -> None:
+        self.options = options
+        self.throttle = Throttle()
+        self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            options.database_url,
+            kwargs=CONNECTION_OPTIONS,
+            min_size=1,
+            max_size=POOL_SIZE,
+            timeout=WAIT_S,
+            max_waiting=200,
+            reconnect_timeout=RECONNECT_S,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+            name="monitor",
+        )
+        self.health = HealthWatch(options.gateway_url, options.worker_url, self.database)
+        self.live = LivePicture(self._connect, self.health)
+        self.metrics = Metrics(self)
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[Connection]:
+        """Give a connection with an open transaction, committed at the end unless something is raised.
+
+        Raises:
+            psycopg.OperationalError, psycopg_pool.PoolTimeout: the database is away.
+        """
+        async with self.pool.connection() as connection:
+            yield connection
+
+    async def _connect(self) -> Connection:
+        """Give a connection of its own, in autocommit mode."""
+        return await psycopg.AsyncConnection.connect(
+            self.options.database_url, autocommit=True, **CONNECTION_OPTIONS
+        )
+
+    @asynccontextmanager
+    async def running(self, app: FastAPI) -> AsyncIterator[None]:
+        """Work for as long as the application lives."""
+        await self.pool.open(wait=False)
+        tasks = [asyncio.create_task(self.health.run()), asyncio.create_task(self.live.run())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.live.close()
+            await self.pool.close()

@@ -1,0 +1,90 @@
+"""What every request passes before a route sees it, and every answer before it leaves.
+
+In: a request that changes something comes from our own page, says what its body is, and is not too large.
+Out: browsers guess no types, send no referrer, and run nothing on the page that is not ours.
+"""
+
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from monitor.problems import Problem
+from monitor.signing import is_same_origin
+from store.roster import MAX_BYTES as MAX_ROSTER
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+IMPORT_PATH = "/api/v1/fleet/import"
+MAX_BODY = 64 * 1024
+"""The longest thing that a page sends is a note."""
+
+
+class Gate:
+    """ASGI middleware."""
+
+    def __init__(
+        self, app: ASGIApp, *, trusted_origins: Iterable[str], headers: MutableMapping[str, str]
+    ) -> None:
+        self.app = app
+        self.trusted_origins = frozenset(trusted_origins)
+        self.headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self.headers.items():
+                    headers.setdefault(name, value)
+                if scope["path"].startswith("/api/"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        refusal = None if scope["method"] in SAFE_METHODS else self._refusal(scope)
+        if refusal is not None:
+            await refusal.response()(scope, receive, send_with_headers)
+            return
+        await self.app(scope, _limited(receive, _limit(scope)), send_with_headers)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        headers = Headers(scope=scope)
+        if not is_same_origin(headers, self.trusted_origins):
+            return Problem(403, "cross_site", "Another site's page may not change anything here.")
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        wanted = "text/csv" if scope["path"] == IMPORT_PATH else "application/json"
+        if has_body and headers.get("content-type", "").partition(";")[0].strip().lower() != wanted:
+            return Problem(415, "content_type", f"The body must be {wanted}.")
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length) > _limit(scope):
+            return too_large(_limit(scope))
+        return None
+
+
+def too_large(limit: int) -> Problem:
+    """Give the problem for a body with more than `limit` bytes."""
+    return Problem(413, "too_large", f"The body may have {limit} bytes.")
+
+
+def _limit(scope: Scope) -> int:
+    return MAX_ROSTER if scope["path"] == IMPORT_PATH else MAX_BODY
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Count a body that does not say its length."""
+    received = 0
+
+    async def receive_some() -> Message:
+        nonlocal received
+        message: dict[str, Any] = dict(await receive())
+        received += len(message.get("body", b""))
+        if received > limit:
+            # Not a Problem: while it reads a body, FastAPI lets only its own kind of exception through.
+            raise HTTPException(413, too_large(limit).detail)
+        return message
+
+    return receive_some

@@ -1,0 +1,295 @@
+"""Is everything all right? What each part says of itself, put together into sentences for people.
+
+Gateway and worker are asked at their loopback endpoints, the database with a small question, the log is
+known to the gateway. `judge` is pure: it makes a `Health` of what was heard.
+"""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+from typing_extensions import TypedDict
+
+from store import live
+from store.select import Connection, Row
+
+if TYPE_CHECKING:
+    from monitor.live import LivePicture
+
+WATCH_S = 2.0
+ANSWER_TIMEOUT_S = 2.0
+"""A process on this machine that takes longer to say how it is, is not well."""
+MAX_ANSWER = 4 << 20
+LAG_WARNING_S = 30.0
+"""An operator notices a picture that is older than this."""
+LOG_WARNING = 0.8
+"""Share of the log's quota at which somebody should look."""
+
+State: TypeAlias = Literal["ok", "degraded", "failing", "unknown"]
+
+
+class ProblemFound(TypedDict):
+    """Something that is wrong, in two languages."""
+
+    code: str
+    severity: Literal["warning", "error"]
+    part: str
+    zh: str
+    en: str
+
+
+class Part(TypedDict):
+    """One part: its state, and what it says of itself."""
+
+    state: State
+    detail: dict[str, Any]
+
+
+class Parts(TypedDict):
+    """All parts."""
+
+    gateway: Part
+    worker: Part
+    database: Part
+    log: Part
+
+
+class Figures(TypedDict):
+    """What is counted; null where nobody knows."""
+
+    terminals: int | None
+    online: int | None
+    silent: int | None
+    alarms_on_desk: int | None
+    alarms_taken: int | None
+    tickets_open: int | None
+    quarantined_last_hour: int | None
+    worker_lag_s: float | None
+
+
+class Health(TypedDict):
+    """The state of the whole."""
+
+    state: Literal["ok", "degraded", "failing"]
+    at: datetime
+    problems: list[ProblemFound]
+    parts: Parts
+    figures: Figures
+
+
+SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
+    "gateway_unreachable": (
+        "error",
+        "gateway",
+        "网关没有响应：终端无法上报，终端会自行保存数据，网关恢复后补报。",
+        "The gateway does not answer: terminals cannot report; they keep their data and send it later.",
+    ),
+    "gateway_failing": (
+        "error",
+        "gateway",
+        "网关报告故障：{why}",
+        "The gateway says that something is wrong: {why}",
+    ),
+    "worker_unreachable": (
+        "error",
+        "worker",
+        "处理进程没有响应：已应答的数据安全保存在日志中，但地图、报警和工单停止更新。",
+        "The worker does not answer: what was acknowledged is safe in the log, but map, alarms and tickets "
+        "stand still.",
+    ),
+    "worker_failing": (
+        "error",
+        "worker",
+        "处理进程报告故障：{why}",
+        "The worker says that something is wrong: {why}",
+    ),
+    "worker_behind": (
+        "warning",
+        "worker",
+        "处理滞后 {lag} 秒：画面显示的是过去的状态。",
+        "The worker is {lag} s behind: the picture shows the past.",
+    ),
+    "database_unreachable": (
+        "error",
+        "database",
+        "数据库没有响应：终端数据继续保存在日志中，画面停止更新，操作暂不可用。",
+        "The database does not answer: terminals are still served from the log, this picture stands still "
+        "and nothing can be changed.",
+    ),
+    "log_full": (
+        "error",
+        "log",
+        "日志已满或磁盘空间不足：网关已停止读取，终端会自行保存数据。请释放磁盘空间或修复数据库。",
+        "The log is full or the disk has no room: the gateway stopped reading and terminals keep their data. "
+        "Free disk space, or repair the database.",
+    ),
+    "log_failing": (
+        "error",
+        "log",
+        "日志写入失败：网关停止应答，终端会自行保存数据。请检查磁盘。原因：{why}",
+        "The log cannot be written: the gateway answers nothing and terminals keep their data. "
+        "Look at the disk. {why}",
+    ),
+    "log_filling": (
+        "warning",
+        "log",
+        "日志已用 {percent}%：数据库或处理进程跟不上。",
+        "The log is {percent} % full: database or worker do not keep up.",
+    ),
+}
+
+Answer: TypeAlias = dict[str, Any] | None
+"""What a process says of itself; None when it does not answer."""
+
+
+class HealthWatch:
+    """Asks every two seconds and remembers what was heard. `now` is always there."""
+
+    def __init__(
+        self,
+        gateway_url: str | None,
+        worker_url: str | None,
+        database: Callable[[], AbstractAsyncContextManager[Connection]],
+    ) -> None:
+        self.picture: LivePicture | None = None
+        self.database_is_up = False
+        self.now = judge({}, {}, None, {}, datetime.now(UTC))
+        self._urls = (gateway_url, worker_url)
+        self._database = database
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(WATCH_S)
+
+    async def look(self) -> None:
+        """Ask everybody once."""
+        gateway, worker, database = await asyncio.gather(
+            *(asyncio.to_thread(ask, url) for url in self._urls), self._ask_database()
+        )
+        figures = self.picture.figures() if self.picture and self.picture.is_complete else {}
+        self.now = judge(gateway, worker, database, figures, datetime.now(UTC))
+
+    async def _ask_database(self) -> Row | None:
+        try:
+            async with asyncio.timeout(2 * ANSWER_TIMEOUT_S), self._database() as connection:
+                row = await live.figures(connection)
+        except (psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests, OSError, TimeoutError):
+            return None
+        return row
+
+
+def ask(url: str | None) -> Answer:
+    """Ask a process at its loopback endpoint how it is. Empty where there is none to ask."""
+    if url is None:
+        return {}
+    try:
+        said = json.loads(fetch(f"{url}/healthz"))
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def fetch(url: str) -> bytes:
+    """Get what a loopback endpoint has, also when it says so with status 503.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    # A proxy of the environment is for the world outside.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=ANSWER_TIMEOUT_S) as answer:
+            return bytes(answer.read(MAX_ANSWER))
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return bytes(refused.read(MAX_ANSWER))
+
+
+def judge(gateway: Answer, worker: Answer, database: Row | None, figures: Row, at: datetime) -> Health:
+    """Make one health of what was heard. An empty answer says that there is nobody to ask."""
+    log = (gateway or {}).get("log") or {}
+    problems = [
+        *_process("gateway", gateway),
+        *_process("worker", worker),
+        *([] if database is not None else [_problem("database_unreachable")]),
+        *_log_problems(log),
+    ]
+    lag_s = _lag_s(gateway, worker, database)
+    if lag_s is not None and lag_s > LAG_WARNING_S:
+        problems.append(_problem("worker_behind", lag=round(lag_s)))
+    state: Literal["ok", "degraded", "failing"] = "ok"
+    if problems:
+        state = "failing" if any(each["severity"] == "error" for each in problems) else "degraded"
+    detail = {} if database is None else {k: database[k] for k in ("version", "size_bytes", "timescaledb")}
+    return {
+        "state": state,
+        "at": at,
+        "problems": problems,
+        "parts": {
+            "gateway": {"state": _state("gateway", gateway, problems), "detail": gateway or {}},
+            "worker": {"state": _state("worker", worker, problems), "detail": worker or {}},
+            "database": {"state": _state("database", detail or None, problems), "detail": detail},
+            "log": {"state": _state("log", log, problems), "detail": log},
+        },
+        "figures": {
+            "terminals": figures.get("terminals"),
+            "online": figures.get("online"),
+            "silent": figures.get("silent"),
+            "alarms_on_desk": figures.get("alarms_on_desk"),
+            "alarms_taken": figures.get("alarms_taken"),
+            "tickets_open": figures.get("tickets_open"),
+            "quarantined_last_hour": database["quarantined_last_hour"] if database else None,
+            "worker_lag_s": lag_s,
+        },
+    }
+
+
+def _problem(code: str, **values: Any) -> ProblemFound:
+    severity, part, zh, en = SENTENCES[code]
+    return {
+        "code": code,
+        "severity": severity,
+        "part": part,
+        "zh": zh.format(**values),
+        "en": en.format(**values).strip(),
+    }
+
+
+def _process(part: str, said: Answer) -> list[ProblemFound]:
+    if said is None:
+        return [_problem(f"{part}_unreachable")]
+    if said.get("ok", True):
+        return []
+    why = said.get("error") or said.get("reason") or said.get("state") or "?"
+    return [_problem(f"{part}_failing", why=why)]
+
+
+def _log_problems(log: dict[str, Any]) -> list[ProblemFound]:
+    return []
+
+
+def _lag_s(gateway: Answer, worker: Answer, database: Row | None) -> float | None:
+    """How old is what the worker reads? Ticks stand in the log every second, as long as the gateway lives."""
+    if worker and isinstance(said := worker.get("lag_s"), int | float):
+        return float(said)
+    if not gateway or database is None or database["log_time"] is None:
+        return None
+    return max(0.0, float((database["now"] - database["log_time"]).total_seconds()))
+
+
+def _state(part: str, said: Answer, problems: list[ProblemFound]) -> State:
+    severities = {each["severity"] for each in problems if each["part"] == part}
+    if "error" in severities:
+        return "failing"
+    if "warning" in severities:
+        return "degraded"
+    return "ok" if said else "unknown"

@@ -1,0 +1,249 @@
+"""The live picture: what is where now, kept in memory and told to every viewer when it changes.
+
+One task reads the database (`store.live`): at once when somebody notifies, otherwise every two seconds, and
+at most once a second. It compares with what it knew and tells the differences, so a viewer has one snapshot
+and then deltas:
+
+    database → read → differences → one encoded message → the queue of each viewer → WebSocket
+
+A viewer who does not keep up is dropped, because what waits for it would grow without end, and a fresh
+snapshot is worth more to it than old news. While the database is away the picture stays, viewers stay, and
+the health says so.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import psycopg
+import structlog
+
+from monitor.health import Health, HealthWatch
+from store import live
+from store.fleet import LIVE_CHANNEL
+from store.live import TerminalState
+from store.select import Connection, Row
+
+PACE_S = 1.0
+"""Viewers hear at most so often: the eye of a person, and 100 viewers at 10,000 terminals."""
+POLL_S = 2.0
+"""The database is asked so often when nobody notifies."""
+FULL_S = 60.0
+"""Everything is read so often, for what the cheap way cannot see."""
+HEALTH_S = 15.0
+"""Health is told so often even when nothing changed: the sign of life."""
+FIGURES_S = 5.0
+"""Figures that count up are told so often."""
+READ_TIMEOUT_S = 30.0
+"""A database that does not answer for so long is away."""
+RETRY_S = 1.0
+MAX_BEHIND = 16
+"""Messages that wait for a viewer: a quarter of a minute. More, and it is dropped."""
+MAX_VIEWERS = 500
+
+CLOSE_NOT_SIGNED_IN = 4401
+CLOSE_WRONG_ORIGIN = 4403
+CLOSE_TOO_SLOW = 4408
+CLOSE_TRY_LATER = 1013
+CLOSE_STOPPING = 1012
+
+_log = structlog.get_logger("monitor")
+_encoder = msgspec.json.Encoder()
+
+
+class Viewer:
+    """One screen: the messages that wait for it, and why it must go."""
+
+    def __init__(self, snapshot: str) -> None:
+        self._messages: asyncio.Queue[str] = asyncio.Queue(MAX_BEHIND)
+        self._messages.put_nowait(snapshot)
+        self.gone = asyncio.Event()
+        self.close_code = CLOSE_STOPPING
+
+    async def next(self) -> str:
+        """Wait for the next message."""
+        return await self._messages.get()
+
+    def tell(self, message: str) -> None:
+        """Add a message, or drop the viewer who has too many."""
+        try:
+            self._messages.put_nowait(message)
+        except asyncio.QueueFull:
+            self.drop(CLOSE_TOO_SLOW)
+
+    def drop(self, code: int) -> None:
+        """Have the connection closed with `code`."""
+        if not self.gone.is_set():
+            self.close_code = code
+            self.gone.set()
+
+
+class LivePicture:
+    """States of all terminals, the alarms on the desk, the open tickets, and the health."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], health: HealthWatch) -> None:
+        self.sequence = 0
+        self.is_complete = False
+        """The database has been read once."""
+        self.states: dict[int, TerminalState] = {}
+        self.alarms: dict[int, Row] = {}
+        self.tickets: dict[int, Row] = {}
+        self.viewers: set[Viewer] = set()
+        self._connect = connect
+        self._health = health
+        self._horizon: str | None = None
+        self._snapshot: tuple[int, str] = (-1, "")
+        self._told: tuple[float, Health | None] = (0.0, None)
+
+    def join(self) -> Viewer:
+        """Add a viewer; its first message is the snapshot, and no change after that is missing."""
+        viewer = Viewer(self.snapshot())
+        self.viewers.add(viewer)
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """Remove a viewer."""
+        self.viewers.discard(viewer)
+
+    def close(self) -> None:
+        """Send every viewer away."""
+        for viewer in self.viewers:
+            viewer.drop(CLOSE_STOPPING)
+
+    def snapshot(self) -> str:
+        """Give the whole picture as JSON."""
+        if self._snapshot[0] != self.sequence:
+            content = {
+                "states": list(self.states.values()),
+                "alarms": list(self.alarms.values()),
+                "tickets": list(self.tickets.values()),
+                "health": self._health.now,
+            }
+            self._snapshot = (self.sequence, self._encode("snapshot", content))
+        return self._snapshot[1]
+
+    def figures(self) -> dict[str, int]:
+        """Count what is in the picture."""
+        states = self.states.values()
+        return {
+            "terminals": len(states),
+            "online": sum(state.link == "open" for state in states),
+            "silent": sum(state.silent_since is not None for state in states),
+            "alarms_on_desk": len(self.alarms),
+            "alarms_taken": sum(alarm["desk"] == "taken" for alarm in self.alarms.values()),
+            "tickets_open": len(self.tickets),
+        }
+
+    async def run(self) -> None:
+        """Follow the database until cancelled, through its absences."""
+        self._health.picture = self
+        while True:
+            try:
+                await self._follow()
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                if self._health.database_is_up:
+                    _log.warning("the live picture lost the database", error=str(error).strip())
+                self._health.database_is_up = False
+                self._tell_health()
+            except Exception as error:  # a defect of ours must not freeze every screen for good
+                _log.error("the live picture stumbled", exc_info=error)
+            await self._pause(RETRY_S)
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            connection = await self._connect()
+        async with connection:
+            await connection.execute(f"LISTEN {LIVE_CHANNEL}")
+            full_at = 0.0
+            while True:
+                started = loop.time()
+                if started >= full_at:
+                    self._horizon = None
+                    full_at = started + FULL_S
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    await self._read(connection)
+                self._health.database_is_up = True
+                self._tell_health()
+                await self._pause(started + PACE_S - loop.time())
+                if "fleet" in await self._notified(connection, started + POLL_S - loop.time()):
+                    full_at = 0.0
+
+    async def _notified(self, connection: Connection, wait_s: float) -> set[str]:
+        """Give the payloads of the notifications that have come, waiting for the first one."""
+        payloads: set[str] = set()
+        async for notify in connection.notifies(timeout=max(0.0, wait_s), stop_after=1):
+            payloads.add(notify.payload)
+        return payloads
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, and tell the health meanwhile where it got worse."""
+        await asyncio.sleep(max(0.0, seconds))
+
+    async def _read(self, connection: Connection) -> None:
+        async with connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            is_full = self._horizon is None
+            states, horizon = await live.states(connection, self._horizon)
+            alarms = await live.alarms_on_desk(connection)
+            tickets = await live.open_tickets(connection)
+            gone_alarms = await live.alarms_by_id(connection, _gone(self.alarms, alarms))
+            gone_tickets = await live.tickets_by_id(connection, _gone(self.tickets, tickets))
+        self._take_states(states, is_full)
+        self._tell("alarms", _changed(self.alarms, alarms) + gone_alarms)
+        self._tell("tickets", _changed(self.tickets, tickets) + gone_tickets)
+        self.alarms = {row["id"]: row for row in alarms}
+        self.tickets = {row["id"]: row for row in tickets}
+        self._horizon = horizon
+        if not self.is_complete:
+            self.is_complete = True
+            self._snapshot = (-1, "")
+
+    def _take_states(self, states: list[TerminalState], is_full: bool) -> None:
+        known = self.states
+        changed = [state for state in states if known.get(state.terminal_id) != state]
+        if is_full and len(states) != len(known):
+            self.states = known = {state.terminal_id: state for state in states}
+        else:
+            known.update((state.terminal_id, state) for state in changed)
+        self._tell("states", changed)
+
+    def _tell(self, kind: str, things: list[Any]) -> None:
+        if things:
+            self.sequence += 1
+            self._publish(kind, {kind: things})
+
+    def _tell_health(self) -> None:
+        """Tell the health when it says something new, when its figures moved a while ago, or as a sign
+        of life.
+        """
+        now = asyncio.get_running_loop().time()
+        health = self._health.now
+        told_at, told = self._told
+        age_s = now - told_at
+        is_news = told is None or health["problems"] != told["problems"]
+        have_moved = told is None or health["figures"] != told["figures"]
+        if is_news or age_s >= HEALTH_S or (have_moved and age_s >= FIGURES_S):
+            self._told = (now, health)
+            self.sequence += 1
+            self._publish("health", {"health": health})
+
+    def _publish(self, kind: str, content: dict[str, Any]) -> None:
+        if self.viewers:
+            message = self._encode(kind, content)
+            for viewer in self.viewers:
+                viewer.tell(message)
+
+    def _encode(self, kind: str, content: dict[str, Any]) -> str:
+        head = {"type": kind, "sequence": self.sequence, "at": datetime.now(UTC)}
+        return _encoder.encode(head | content).decode()
+
+
+def _gone(known: dict[int, Row], rows: list[Row]) -> list[int]:
+    return list(known.keys() - {row["id"] for row in rows})
+
+
+def _changed(known: dict[int, Row], rows: list[Row]) -> list[Row]:
+    return [row for row in rows if known.get(row["id"]) != row]

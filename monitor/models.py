@@ -1,0 +1,493 @@
+"""The nouns of the API, as it gives and takes them.
+
+What comes in is strict: unknown fields, wrong types and control characters are refused, and null means
+"leave it as it is". What goes out always has every field.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from store.fleet import MAX_IDENTITY, MAX_PLATE, MAX_TEXT
+from store.people import MAX_PASSWORD, MIN_PASSWORD
+
+Item = TypeVar("Item")
+
+MAX_INT = 2**31 - 1  # PostgreSQL's integer
+MAX_BIGINT = 2**63 - 1
+MAX_NOTE = 2000  # characters: some paragraphs
+
+_LINE = r"^[^\x00-\x1f\x7f]*$"
+_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+_MOMENT = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:\d{2})$"
+
+Line: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_TEXT, pattern=_LINE)]
+"""Text on one line."""
+Note: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_NOTE, pattern=_LINES)]
+"""Text of some lines."""
+Because: TypeAlias = Annotated[Note, StringConstraints(min_length=1)]
+"""A note that must say something."""
+Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")]
+Password: TypeAlias = Annotated[str, StringConstraints(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+Plate: TypeAlias = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_PLATE, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+Identity: TypeAlias = Annotated[
+    str, StringConstraints(min_length=1, max_length=2 * MAX_IDENTITY, pattern=r"^[0-9A-Fa-f -]+$")
+]
+PlateColor: TypeAlias = Annotated[int, Field(ge=0, le=255)]
+Edition: TypeAlias = Literal["2011", "2013", "2019"]
+Role: TypeAlias = Literal["admin", "operator"]
+Result: TypeAlias = Literal["real", "false_alarm", "test", "other"]
+Id: TypeAlias = Annotated[int, Field(ge=1, le=MAX_INT)]
+BigId: TypeAlias = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
+
+
+def _written_out(value: object) -> object:
+    """Refuse the numbers that pydantic would read as seconds since 1970."""
+    if isinstance(value, str) and value.lstrip("-").isdigit():
+        raise ValueError("a time is written like 2026-03-01T08:15:30Z")
+    return value
+
+
+Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+"""A time with its offset from UTC."""
+
+
+class Given(BaseModel):
+    """What the API takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Credentials(Given):
+    """A name and its password."""
+
+    name: Annotated[str, StringConstraints(max_length=200)]
+    password: Annotated[str, StringConstraints(max_length=MAX_PASSWORD)]
+
+
+class PasswordChange(Given):
+    """One's own new password."""
+
+    old_password: Annotated[str, StringConstraints(max_length=MAX_PASSWORD)]
+    new_password: Password
+
+
+class NewPassword(Given):
+    """Somebody's new password."""
+
+    password: Password
+
+
+class NewUser(Given):
+    """A user to be added."""
+
+    name: Name
+    display_name: Line = ""
+    role: Role
+    password: Password
+
+
+class UserChange(Given):
+    """What is to be different about a user."""
+
+    display_name: Line | None = None
+    role: Role | None = None
+    disabled: bool | None = None
+
+
+class NewVehicle(Given):
+    """A vehicle to be added."""
+
+    plate: Plate
+    plate_color: PlateColor = 1
+    vin: Line | None = None
+    owner: Line = ""
+    contact: Line = ""
+    note: Note = ""
+
+
+class VehicleChange(Given):
+    """What is to be different about a vehicle; an empty `vin` forgets it."""
+
+    plate: Plate | None = None
+    plate_color: PlateColor | None = None
+    vin: Line | None = None
+    owner: Line | None = None
+    contact: Line | None = None
+    note: Note | None = None
+
+
+class NewTerminal(Given):
+    """A terminal to be entered; `identity` in any spelling."""
+
+    identity: Identity
+    edition: Edition = "2013"
+    note: Note = ""
+
+
+class TerminalChange(Given):
+    """What is to be different about a terminal."""
+
+    edition: Edition | None = None
+    note: Note | None = None
+
+
+class Claim(Given):
+    """The vehicle for a terminal of the lobby: one that is there, or a plate (entered if it is new), or
+    none.
+    """
+
+    vehicle_id: Id | None = None
+    plate: Plate | None = None
+    plate_color: PlateColor = 1
+
+
+class Binding(Given):
+    """The vehicle in which a terminal is installed."""
+
+    vehicle_id: Id
+
+
+class OptionalNote(Given):
+    """A word about it, if one likes."""
+
+    note: Note | None = None
+
+
+class NeededNote(Given):
+    """A word about it."""
+
+    note: Because
+
+
+class Handling(Given):
+    """What an alarm was and what was done about it."""
+
+    result: Result
+    note: Note = ""
+
+
+class Page(BaseModel, Generic[Item]):
+    """Some things of a list; `next` is the `cursor` of the following ones, null at the end."""
+
+    items: list[Item]
+    next: str | None
+
+
+class CountedPage(Page[Item], Generic[Item]):
+    """A page with the number of all that match."""
+
+    total: int
+
+
+class Items(BaseModel, Generic[Item]):
+    """A short list, whole."""
+
+    items: list[Item]
+
+
+class Someone(BaseModel):
+    """A user, as others see them."""
+
+    id: int
+    name: str
+    display_name: str
+
+
+class Person(Someone):
+    """Who is signed in."""
+
+    role: Role
+
+
+class User(Person):
+    """A user, as admins see them."""
+
+    disabled: bool
+    created_at: datetime
+
+
+class TerminalRef(BaseModel):
+    """Which terminal."""
+
+    id: int
+    identity: str
+
+
+class VehicleRef(BaseModel):
+    """Which vehicle."""
+
+    id: int
+    plate: str
+    plate_color: int
+
+
+class InstalledTerminal(TerminalRef):
+    """The terminal in a vehicle."""
+
+    installed_at: datetime
+
+
+class InstalledIn(VehicleRef):
+    """The vehicle in which a terminal is."""
+
+    installed_at: datetime
+
+
+class Vehicle(BaseModel):
+    """A vehicle 车辆: what operators see. Its plate outlives its terminals."""
+
+    id: int
+    plate: str
+    plate_color: int
+    vin: str | None
+    owner: str
+    contact: str
+    note: str
+    created_at: datetime
+    terminal: InstalledTerminal | None
+
+
+class Terminal(BaseModel):
+    """A terminal 终端: as entered, as it registered (0x0100), and how it is now."""
+
+    id: int
+    identity: str
+    edition: Edition
+    known: bool
+    blocked: bool
+    province_id: int | None
+    city_id: int | None
+    manufacturer_id: str | None
+    model: str | None
+    maker_terminal_id: str | None
+    registered_plate: str | None
+    registered_plate_color: int | None
+    registered_at: datetime | None
+    authenticated_at: datetime | None
+    iccid: str | None
+    note: str
+    first_seen_at: datetime | None
+    created_at: datetime
+    link: Literal["open", "closed"]
+    last_received_at: datetime | None
+    mode: str
+    silent_since: datetime | None
+    vehicle: InstalledIn | None
+
+
+class Installation(BaseModel):
+    """A terminal in a vehicle, from when to when."""
+
+    id: int
+    terminal: TerminalRef
+    vehicle: VehicleRef
+    installed_at: datetime
+    removed_at: datetime | None
+
+
+class LinkEvent(BaseModel):
+    """A link was opened or ended."""
+
+    id: int
+    at: datetime
+    event: str
+    session: str
+    peer: str
+
+
+class Imported(BaseModel):
+    """What an import did, or with `dry_run` would do."""
+
+    dry_run: bool
+    lines: int
+    vehicles_added: int
+    vehicles_changed: int
+    terminals_added: int
+    terminals_changed: int
+    bound: int
+
+
+class TrackPoint(BaseModel):
+    """One report with a fix."""
+
+    at: datetime
+    lat: float
+    lon: float
+    speed_kmh: float
+    heading_deg: int
+    altitude_m: int
+    alarm_bits: int
+    status_bits: int
+    late: bool
+    quality: int
+
+
+class Track(BaseModel):
+    """Where something was: every `step`-th of `total` points, and the last."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    since: datetime = Field(alias="from")
+    until: datetime = Field(alias="to")
+    total: int
+    step: int
+    points: list[TrackPoint]
+
+
+class Alarm(BaseModel):
+    """One condition from its start to its end, and what the desk did with it."""
+
+    id: int
+    terminal: TerminalRef
+    vehicle: VehicleRef | None
+    condition: str
+    object: str
+    edition: str
+    severity: Annotated[int, Field(ge=1, le=4)]
+    ends: Literal["by_terminal", "by_operator"]
+    late: bool
+    on_desk: bool
+    began_at: datetime
+    received_at: datetime
+    last_seen_at: datetime
+    ended_at: datetime | None
+    reports: int
+    lat: float | None
+    lon: float | None
+    speed_kmh: float | None
+    desk: Literal["free", "taken", "handled"]
+    taken_by: Someone | None
+    taken_at: datetime | None
+    handled_by: Someone | None
+    handled_at: datetime | None
+    result: Result | None
+    note: str
+
+
+class Change(BaseModel):
+    """One thing that happened to an alarm or a ticket; `by` is null where the system did it."""
+
+    id: int
+    at: datetime
+    change: str
+    by: Someone | None
+    detail: dict[str, Any]
+
+
+class AlarmDetail(Alarm):
+    """An alarm with its history."""
+
+    changes: list[Change]
+
+
+class Ticket(BaseModel):
+    """Repair work 工单, opened for a reason and closed on proof."""
+
+    id: int
+    terminal: TerminalRef
+    vehicle: VehicleRef | None
+    fault: str
+    state: Literal["open", "accepted", "repaired", "closed", "cancelled"]
+    reason: str
+    opened_at: datetime
+    closed_at: datetime | None
+    closed_because: str | None
+    assigned_to: Someone | None
+    note: str
+
+
+class TicketDetail(Ticket):
+    """A ticket with its evidence and history."""
+
+    evidence: dict[str, Any]
+    changes: list[Change]
+
+
+class Incident(BaseModel):
+    """Many terminals silent at once: one trouble of ours, not many of theirs."""
+
+    id: int
+    kind: str
+    opened_at: datetime
+    closed_at: datetime | None
+    terminals: int
+    detail: dict[str, Any]
+
+
+class Quarantined(BaseModel):
+    """Input that could not be read, with the reason."""
+
+    id: int
+    received_at: datetime
+    terminal: TerminalRef | None
+    peer: str
+    msg_id: int | None
+    reason: str
+    detail: str
+    size_bytes: int
+    preview_hex: str
+
+
+class QuarantinedRaw(Quarantined):
+    """The same with all its bytes."""
+
+    raw_hex: str
+
+
+class ReasonCount(BaseModel):
+    """How often input was quarantined for one reason."""
+
+    reason: str
+    count: int
+    newest_at: datetime
+
+
+class AuditEntry(BaseModel):
+    """Somebody changed something."""
+
+    id: int
+    at: datetime
+    user_name: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
+
+
+class PlateColorName(BaseModel):
+    """A plate colour 车牌颜色 by JT/T 415 and JT/T 697.7."""
+
+    code: int
+    zh: str
+    en: str
+
+
+class ConditionName(BaseModel):
+    """What an alarm condition is called."""
+
+    name: str
+    zh: str
+    en: str
+
+
+class MapSettings(BaseModel):
+    """The map with which the page begins."""
+
+    tiles_url: str | None
+    tiles_attribution: str
+    center: tuple[float, float]
+    zoom: float
+
+
+class Settings(BaseModel):
+    """What the page must know before it draws anything."""
+
+    name: str
+    version: str
+    policy: str
+    map: MapSettings
+    conditions: list[ConditionName]
+    plate_colors: list[PlateColorName]

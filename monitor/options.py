@@ -1,0 +1,38 @@
+"""What a monitor must be told: plain values, so that a test builds one in a line."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class MapOptions:
+    """The map with which the page begins. Without `tiles_url` it draws its built-in land and water."""
+
+    tiles_url: str | None = None
+    """`https://…/{z}/{x}/{y}…`, for example of 天地图 with its key."""
+    tiles_attribution: str = ""
+    center: tuple[float, float] = (122.6, 41.3)
+    """Longitude and latitude, WGS-84 degrees: Liaoning."""
+    zoom: float = 6.5
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorOptions:
+    """The settings of one monitor process."""
+
+    database_url: str
+    web_dir: Path | None = None
+    """The built page (`web/dist`); None serves the API alone."""
+    gateway_url: str | None = "http://127.0.0.1:9611"
+    """Where the gateway's `/healthz` and `/metrics` are; None where there is none to ask."""
+    worker_url: str | None = "http://127.0.0.1:9612"
+    version: str = ""
+    policy: str = "open"
+    """The gateway's policy, for the page to say what the lobby is for."""
+    secure_cookie: bool = False
+    """Send the cookie over HTTPS only, also where a proxy hides from us that it is HTTPS."""
+    sign_in_lasts: timedelta = timedelta(hours=12)
+    trusted_origins: frozenset[str] = frozenset()
+    """Origins besides our own whose pages may change things, for a page served elsewhere."""
+    map: MapOptions = field(default_factory=MapOptions)

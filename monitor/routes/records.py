@@ -1,0 +1,64 @@
+"""What could not be read: the quarantine."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi import APIRouter
+
+from monitor.models import Items, Page, Quarantined, QuarantinedRaw, ReasonCount
+from monitor.routes import (
+    DEFAULT_LIMIT,
+    BigIdPath,
+    Cursor,
+    From,
+    IdFilter,
+    Limit,
+    To,
+    WordFilter,
+    problems,
+)
+from monitor.signing import At, By
+from store import desk
+from store.select import Row
+
+router = APIRouter(prefix="/quarantine", tags=["quarantine"])
+
+
+@router.get("", response_model=Page[Quarantined], responses=problems(400))
+async def quarantine(
+    center: At,
+    by: By,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    reason: WordFilter = None,
+    terminal_id: IdFilter = None,
+    since: From = None,
+    until: To = None,
+) -> Any:
+    """Unreadable input, newest first, with the beginning of its bytes."""
+    async with center.database() as connection:
+        return await desk.quarantine_page(
+            connection,
+            limit=limit,
+            cursor=cursor,
+            reason=reason,
+            terminal_id=terminal_id,
+            since=since,
+            until=until,
+        )
+
+
+@router.get("/summary", response_model=Items[ReasonCount], responses=problems())
+async def summary(center: At, by: By, since: From = None, until: To = None) -> Any:
+    """How often and why; the last 24 hours unless told otherwise."""
+    until = until or datetime.now(UTC)
+    since = since or datetime.now(UTC) - timedelta(days=1)
+    async with center.database() as connection:
+        return {"items": await desk.quarantine_summary(connection, since=since, until=until)}
+
+
+@router.get("/{quarantine_id}", response_model=QuarantinedRaw, responses=problems(404))
+async def quarantined(quarantine_id: BigIdPath, center: At, by: By) -> Row:
+    """One of them with all its bytes."""
+    async with center.database() as connection:
+        return await desk.quarantined(connection, quarantine_id)

@@ -1,0 +1,205 @@
+"""Who asks, and whether it is that person's own page that asks.
+
+The cookie is SameSite=Strict, so another site's page cannot send it; `Origin` and `Sec-Fetch-Site` are
+checked besides, for browsers and networks where that is not enough (another port of the same host is the
+same "site").
+"""
+
+import asyncio
+import ipaddress
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Response
+from fastapi.security import APIKeyCookie
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+
+from monitor.problems import AdminOnly, NotSignedIn, Problem
+from store import people
+from store.select import Row
+
+if TYPE_CHECKING:
+    from monitor.center import Center
+
+COOKIE = "northwatch_session"
+MAX_COOKIE = 100  # characters; ours has 43
+
+THROTTLE_WINDOW_S = 300.0
+TRIES_PER_NAME_AND_ADDRESS = 5
+TRIES_PER_ADDRESS = 25
+"""A control room of people behind one router may mistype now and then."""
+TRIES_PER_NAME = 50
+"""Higher, so that a stranger elsewhere cannot easily lock somebody out."""
+MAX_KEYS = 10_000
+HASHES_AT_ONCE = 2
+"""An argon2id hash takes 64 MiB and a tenth of a second of a core."""
+HASHES_WAITING = 32
+
+_cookie = APIKeyCookie(name=COOKIE, auto_error=False)
+
+
+def center_of(connection: HTTPConnection) -> "Center":
+    """Give the center to which the request came."""
+    center: Center = connection.app.state.center
+    return center
+
+
+async def signed_in(
+    connection: HTTPConnection, cookie: Annotated[str | None, Depends(_cookie)] = None
+) -> Row:
+    """Give the user who asks.
+
+    Raises:
+        NotSignedIn
+    """
+    user = await user_of(center_of(connection), connection.cookies.get(COOKIE))
+    if user is None:
+        raise NotSignedIn
+    return user
+
+
+async def user_of(center: "Center", cookie: str | None) -> Row | None:
+    """Give the user with this cookie, None where it is nobody's (any more)."""
+    if not cookie or len(cookie) > MAX_COOKIE:
+        return None
+    async with center.database() as connection:
+        return await people.signed_in(connection, cookie, center.options.sign_in_lasts)
+
+
+async def admin(user: Annotated[Row, Depends(signed_in)]) -> Row:
+    """Give the admin who asks.
+
+    Raises:
+        AdminOnly
+    """
+    if user["role"] != "admin":
+        raise AdminOnly
+    return user
+
+
+At = Annotated[Any, Depends(center_of)]
+"""The `Center`, as a route's parameter."""
+By = Annotated[Row, Depends(signed_in)]
+"""The user who asks, as a route's parameter."""
+ByAdmin = Annotated[Row, Depends(admin)]
+"""The admin who asks, as a route's parameter."""
+
+
+def set_cookie(response: Response, value: str, *, secure: bool) -> None:
+    """Give the browser its cookie. It has no age: the database knows until when it counts."""
+    response.set_cookie(COOKIE, value, httponly=True, samesite="strict", secure=secure, path="/")
+
+
+def forget_cookie(response: Response) -> None:
+    """Have the browser forget its cookie."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
+
+
+def is_same_origin(headers: Headers, trusted: Iterable[str]) -> bool:
+    """Say whether a request that changes something came from our own page, or from no page at all (a
+    program).
+    """
+    origin = headers.get("origin")
+    if origin is not None:
+        if origin in trusted:
+            return True
+        try:
+            return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+        except ValueError:
+            return False
+    return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
+class Throttle:
+    """Slows down who guesses passwords. An attempt counts from its start, so that many at once gain
+    nothing.
+    """
+
+    def __init__(self) -> None:
+        self._attempts: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
+        self._waiting = 0
+
+    def begin(self, name: str, address: str, now: float) -> float:
+        """Count an attempt and give 0, or give the seconds to wait where there were too many."""
+        limits = self._limits(name, address)
+        wait_s = max(self._wait_s(key, limit, now) for key, limit in limits.items())
+        if wait_s <= 0:
+            for key in limits:
+                self._attempts.setdefault(key, deque()).append(now)
+                self._attempts.move_to_end(key)
+            while len(self._attempts) > MAX_KEYS:
+                self._attempts.popitem(last=False)
+        return max(0.0, wait_s)
+
+    def succeeded(self, name: str, address: str) -> None:
+        """The attempt was no guess: forget this name's attempts from here, and this one of all others."""
+        both, *others = self._limits(name, address)
+        self._attempts.pop(both, None)
+        for key in others:
+            if attempts := self._attempts.get(key):
+                attempts.pop()
+
+    @asynccontextmanager
+    async def hashing(self) -> AsyncIterator[None]:
+        """Let few passwords be checked at once, and few wait for it."""
+        if self._waiting >= HASHES_WAITING:
+            raise too_many_attempts(1)
+        self._waiting += 1
+        try:
+            async with self._hashing:
+                yield
+        finally:
+            self._waiting -= 1
+
+    def _wait_s(self, key: tuple[str, str], limit: int, now: float) -> float:
+        attempts = self._attempts.get(key)
+        if not attempts:
+            return 0.0
+        while attempts and attempts[0] <= now - THROTTLE_WINDOW_S:
+            attempts.popleft()
+        return attempts[0] + THROTTLE_WINDOW_S - now if len(attempts) >= limit else 0.0
+
+    @staticmethod
+    def _limits(name: str, address: str) -> dict[tuple[str, str], int]:
+        network = _network(address)
+        return {
+            (name, network): TRIES_PER_NAME_AND_ADDRESS,
+            ("", network): TRIES_PER_ADDRESS,
+            (name, ""): TRIES_PER_NAME,
+        }
+
+
+@asynccontextmanager
+async def counted(throttle: Throttle, name: str, address: str, now: float) -> AsyncIterator[None]:
+    """Count what happens inside as an attempt; one that raises nothing was no guess.
+
+    Raises:
+        Problem: 429, too many attempts.
+    """
+    if wait_s := throttle.begin(name, address, now):
+        raise too_many_attempts(wait_s)
+    yield
+    throttle.succeeded(name, address)
+
+
+def too_many_attempts(wait_s: float) -> Problem:
+    """Give the problem for somebody who tries too often."""
+    seconds = max(1, round(wait_s))
+    detail = f"Too many attempts to sign in; wait {seconds} s."
+    return Problem(429, "too_many_attempts", detail, headers={"Retry-After": str(seconds)})
+
+
+def _network(address: str) -> str:
+    """One host has a whole /64 of IPv6 addresses."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address or "unknown"
+    if parsed.version == 6:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
