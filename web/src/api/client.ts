@@ -1,0 +1,91 @@
+// Calls of the API. An answer other than 2xx becomes an ApiError that carries the server's problem details.
+
+import { shallowRef } from 'vue'
+import type { Page, Person, ProblemDetails, Settings } from './types'
+
+const BASE = '/api/v1'
+
+/** The server refused, or could not be reached (`code` is then `unreachable`). */
+export class ApiError extends Error {
+  constructor(readonly problem: ProblemDetails) {
+    super(problem.detail || problem.title)
+  }
+
+  get code(): string {
+    return this.problem.code
+  }
+}
+
+/** Who is signed in; null: nobody; undefined: not asked yet. */
+export const person = shallowRef<Person | null | undefined>(undefined)
+export const settings = shallowRef<Settings | null>(null)
+
+type Query = Record<string, string | number | boolean | null | undefined>
+
+export function address(path: string, query: Query = {}): string {
+  const entries = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== '')
+  const text = new URLSearchParams(entries.map(([key, value]) => [key, String(value)])).toString()
+  return BASE + path + (text && `?${text}`)
+}
+
+async function call<Answer>(method: string, url: string, body?: BodyInit, contentType?: string): Promise<Answer> {
+  let response: Response
+  try {
+    response = await fetch(url, {
+      method,
+      headers: { Accept: 'application/json', ...(contentType && { 'Content-Type': contentType }) },
+      body,
+    })
+  } catch {
+    throw new ApiError({ title: 'The server cannot be reached', status: 0, detail: '', code: 'unreachable' })
+  }
+  if (response.ok) return (response.status === 204 ? undefined : await response.json()) as Answer
+  const problem = await problemOf(response)
+  if (problem.code === 'not_signed_in') person.value = null
+  throw new ApiError(problem)
+}
+
+async function problemOf(response: Response): Promise<ProblemDetails> {
+  const unknown = { title: response.statusText, status: response.status, detail: '', code: `http_${response.status}` }
+  return response.json().then(
+    (body: Partial<ProblemDetails>) => ({ ...unknown, ...body }),
+    () => unknown,
+  )
+}
+
+const withJson =
+  (method: string) =>
+  <Answer>(path: string, body: unknown = {}): Promise<Answer> =>
+    call(method, address(path), JSON.stringify(body), 'application/json')
+
+export const api = {
+  get: <Answer>(path: string, query?: Query) => call<Answer>('GET', address(path, query)),
+  list: <Item>(path: string, query?: Query) => call<Page<Item>>('GET', address(path, query)),
+  post: withJson('POST'),
+  patch: withJson('PATCH'),
+  /** A file, sent as its bytes: the server finds out its encoding. */
+  sendCsv: <Answer>(path: string, query: Query, file: Blob) => call<Answer>('POST', address(path, query), file, 'text/csv'),
+}
+
+/** Ask who is signed in and what the center is called. */
+export async function start(): Promise<void> {
+  try {
+    person.value = await api.get<Person>('/me')
+    settings.value = await api.get<Settings>('/settings')
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+    person.value = null
+    if (error.code !== 'not_signed_in') throw error
+  }
+}
+
+export async function signIn(name: string, password: string): Promise<void> {
+  const answer = await api.post<Person>('/sign-in', { name, password })
+  settings.value = await api.get<Settings>('/settings')
+  person.value = answer
+}
+
+export async function signOut(): Promise<void> {
+  await api.post('/sign-out')
+  person.value = null
+}

@@ -1,0 +1,305 @@
+// What the API gives, field by field as docs/api.md says. Times are RFC 3339 text in UTC.
+
+export type Time = string
+export type Role = 'admin' | 'operator'
+export type Mode = 'unknown' | 'moving' | 'parked' | 'asleep' | 'out_of_service' | 'deregistered'
+export type Edition = '2011' | '2013' | '2019'
+/** 1 emergency, 2 urgent, 3 warning, 4 notice. */
+export type Severity = 1 | 2 | 3 | 4
+
+export interface Someone {
+  id: number
+  name: string
+  display_name: string
+}
+
+export interface Person extends Someone {
+  role: Role
+}
+
+export interface User extends Person {
+  disabled: boolean
+  created_at: Time
+}
+
+export interface TerminalName {
+  id: number
+  identity: string
+}
+
+export interface VehicleName {
+  id: number
+  plate: string
+  plate_color: number
+}
+
+/** The latest of one terminal. */
+export interface State {
+  terminal_id: number
+  identity: string
+  known: boolean
+  blocked: boolean
+  vehicle_id: number | null
+  plate: string | null
+  plate_color: number | null
+  link: 'open' | 'closed'
+  link_changed_at: Time | null
+  last_received_at: Time | null
+  mode: Mode
+  silent_since: Time | null
+  reported_at: Time | null
+  received_at: Time | null
+  lat: number | null
+  lon: number | null
+  fix_at: Time | null
+  speed_kmh: number | null
+  heading_deg: number | null
+  altitude_m: number | null
+  alarm_bits: number
+  status_bits: number
+  mileage_km: number | null
+  updated_at: Time | null
+}
+
+export type AlarmResult = 'real' | 'false_alarm' | 'test' | 'other'
+
+export interface Alarm {
+  id: number
+  terminal: TerminalName
+  vehicle: VehicleName | null
+  condition: string
+  object: string
+  edition: Edition
+  severity: Severity
+  ends: 'by_terminal' | 'by_operator'
+  late: boolean
+  on_desk: boolean
+  began_at: Time
+  received_at: Time
+  last_seen_at: Time
+  ended_at: Time | null
+  reports: number
+  lat: number | null
+  lon: number | null
+  speed_kmh: number | null
+  desk: 'free' | 'taken' | 'handled'
+  taken_by: Someone | null
+  taken_at: Time | null
+  handled_by: Someone | null
+  handled_at: Time | null
+  result: AlarmResult | null
+  note: string
+}
+
+export interface Change {
+  id: number
+  at: Time
+  change: string
+  by: Someone | null
+  detail: Record<string, unknown>
+}
+
+export interface AlarmWithChanges extends Alarm {
+  changes: Change[]
+}
+
+export type TicketState = 'open' | 'accepted' | 'repaired' | 'closed' | 'cancelled'
+
+export interface Ticket {
+  id: number
+  terminal: TerminalName
+  vehicle: VehicleName | null
+  fault: string
+  state: TicketState
+  reason: string
+  opened_at: Time
+  closed_at: Time | null
+  closed_because: string | null
+  assigned_to: Someone | null
+  note: string
+}
+
+export interface TicketWithEvidence extends Ticket {
+  evidence: Record<string, unknown>
+  changes: Change[]
+}
+
+export interface Incident {
+  id: number
+  kind: string
+  opened_at: Time
+  closed_at: Time | null
+  terminals: number
+  detail: Record<string, unknown>
+}
+
+export interface Problem {
+  code: string
+  severity: 'warning' | 'error'
+  part: string
+  zh: string
+  en: string
+}
+
+export interface Part {
+  state: 'ok' | 'degraded' | 'failing' | 'unknown'
+  detail: Record<string, unknown>
+}
+
+export interface Figures {
+  terminals: number | null
+  online: number | null
+  silent: number | null
+  alarms_on_desk: number | null
+  alarms_taken: number | null
+  tickets_open: number | null
+  quarantined_last_hour: number | null
+  worker_lag_s: number | null
+}
+
+export interface Health {
+  state: 'ok' | 'degraded' | 'failing'
+  at: Time
+  problems: Problem[]
+  parts: Record<string, Part>
+  figures: Figures
+}
+
+interface Numbered {
+  sequence: number
+  at: Time
+}
+
+export type LiveMessage = Numbered &
+  (
+    | { type: 'snapshot'; states: State[]; alarms: Alarm[]; tickets: Ticket[]; health: Health }
+    | { type: 'states'; states: State[] }
+    | { type: 'alarms'; alarms: Alarm[] }
+    | { type: 'tickets'; tickets: Ticket[] }
+    | { type: 'health'; health: Health }
+  )
+
+export interface Settings {
+  name: string
+  version: string
+  policy: 'open' | 'known'
+  map: { tiles_url: string | null; tiles_attribution: string | null; center: [number, number]; zoom: number }
+  conditions: { name: string; zh: string; en: string }[]
+  plate_colors: { code: number; zh: string; en: string }[]
+}
+
+export interface Vehicle extends VehicleName {
+  vin: string | null
+  owner: string
+  contact: string
+  note: string
+  created_at: Time
+  terminal: (TerminalName & { installed_at: Time }) | null
+}
+
+export interface Terminal extends TerminalName {
+  edition: Edition
+  known: boolean
+  blocked: boolean
+  province_id: number | null
+  city_id: number | null
+  manufacturer_id: string | null
+  model: string | null
+  maker_terminal_id: string | null
+  registered_plate: string | null
+  registered_plate_color: number | null
+  registered_at: Time | null
+  authenticated_at: Time | null
+  iccid: string | null
+  note: string
+  first_seen_at: Time | null
+  created_at: Time
+  link: 'open' | 'closed' | null
+  last_received_at: Time | null
+  mode: Mode | null
+  silent_since: Time | null
+  vehicle: (VehicleName & { installed_at: Time }) | null
+}
+
+export interface LinkEvent {
+  id: number
+  at: Time
+  event: string
+  session: string
+  peer: string
+}
+
+export interface TrackPoint {
+  at: Time
+  lat: number
+  lon: number
+  speed_kmh: number
+  heading_deg: number
+  altitude_m: number
+  alarm_bits: number
+  status_bits: number
+  late: boolean
+  quality: number
+}
+
+export interface Track {
+  from: Time
+  to: Time
+  total: number
+  step: number
+  points: TrackPoint[]
+}
+
+export interface ImportReport {
+  dry_run: boolean
+  lines: number
+  vehicles_added: number
+  vehicles_changed: number
+  terminals_added: number
+  terminals_changed: number
+  bound: number
+}
+
+export interface Quarantined {
+  id: number
+  received_at: Time
+  terminal: TerminalName | null
+  peer: string
+  msg_id: number | null
+  reason: string
+  detail: string
+  size_bytes: number
+  preview_hex: string
+}
+
+export interface AuditEntry {
+  id: number
+  at: Time
+  user_name: string
+  action: string
+  subject: string
+  detail: Record<string, unknown>
+}
+
+export interface Page<Item> {
+  items: Item[]
+  next: string | null
+  total?: number
+}
+
+/** One fault of what a person entered: a field of a form, or a line of a file. */
+export interface Fault {
+  field: string
+  problem: string
+  line?: number
+}
+
+/** RFC 9457. */
+export interface ProblemDetails {
+  title: string
+  status: number
+  detail: string
+  code: string
+  errors?: Fault[]
+  current?: unknown
+}

@@ -1,0 +1,168 @@
+// The style of the map: base map (built in, or tiles of the center's choice), then vehicles on top.
+
+import type { FeatureCollection } from 'geojson'
+import type { ExpressionSpecification, LayerSpecification, SourceSpecification, StyleSpecification } from 'maplibre-gl'
+import type { Settings } from '../api/types'
+import type { Language } from '../i18n'
+import landUrl from './land.generated.json?url'
+import { DRIVEN_ROADS, LAKES, OTHER_ROADS, PLACES, RIVERS, rounded, SEAS, type Place } from './region'
+
+export const FONT = 'Noto Sans SC Variable'
+const WATER = '#0d1114'
+const LAND = '#1a1f23'
+const COAST = '#313a42'
+const ROAD = '#2b3339'
+
+/** Colours of what is abnormal, as in style.css; `normal` is no colour. */
+export const TONES = {
+  emergency: '#ff5a52',
+  urgent: '#ff9d3c',
+  warning: '#ecc94b',
+  notice: '#69b7d6',
+  silent: '#b794f6',
+  normal: '#c4ced6',
+  quiet: '#76828d',
+} as const
+export type Tone = keyof typeof TONES
+
+const byZoom = (...stops: number[]): ExpressionSpecification =>
+  ['interpolate', ['linear'], ['zoom'], ...stops] as unknown as ExpressionSpecification
+
+const points = (places: Place[]): FeatureCollection => ({
+  type: 'FeatureCollection',
+  features: places.map(({ zh, en, at, rank }) => ({
+    type: 'Feature',
+    properties: { zh, en, rank },
+    geometry: { type: 'Point', coordinates: at },
+  })),
+})
+
+const lines = (all: { line: [number, number][] }[]): FeatureCollection => ({
+  type: 'FeatureCollection',
+  features: all.map(({ line, ...properties }) => ({
+    type: 'Feature',
+    properties,
+    geometry: { type: 'LineString', coordinates: rounded(line) },
+  })),
+})
+
+const lakes: FeatureCollection = {
+  type: 'FeatureCollection',
+  features: LAKES.map(({ ring, ...properties }) => ({
+    type: 'Feature',
+    properties,
+    geometry: { type: 'Polygon', coordinates: [rounded(ring)] },
+  })),
+}
+
+const empty: FeatureCollection = { type: 'FeatureCollection', features: [] }
+
+const baseSources = (): Record<string, SourceSpecification> => ({
+  land: { type: 'geojson', data: landUrl, tolerance: 0.2, buffer: 8 },
+  lakes: { type: 'geojson', data: lakes },
+  rivers: { type: 'geojson', data: lines(RIVERS) },
+  roads: { type: 'geojson', data: lines([...DRIVEN_ROADS, ...OTHER_ROADS]) },
+  seas: { type: 'geojson', data: points(SEAS) },
+})
+
+const baseLayers = (language: Language): LayerSpecification[] => [
+  { id: 'land', type: 'fill', source: 'land', filter: ['==', ['get', 'kind'], 'land'], paint: { 'fill-color': LAND, 'fill-antialias': false } },
+  { id: 'coast', type: 'line', source: 'land', filter: ['==', ['get', 'kind'], 'coast'], paint: { 'line-color': COAST, 'line-width': byZoom(4, 0.6, 9, 1.2) } },
+  { id: 'lakes', type: 'fill', source: 'lakes', paint: { 'fill-color': WATER, 'fill-outline-color': COAST } },
+  { id: 'rivers', type: 'line', source: 'rivers', layout: { 'line-cap': 'round', 'line-join': 'round' }, paint: { 'line-color': '#222c35', 'line-width': byZoom(5, 0.8, 8, 2, 12, 5) } },
+  { id: 'roads', type: 'line', source: 'roads', layout: { 'line-cap': 'round', 'line-join': 'round' }, paint: { 'line-color': ROAD, 'line-width': byZoom(5, 0.8, 8, 1.8, 12, 5) } },
+  {
+    id: 'rivers-names',
+    type: 'symbol',
+    source: 'rivers',
+    minzoom: 7,
+    layout: { 'symbol-placement': 'line', 'text-field': ['get', language], 'text-font': [FONT], 'text-size': 11, 'text-letter-spacing': 0.15, 'symbol-spacing': 500 },
+    paint: { 'text-color': '#4c5c69', 'text-halo-color': LAND, 'text-halo-width': 1.2 },
+  },
+  {
+    id: 'seas',
+    type: 'symbol',
+    source: 'seas',
+    layout: { 'text-field': ['get', language], 'text-font': [FONT], 'text-size': ['match', ['get', 'rank'], 1, 15, 12], 'text-letter-spacing': 0.4 },
+    paint: { 'text-color': '#3d4a55' },
+  },
+]
+
+const placeLayer = (language: Language, rank: number, [minzoom, size, color]: [number, number, string]): LayerSpecification => ({
+  id: `places-${rank}`,
+  type: 'symbol',
+  source: 'places',
+  minzoom,
+  filter: ['==', ['get', 'rank'], rank],
+  layout: { 'text-field': ['get', language], 'text-font': [FONT], 'text-size': byZoom(5, size, 9, size + 3), 'text-padding': 6 },
+  paint: { 'text-color': color, 'text-halo-color': LAND, 'text-halo-width': 1.4 },
+})
+
+const byTone: ExpressionSpecification = ['match', ['get', 'tone'], ...Object.entries(TONES).flat(), TONES.normal] as unknown as ExpressionSpecification
+const isAlarming: ExpressionSpecification = ['in', ['get', 'tone'], ['literal', ['emergency', 'urgent']]]
+
+const vehicleLayers: LayerSpecification[] = [
+  { id: 'track-line', type: 'line', source: 'track', filter: ['match', ['geometry-type'], ['LineString', 'MultiLineString'], true, false], layout: { 'line-cap': 'round', 'line-join': 'round' }, paint: { 'line-color': '#8fb3d1', 'line-width': 2.5, 'line-opacity': 0.75 } },
+  { id: 'track-points', type: 'circle', source: 'track', minzoom: 8, filter: ['==', ['geometry-type'], 'Point'], paint: { 'circle-radius': 2.6, 'circle-color': '#14181b', 'circle-stroke-width': 1.3, 'circle-stroke-color': ['case', ['get', 'alarming'], TONES.urgent, '#8fb3d1'] } },
+  { id: 'vehicles-pulse', type: 'circle', source: 'vehicles', filter: isAlarming, paint: { 'circle-radius': 16, 'circle-color': byTone, 'circle-opacity': 0.22, 'circle-stroke-width': 1, 'circle-stroke-color': byTone, 'circle-stroke-opacity': 0.6 } },
+  { id: 'vehicles-selected', type: 'circle', source: 'vehicles', filter: ['==', ['id'], -1], paint: { 'circle-radius': 15, 'circle-color': 'transparent', 'circle-stroke-width': 1.6, 'circle-stroke-color': '#ffffff' } },
+  {
+    id: 'vehicles',
+    type: 'symbol',
+    source: 'vehicles',
+    layout: {
+      'icon-image': ['get', 'icon'],
+      'icon-size': byZoom(4, 0.4, 7, 0.62, 11, 0.95),
+      'icon-rotate': ['get', 'heading'],
+      'icon-rotation-alignment': 'map',
+      'icon-allow-overlap': true,
+      'icon-ignore-placement': true,
+      'symbol-sort-key': ['get', 'order'],
+    },
+    paint: { 'icon-color': byTone, 'icon-halo-color': '#0b0e10', 'icon-halo-width': 1.5 },
+  },
+  {
+    id: 'vehicles-plates',
+    type: 'symbol',
+    source: 'vehicles',
+    minzoom: 7,
+    layout: {
+      'text-field': ['get', 'name'],
+      'text-font': [FONT],
+      'text-size': byZoom(7, 10.5, 11, 13),
+      'text-variable-anchor': ['left', 'right', 'top', 'bottom'],
+      'text-radial-offset': 0.95,
+      'text-padding': 3,
+      'symbol-sort-key': ['-', ['get', 'order']],
+    },
+    paint: { 'text-color': byTone, 'text-halo-color': '#0f1316', 'text-halo-width': 1.4 },
+  },
+]
+
+/** The whole style. With tiles of its own, the center sees those instead of the built-in land and roads. */
+export function styleFor(settings: Settings | null, language: Language): StyleSpecification {
+  const tiles = settings?.map.tiles_url
+  return {
+    version: 8,
+    sources: {
+      ...(tiles
+        ? { tiles: { type: 'raster', tiles: [tiles], tileSize: 256, maxzoom: 18, attribution: settings?.map.tiles_attribution ?? '' } }
+        : baseSources()),
+      places: { type: 'geojson', data: points(PLACES) },
+      track: { type: 'geojson', data: empty },
+      vehicles: { type: 'geojson', data: empty, buffer: 32 },
+    },
+    layers: [
+      { id: 'background', type: 'background', paint: { 'background-color': WATER } },
+      ...(tiles
+        ? [{ id: 'tiles', type: 'raster', source: 'tiles' } as LayerSpecification]
+        : [
+            ...baseLayers(language),
+            placeLayer(language, 3, [8, 10.5, '#697682']),
+            placeLayer(language, 2, [5, 12, '#87939d']),
+            placeLayer(language, 1, [3, 13.5, '#a3aeb7']),
+          ]),
+      ...vehicleLayers,
+    ],
+  }
+}

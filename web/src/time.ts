@@ -1,0 +1,51 @@
+// Times as people of the center read them: the clock of China, whatever the browser's own.
+
+import { ref } from 'vue'
+import type { Time } from './api/types'
+
+const ZONE = 'Asia/Shanghai'
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
+
+const clockFormat = new Intl.DateTimeFormat('en-GB', { timeZone: ZONE, hour: '2-digit', minute: '2-digit', second: '2-digit' })
+const dayFormat = new Intl.DateTimeFormat('en-CA', { timeZone: ZONE, year: 'numeric', month: '2-digit', day: '2-digit' })
+
+/** Server time now, in milliseconds; moves once a second. Ages are differences to this and not to the browser's clock. */
+export const now = ref(Date.now())
+let offset = 0
+setInterval(() => (now.value = Date.now() + offset), SECOND)
+
+/** The server said that it is `at` now. */
+export function setServerTime(at: Time): void {
+  offset = Date.parse(at) - Date.now()
+  now.value = Date.now() + offset
+}
+
+/** 14:03:22 */
+export const clock = (at: Time | number): string => clockFormat.format(new Date(at))
+
+/** 2026-11-21 */
+export const day = (at: Time | number): string => dayFormat.format(new Date(at))
+
+/** The clock alone for today, with month and day for other days, whole for other years. */
+export function moment(at: Time | null, today = now.value): string {
+  if (!at) return '—'
+  const [then, current] = [day(at), day(today)]
+  if (then === current) return clock(at)
+  return `${then.slice(0, 4) === current.slice(0, 4) ? then.slice(5) : then} ${clock(at)}`
+}
+
+/** How long: 42s, 7m 05s, 3h 20m, 5d 2h. */
+export function duration(milliseconds: number): string {
+  const length = Math.max(0, milliseconds)
+  if (length < MINUTE) return `${Math.floor(length / SECOND)}s`
+  if (length < HOUR) return `${Math.floor(length / MINUTE)}m ${pad((length % MINUTE) / SECOND)}s`
+  if (length < DAY) return `${Math.floor(length / HOUR)}h ${pad((length % HOUR) / MINUTE)}m`
+  return `${Math.floor(length / DAY)}d ${Math.floor((length % DAY) / HOUR)}h`
+}
+
+export const age = (at: Time | null): string => (at ? duration(now.value - Date.parse(at)) : '—')
+
+const pad = (value: number): string => String(Math.floor(value)).padStart(2, '0')
