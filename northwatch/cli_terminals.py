@@ -80,6 +80,37 @@ def list_terminals(
     Console().print(table)
 
 
+@terminals.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV with plate, plate_color, identity, owner, contact, note")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Enter vehicles and terminals from a CSV file, all of it or nothing."""
+    from store import roster
+    from store.refusals import RosterInvalid
+
+    async def enter(connection: Any) -> Any:
+        return await roster.enter_roster(connection, entries, by=_who(), dry_run=dry_run)
+
+    try:
+        entries = roster.read_roster(file.read_bytes())
+        done = _in_database(config, enter)
+    except OSError as error:
+        typer.echo(f"northwatch: {file}: cannot be read: {error.strerror}", err=True)
+        raise typer.Exit(2) from None
+    except RosterInvalid as invalid:
+        typer.echo(f"northwatch: {file}: {invalid}", err=True)
+        for fault in invalid.faults:
+            typer.echo(f"  line {fault.line}: {fault.field} {fault.problem}".replace("  ", " "), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(
+        f"{done.lines} lines: {done.vehicles_added} vehicles and {done.terminals_added} terminals added,"
+        f" {done.vehicles_changed} and {done.terminals_changed} changed, {done.bound} bound"
+        + (" (nothing was kept)" if dry_run else "")
+    )
+
+
 @terminals.command()
 def block(identity: Identity, note: str | None = None, config: ConfigOption = None) -> None:
     """Let a terminal in no more; its link is closed within seconds."""

@@ -82,7 +82,7 @@ class WorkerSettings(Group):
 
 
 class SilenceSettings(Group):
-    """When a terminal that says nothing should have said something."""
+    """When a terminal that says nothing should have said something, and when that becomes a repair ticket."""
 
     moving_s: Seconds = 300.0
     """Silence allowed while the vehicle moves or its ignition is on."""
@@ -90,10 +90,18 @@ class SilenceSettings(Group):
     """… with the ignition off."""
     asleep_s: Seconds = 26 * 3600.0
     """… when item 0x2A said that the terminal sleeps: one report a day and some grace."""
-    dwell_s: Annotated[float, Field(ge=0)] = 60.0
-    """The silence must last so much longer before a ticket opens."""
-    mass_share: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """More than this share of the fleet silent at once is one incident, not many tickets."""
+    dwell_s: Annotated[float, Field(ge=0)] = 1800.0
+    """A ticket opens when the silence has lasted so much longer than allowed."""
+    mass_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """More than this share of the fleet falling silent together is one incident, not many tickets …"""
+    mass_least: Annotated[int, Field(ge=2)] = 10
+    """… if they are at least so many …"""
+    mass_window_s: Seconds = 600.0
+    """… within this time."""
+    proof_reports: Annotated[int, Field(ge=1)] = 5
+    """So many good location reports prove a repair and close the ticket;"""
+    proof_s: Seconds = 600.0
+    """so does talking on for so long."""
 
 
 class MonitorSettings(Group):
@@ -102,10 +110,22 @@ class MonitorSettings(Group):
     host: str = "0.0.0.0"
     port: Port = 8080
     secure_cookie: bool = False
-    """Send the session cookie over HTTPS only. Set it as soon as a proxy with a certificate stands in
-    front."""
-    session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
+    """Send the session cookie over HTTPS only: set it when a proxy with a certificate stands in front."""
+    sign_in_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
     """A sign-in lasts one shift."""
+    trusted_origins: tuple[str, ...] = ()
+    """Origins besides our own, as https://desk.example, whose pages may change things."""
+    web_dir: Path | None = None
+    """The built page; unset: the one of this installation."""
+    tiles_url: str | None = None
+    """Map tiles as https://…/{z}/{x}/{y}…; unset: the built-in map of land and water."""
+    tiles_attribution: str = ""
+    center: tuple[Annotated[float, Field(ge=-180, le=180)], Annotated[float, Field(ge=-90, le=90)]] = (
+        122.6,
+        41.3,
+    )
+    """Longitude and latitude with which the map begins."""
+    zoom: Annotated[float, Field(ge=0, le=22)] = 6.5
 
 
 class DemoSettings(Group):

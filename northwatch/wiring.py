@@ -4,6 +4,8 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -12,9 +14,10 @@ import typer
 from psycopg.rows import dict_row
 
 from northwatch.config import ConfigError, Settings, load, without_password
+from northwatch.process import prepare
 from store import people
 from store.embedded import Embedded, EmbeddedError
-from store.refusals import Refused
+from store.refusals import Refused, RosterInvalid
 
 if TYPE_CHECKING:
     from northwatch.sim.fleet import Plan
@@ -77,6 +80,8 @@ async def in_database(settings: Settings, work: Callable[[psycopg.AsyncConnectio
         try:
             async with connection:
                 return await work(connection)
+        except RosterInvalid:
+            raise
         except Refused as refused:
             _fail(1, str(refused))
         except psycopg.errors.UndefinedTable:
@@ -126,6 +131,44 @@ def _unreachable(settings: Settings, error: Exception) -> NoReturn:
 def _fail(code: int, message: str) -> NoReturn:
     print(f"northwatch: {message}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+def run_monitor(settings: Settings) -> None:
+    """`northwatch monitor`: serve page and API until SIGTERM or SIGINT."""
+    import uvicorn
+
+    from monitor.app import create_app
+    from monitor.options import MapOptions, MonitorOptions
+
+    prepare()
+    wanted = settings.monitor
+    options = MonitorOptions(
+        database_url=dsn(settings),
+        web_dir=wanted.web_dir or _built_page(),
+        gateway_url=f"http://127.0.0.1:{settings.gateway.health_port}",
+        worker_url=f"http://127.0.0.1:{settings.worker.health_port}",
+        version=version("northwatch"),
+        policy=settings.gateway.policy,
+        secure_cookie=wanted.secure_cookie,
+        sign_in_lasts=timedelta(hours=wanted.sign_in_hours),
+        trusted_origins=frozenset(wanted.trusted_origins),
+        map=MapOptions(wanted.tiles_url, wanted.tiles_attribution, wanted.center, wanted.zoom),
+    )
+    uvicorn.run(
+        create_app(options),
+        host=wanted.host,
+        port=wanted.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def _built_page() -> Path | None:
+    """Find the page that `make web` builds; None serves the API alone."""
+    built = Path(__file__).parent.parent / "web" / "dist"
+    return built if (built / "index.html").exists() else None
 
 
 def fleet_plan(
