@@ -127,9 +127,9 @@ item(
     first_that_fits(
         *(
             HEAD + PLACE + Struct("alarm_identifier" / identifier) + tyres(position)
-            for identifier in IDENTIFIERS.values()
-            # T/JSATL 12 prints the position as BYTE although the next field begins at 2; 粤标 has two bytes.
-            for position in (Int8ub, Int16ub)
+            for dialect, identifier in IDENTIFIERS.items()
+            # 苏标 prints the position as BYTE although its next field begins at 2: both are read.
+            for position in ((Int8ub, Int16ub) if dialect == "苏标" else (Int16ub,))
         )
     ),
     clause="T/JSATL 12-2017 table 4-18",
