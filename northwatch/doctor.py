@@ -1,0 +1,238 @@
+"""`northwatch doctor`: what is in use, what is wrong, and what to do about it.
+
+It changes nothing, and starts the embedded database only for the look when nothing else runs it.
+"""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from rich.console import Console
+from rich.table import Table
+
+from northwatch.config import Settings, without_password
+from northwatch.wiring import database_directory, log_directory
+from store import schema, survey
+from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
+from store.log import LogError, LogReader
+
+ANSWER_TIMEOUT_S = 3
+OLDEST_SERVER = 150000
+"""PostgreSQL 15; the SQL is tested from there on."""
+CONNECT_TIMEOUT_S = 10
+GIB = 1 << 30
+
+DUMP_AND_RESTORE = (
+    "Stop Northwatch. With the programs of PostgreSQL {found}: start it on {directory}, run"
+    " `pg_dump -Fc -f old.dump northwatch`, stop it. Move the directory away, start this Northwatch once to make a"
+    " new one, and run `pg_restore --clean --if-exists -d northwatch old.dump`. The gateway alone"
+    " (`northwatch gateway`) keeps what terminals send meanwhile."
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong, and what to do."""
+
+    what: str
+    do: str
+
+
+@dataclass
+class Findings:
+    """What was found, in the order of looking."""
+
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def fact(self, name: str, value: object) -> None:
+        self.facts.append((name, str(value)))
+
+    def problem(self, what: str, do: str) -> None:
+        self.problems.append(Problem(what, do))
+
+
+def examine(settings: Settings) -> int:
+    """Print the findings and give the exit code: 0 when nothing is wrong, else 1."""
+    found = Findings()
+    found.fact("data directory", settings.data_dir)
+    _look_at_disk(settings, found)
+    log = _look_at_log(settings, found)
+    _look_at_database(settings, found, log)
+    _look_at_process("gateway", settings.gateway.health_port, found)
+    _look_at_process("worker", settings.worker.health_port, found)
+    _print(found)
+    return 1 if found.problems else 0
+
+
+def _look_at_disk(settings: Settings, found: Findings) -> None:
+    directory = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
+    disk = os.statvfs(directory)
+    free = disk.f_bavail * disk.f_frsize
+    found.fact("disk free", f"{free / GIB:.1f} GiB")
+    if free < settings.log.free_floor_bytes:
+        found.problem(
+            f"The disk has {free / GIB:.1f} GiB left, less than log.free_floor_bytes.",
+            "Free disk space: the gateway stops reading.",
+        )
+
+
+def _look_at_log(settings: Settings, found: Findings) -> LogReader | None:
+    try:
+        log = LogReader(log_directory(settings))
+        found.fact("log", f"{log.log_id}, positions {log.start} to {log.head()}")
+    except LogError as error:
+        if log_directory(settings).exists():
+            found.problem(f"The log cannot be read: {error}", "See docs/architecture.md, the log.")
+        else:
+            found.fact("log", "none yet: no gateway has run here")
+        return None
+    used = sum(path.stat().st_size for path in log.directory.glob("*.seg"))
+    found.fact("log size", f"{used / GIB:.2f} of {settings.log.quota_bytes / GIB:.0f} GiB")
+    if used >= settings.log.quota_bytes:
+        found.problem(
+            "The log has reached log.quota_bytes: the gateway stops reading and terminals keep their data.",
+            "Let the worker catch up (is the database well?), or raise log.quota_bytes.",
+        )
+    return log
+
+
+def _look_at_database(settings: Settings, found: Findings, log: LogReader | None) -> None:
+    url = settings.database_url
+    embedded = None if url else Embedded(database_directory(settings))
+    found.fact("database", without_password(url) if url else f"embedded, {database_directory(settings)}")
+    started_by_us = False
+    try:
+        if embedded is not None:
+            if not (embedded.directory / "PG_VERSION").exists():
+                found.fact("PostgreSQL", f"none yet; `northwatch up` makes one of version {MAJOR}")
+                return
+            started_by_us = not embedded.is_running()
+            embedded.start()
+        conninfo = url or (embedded.dsn() if embedded else "")
+        with psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            _look_at_server(connection, found)
+            _look_at_schema(connection, found, log)
+    except OlderDatabase as older:
+        advice = DUMP_AND_RESTORE.format(found=older.found, directory=older.directory)
+        found.problem(f"The embedded database is of PostgreSQL {older.found}, this brings {MAJOR}.", advice)
+    except (EmbeddedError, psycopg.Error) as error:
+        do = "Reports are answered meanwhile and kept in the log. Repair the server or correct database_url."
+        found.problem(f"The database cannot be used: {without_password(str(error)).strip()}", do)
+    finally:
+        if embedded is not None and started_by_us:
+            embedded.stop()
+
+
+def _look_at_server(connection: psycopg.Connection[Any], found: Findings) -> None:
+    server = survey.server(connection)
+    found.fact("PostgreSQL", f"{server.version}, {server.size_bytes / GIB:.2f} GiB in this database")
+    if server.version_number < OLDEST_SERVER:
+        found.problem(f"PostgreSQL {server.version} is too old.", "Use PostgreSQL 15 or newer.")
+    if server.is_read_only:
+        found.problem("The database is read-only.", "Point database_url at the primary server.")
+    if server.timescaledb is not None:
+        edition = server.timescaledb_license or "?"
+        found.fact("TimescaleDB", f"{server.timescaledb}, licence {edition}: positions are a hypertable")
+        if edition == "apache":
+            found.fact(
+                "", "compression and continuous aggregates need the edition under the Timescale licence"
+            )
+        return
+    found.fact("TimescaleDB", f"not in use: positions are divided into {server.partitions} native partitions")
+    if server.timescaledb_available is not None:
+        found.fact("", f"the server offers {server.timescaledb_available}; only a new database would use it")
+
+
+def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, log: LogReader | None) -> None:
+    try:
+        schema.check(connection)
+    except schema.SchemaError as error:
+        found.problem(str(error), "`northwatch up` and `northwatch migrate` apply what is pending.")
+        return
+    found.fact("schema", f"{len(schema.available())} migrations, all applied")
+    if not survey.users(connection):
+        found.problem("Nobody may sign in.", "`northwatch user add NAME --role admin`")
+    if log is not None:
+        _look_at_cursor(survey.cursors(connection), log, found)
+
+
+def _look_at_cursor(cursors: dict[Any, survey.Cursor], log: LogReader, found: Findings) -> None:
+    cursor = cursors.get(log.log_id)
+    start, head = log.start, log.head()
+    if cursor is None:
+        found.fact("cursor", "none yet: the worker has read nothing of this log")
+        if cursors:
+            others = ", ".join(str(log_id) for log_id in cursors)
+            found.problem(
+                f"This database has read other logs ({others}) and never this one.",
+                "Right for a new data directory. Otherwise data_dir or database_url is wrong.",
+            )
+        return
+    found.fact(
+        "cursor",
+        f"{cursor.position}, {head - cursor.position} bytes behind, log time {cursor.log_time:%F %T %Z}",
+    )
+    if cursor.position > head:
+        found.problem(
+            f"The cursor ({cursor.position}) is ahead of the log ({head}): the log is an older copy.",
+            "The worker refuses to go on. Restore the newer log, or move this one away: a new one begins.",
+        )
+    if cursor.position < start:
+        found.problem(
+            f"The cursor ({cursor.position}) is behind the start of the log ({start}): the database is an older"
+            " copy, and what lies between is deleted.",
+            "Restore a newer copy of the database; see docs/architecture.md.",
+        )
+
+
+def _look_at_process(name: str, port: int, found: Findings) -> None:
+    said = ask(port)
+    if said is None:
+        found.fact(name, f"not running (nothing answers on 127.0.0.1:{port})")
+        return
+    found.fact(name, "running, well" if said.get("ok", True) else "running, not well")
+    if not said.get("ok", True):
+        why = said.get("error") or said.get("reason") or json.dumps(said, ensure_ascii=False)
+        found.problem(f"The {name} says: {why}", "See its messages.")
+
+
+def ask(port: int) -> dict[str, Any] | None:
+    """Ask a process of this machine how it is; None when nobody answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://127.0.0.1:{port}/healthz", timeout=ANSWER_TIMEOUT_S) as answer:
+            return _state(answer.read)
+    except urllib.error.HTTPError as unwell:
+        return _state(unwell.read)
+    except OSError:
+        return None
+
+
+def _state(read: Callable[[], bytes]) -> dict[str, Any] | None:
+    try:
+        said = json.loads(read())
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _print(found: Findings) -> None:
+    console = Console(highlight=False)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in found.facts:
+        table.add_row(name, value)
+    console.print(table)
+    console.print()
+    if not found.problems:
+        console.print("nothing is wrong", style="green")
+    for problem in found.problems:
+        console.print(f"✗ {problem.what}", style="red", soft_wrap=True)
+        console.print(f"  {problem.do}", soft_wrap=True)
