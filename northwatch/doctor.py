@@ -28,9 +28,9 @@ CONNECT_TIMEOUT_S = 10
 GIB = 1 << 30
 
 DUMP_AND_RESTORE = (
-    "Stop Northwatch. With the programs of PostgreSQL {found}: start it on {directory}, run"
-    " `pg_dump -Fc -f old.dump northwatch`, stop it. Move the directory away, start this Northwatch once to make a"
-    " new one, and run `pg_restore --clean --if-exists -d northwatch old.dump`. The gateway alone"
+    "Stop Northwatch. With the programs of PostgreSQL {found}: start it on {directory},"
+    " run `pg_dump -Fc -f old.dump northwatch`, stop it. Move the directory away, start this Northwatch once"
+    " to make a new one, run `pg_restore --clean --if-exists -d northwatch old.dump`. The gateway alone"
     " (`northwatch gateway`) keeps what terminals send meanwhile."
 )
 
@@ -185,8 +185,8 @@ def _look_at_cursor(cursors: dict[Any, survey.Cursor], log: LogReader, found: Fi
         )
     if cursor.position < start:
         found.problem(
-            f"The cursor ({cursor.position}) is behind the start of the log ({start}): the database is an older"
-            " copy, and what lies between is deleted.",
+            f"The cursor ({cursor.position}) is behind the start of the log ({start}): the database is"
+            " an older copy, and what lies between is deleted.",
             "Restore a newer copy of the database; see docs/architecture.md.",
         )
 
