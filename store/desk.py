@@ -62,7 +62,8 @@ DESK_STATES: dict[str, LiteralString] = {
 }
 
 TICKET: LiteralString = f"""
-SELECT k.id, {_TERMINAL}, {_VEHICLE}, k.fault, k.state, k.reason, k.opened_at, k.closed_at, k.closed_because,
+SELECT k.id, {_TERMINAL}, {_VEHICLE}, k.fault, k.state, k.reason, k.evidence->'reason' AS why,
+       k.opened_at, k.closed_at, k.closed_because,
        {_someone("worker", "assigned_to")}, k.note
 FROM tickets k
 JOIN terminals t ON t.id = k.terminal_id
