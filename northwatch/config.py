@@ -174,10 +174,17 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgresql(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("postgresql://", "postgres://")):
+        if value is None:
+            return None
+        from psycopg import ProgrammingError, conninfo
+
+        try:
+            conninfo.conninfo_to_dict(value)
+        except ProgrammingError as error:
             raise ValueError(
                 "allowed is postgresql://user:password@host:port/database, or nothing for the embedded one"
-            )
+                f" ({without_password(str(error)).strip()})"
+            ) from None
         return value
 
     @field_validator("log_url")
@@ -315,4 +322,8 @@ def _known(name: str, names: list[str]) -> str:
 
 def without_password(url: str) -> str:
     """Give `url` as it may be shown."""
-    return re.sub(r"(://[^/:@]*):[^@]*@", r"\1:…@", url)
+    return re.sub(r"(://[^/:@]*):[^@]*@|(password=)('[^']*'|\S*)", _masked, url)
+
+
+def _masked(found: re.Match[str]) -> str:
+    return f"{found[1]}:…@" if found[1] is not None else f"{found[2]}…"

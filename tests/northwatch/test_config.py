@@ -105,6 +105,7 @@ def test_passwords_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NORTHWATCH_DATABASE_URL", "mysql://me:secret@db/x")
     assert "secret" not in error_of()
     assert without_password("postgresql://me:secret@db/x") == "postgresql://me:…@db/x"
+    assert without_password("host=db password='a b' user=me") == "host=db password=… user=me"
 
 
 def test_two_listeners_on_one_port_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
