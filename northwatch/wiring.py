@@ -1,9 +1,10 @@
 """From settings to running parts. The rooms below take plain options and know nothing of configuration."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +15,11 @@ import typer
 from psycopg.rows import dict_row
 
 from northwatch.config import ConfigError, Settings, load, without_password
+from northwatch.endpoint import Endpoint
 from northwatch.process import prepare
 from store import people
 from store.embedded import Embedded, EmbeddedError
+from store.log import LogError, LogLimits, LogWriter
 from store.refusals import Refused, RosterInvalid
 
 if TYPE_CHECKING:
@@ -131,6 +134,49 @@ def _unreachable(settings: Settings, error: Exception) -> NoReturn:
 def _fail(code: int, message: str) -> NoReturn:
     print(f"northwatch: {message}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+def run_gateway(settings: Settings) -> None:
+    """`northwatch gateway`: receive terminals until SIGTERM or SIGINT, and answer what is durable by then."""
+    import uvloop
+
+    from gateway.server import Gateway, GatewayOptions
+    from northwatch.fleet_source import FleetSource
+
+    prepare()
+    wanted = settings.gateway
+    options = GatewayOptions(
+        data_dir=settings.data_dir,
+        host=wanted.host,
+        port=wanted.port,
+        policy=wanted.policy,
+        idle_timeout_s=wanted.idle_timeout_s,
+        max_connections=wanted.max_connections,
+        fleet_refresh_s=wanted.fleet_refresh_s,
+    )
+    limits = LogLimits(settings.log.quota_bytes, settings.log.free_floor_bytes, settings.log.segment_bytes)
+
+    async def serve() -> None:
+        stop = _stop_signal()
+        with closing(LogWriter(log_directory(settings), limits=limits)) as log:
+            gateway = Gateway(options, log, FleetSource(dsn(settings)))
+            with closing(Endpoint(wanted.health_port, gateway.health, gateway.registry)):
+                await gateway.start()
+                await stop.wait()
+                await gateway.stop()
+
+    try:
+        uvloop.run(serve())
+    except (LogError, OSError) as error:
+        _fail(1, f"the gateway cannot work: {error}")
+
+
+def _stop_signal() -> asyncio.Event:
+    """Give an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 def run_monitor(settings: Settings) -> None:

@@ -1,0 +1,53 @@
+"""Where the gateway's copy of the fleet comes from: the database, asked every few seconds while it answers."""
+
+from typing import Any
+
+import psycopg
+
+from gateway.fleet import FleetData, FleetTerminal
+from store.fleet_copy import read_fleet
+
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_MS = 10_000
+"""A database that hangs must not keep the thread for ever; the copy simply stays older."""
+
+
+class FleetSource:
+    """Gives the fleet as the database has it.
+
+    Raises:
+        ConnectionError: the database does not answer.
+        psycopg.Error: it answers something else.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def __call__(self) -> FleetData:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        try:
+            entries = read_fleet(self._connection)
+        except psycopg.Error:
+            self._connection.close()
+            raise
+        return FleetData(
+            {
+                entry.identity: FleetTerminal(
+                    entry.known, entry.blocked, entry.plate or "", entry.plate_color or 0
+                )
+                for entry in entries
+            }
+        )
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        try:
+            return psycopg.connect(
+                self._dsn,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+                application_name="northwatch gateway",
+            )
+        except psycopg.OperationalError:
+            raise ConnectionError("the database does not answer") from None
