@@ -1,0 +1,277 @@
+"""TCP connections, and the table of all of them as columns.
+
+A link does next to nothing itself: it gathers what arrives, and once in a turn of the event loop everything
+gathered is read as one batch. What the batch has to know about each link stands in the columns of the
+`LinkTable`, at the link's slot.
+"""
+
+import asyncio
+import contextlib
+import socket
+from enum import IntFlag
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from store.records import CloseReason, FrameFlag
+
+if TYPE_CHECKING:
+    from gateway.sessions import Session
+
+FLAG: Final = b"\x7e"
+"""What a link keeps between two turns when its last byte ended a frame."""
+
+READ_BUDGET: Final = 64 * 1024
+"""A link that sent more than this in one turn is not read again before the next: it slows itself, not
+the others.
+"""
+
+WRITE_LIMIT: Final = 64 * 1024
+"""A link that leaves more answers than this unread is not read until it takes them."""
+
+UNACKNOWLEDGED_MS: Final = 60_000
+"""TCP gives up a link that acknowledges nothing of what we sent for so long."""
+
+
+class Pause(IntFlag):
+    """Why a link is not read."""
+
+    BUDGET = 1
+    """It sent its share of this turn."""
+    SLOW_READER = 2
+    """It does not take its answers."""
+    STALLED = 4
+    """Nothing can be made durable, or too much waits for it."""
+
+
+class Inbox(Protocol):
+    """Who reads what links gather."""
+
+    turn: int
+    """Number of the turn in which data is being gathered."""
+    gathered: list["Link"]
+    """Links with unread data of this turn."""
+    gathered_bytes: int
+    greedy: list["Link"]
+    """Those that sent more than their share."""
+
+    def wake(self) -> None:
+        """Have the gathered data read before the loop waits again."""
+
+    def connected(self, link: "Link") -> bool:
+        """Let a link in, or not."""
+
+    def disconnected(self, link: "Link") -> None: ...
+
+
+class Link(asyncio.Protocol):
+    """One connection."""
+
+    __slots__ = (
+        "_inbox",
+        "close_reason",
+        "garbage_bytes",
+        "garbage_since",
+        "is_lost",
+        "number",
+        "paused",
+        "peer",
+        "sessions",
+        "slot",
+        "transport",
+        "turn",
+        "unread",
+        "write",
+    )
+
+    transport: Any
+    """uvloop's and asyncio's transports share no base class that has everything."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self.slot = -1
+        self.number = 0
+        self.peer = ""
+        self.turn = -1
+        self.unread = b""
+        """Within a turn what is to be read; between turns the tail of that."""
+        self.sessions: dict[int, Session] = {}
+        """By the number that a terminal's id is."""
+        self.garbage_bytes = 0
+        """Received without a valid frame in between, since `garbage_since`."""
+        self.garbage_since = 0.0
+        self.paused = Pause(0)
+        self.close_reason = CloseReason.PEER_CLOSED
+        self.is_lost = False
+
+    def __repr__(self) -> str:
+        return f"<Link {self.peer} with {len(self.sessions)} terminals>"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.write = self.transport.write
+        self.peer = _text_of(transport.get_extra_info("peername"))
+        if not self._inbox.connected(self):
+            self.is_lost = True
+            self.transport.abort()
+            return
+        self.transport.set_write_buffer_limits(WRITE_LIMIT)
+        with contextlib.suppress(OSError, AttributeError):  # not every system and socket has it
+            transport.get_extra_info("socket").setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS
+            )
+
+    def data_received(self, data: bytes) -> None:
+        inbox = self._inbox
+        inbox.gathered_bytes += len(data)
+        if self.turn == inbox.turn:
+            self.unread += data
+        else:
+            self.turn = inbox.turn
+            # Most chunks are whole frames: then the tail is a flag, and so is the first byte
+            # (`columns.rejoin`).
+            if self.unread == FLAG and data[0] == 0x7E:
+                self.unread = data
+            else:
+                self.unread += data
+            inbox.gathered.append(self)
+            inbox.wake()
+        if len(self.unread) > READ_BUDGET:
+            inbox.greedy.append(self)
+            self.pause(Pause.BUDGET)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.is_lost:
+            self.is_lost = True
+            self._inbox.disconnected(self)
+
+    def pause_writing(self) -> None:
+        self.pause(Pause.SLOW_READER)
+
+    def resume_writing(self) -> None:
+        self.resume(Pause.SLOW_READER)
+
+    def pause(self, why: Pause) -> None:
+        """Stop reading until every reason for it is gone."""
+        if not self.paused and not self.is_lost and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self.paused |= why
+
+    def resume(self, why: Pause) -> None:
+        """Take a reason away, and read again when it was the last."""
+        if not self.paused:
+            return
+        self.paused &= ~why
+        if not self.paused and not self.is_lost and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def close(self, reason: CloseReason) -> None:
+        """Send what is written, then close."""
+        if not self.is_lost and not self.transport.is_closing():
+            self.close_reason = reason
+            self.transport.close()
+
+    def abort(self, reason: CloseReason) -> None:
+        """Close at once."""
+        if not self.is_lost:
+            if not self.transport.is_closing():
+                self.close_reason = reason
+            self.transport.abort()
+
+
+def _text_of(peername: Any) -> str:
+    """Write an address as host:port."""
+    if not isinstance(peername, tuple) or len(peername) < 2:
+        return str(peername or "")
+    host, port = peername[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class LinkTable:
+    """All links by slot. A slot is bound to one terminal of its link, usually the only one.
+
+    The arrays are as long as links may be at most; memory is used only where links have been.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.session: npt.NDArray[np.uint64] = np.zeros(capacity, np.uint64)
+        """Number of the bound terminal's session; 0 where none is bound."""
+        self.key_high: npt.NDArray[np.uint16] = np.zeros(capacity, np.uint16)
+        self.key_low: npt.NDArray[np.uint64] = np.zeros(capacity, np.uint64)
+        """The bound terminal's id as a number, compared with the frames' `FrameBatch.key_low`."""
+        self.flags: npt.NDArray[np.uint16] = np.zeros(capacity, np.uint16)
+        """`FrameFlag` of the bound session."""
+        self.refused: npt.NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        """Reports are answered with a failure until the bound terminal authenticates."""
+        self.serial: npt.NDArray[np.uint16] = np.zeros(capacity, np.uint16)
+        """The platform's next message serial on the link."""
+        self.heard: npt.NDArray[np.float64] = np.full(capacity, np.inf)
+        """When something was received last, by the loop's clock."""
+        self.half_since: npt.NDArray[np.float64] = np.full(capacity, np.inf)
+        """Since when an unfinished frame has waited for its end."""
+        self.valid: npt.NDArray[np.float64] = np.zeros(capacity, np.float64)
+        """When a valid frame was received last."""
+        self._links: dict[int, Link] = {}
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def links(self) -> list[Link]:
+        """Give all links."""
+        return list(self._links.values())
+
+    def at(self, slots: npt.NDArray[np.intp]) -> list[Link]:
+        """Give the links at some slots."""
+        return [self._links[slot] for slot in slots.tolist() if slot in self._links]
+
+    def admit(self, link: Link, now: float) -> bool:
+        """Give a link its slot, if one is free."""
+        if len(self._links) >= self.capacity:
+            return False
+        slot = self._free.pop() if self._free else len(self._links)
+        link.slot = slot
+        self._links[slot] = link
+        self.serial[slot] = 0
+        self.heard[slot] = now
+        self.half_since[slot] = np.inf
+        self.valid[slot] = now
+        return True
+
+    def release(self, link: Link) -> None:
+        """Take the slot back, once the link has no sessions any more."""
+        del self._links[link.slot]
+        self._free.append(link.slot)
+        self.heard[link.slot] = np.inf
+        self.half_since[link.slot] = np.inf
+
+    def bind(self, link: Link, session: "Session", *, refused: bool) -> None:
+        """Make this the terminal whose frames are recognised as columns, if the slot has none."""
+        slot = link.slot
+        if self.session[slot]:
+            return
+        self.session[slot] = session.number
+        self.key_high[slot], self.key_low[slot] = session.key >> 64, session.key & 0xFFFF_FFFF_FFFF_FFFF
+        self.flags[slot] = FrameFlag.AUTHENTICATED if session.is_authenticated else 0
+        self.refused[slot] = refused and not session.is_authenticated
+
+    def authenticate(self, session: "Session") -> None:
+        """Take over that the terminal proved who it is."""
+        slot = session.link.slot
+        if self.session[slot] == session.number:
+            self.flags[slot] = FrameFlag.AUTHENTICATED
+            self.refused[slot] = False
+
+    def unbind(self, session: "Session") -> None:
+        """Forget the terminal."""
+        slot = session.link.slot
+        if self.session[slot] == session.number:
+            self.session[slot] = 0
+
+    def next_serial(self, slot: int) -> int:
+        """Give the platform's next serial on a link."""
+        serial = int(self.serial[slot])
+        self.serial[slot] = (serial + 1) & 0xFFFF
+        return serial

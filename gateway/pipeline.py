@@ -1,0 +1,268 @@
+"""All that arrived in one turn of the event loop, read as one batch.
+
+Most frames are reports of the one terminal that their link is bound to. Those never become Python objects:
+they are found, attributed and answered as columns. A link with anything else in its chunk (a registration,
+another terminal, an id that does more than report) is received frame by frame, so that what one frame
+changes holds for the next.
+
+For a few frames even the first of the numpy calls is more expensive than reading them one by one; that path
+gives the same result, which a test checks.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.commits import Answers
+from gateway.links import FLAG, Link, LinkTable
+from gateway.reception import BY_HAND, DONE, FAILED, RESULTS, Reception
+from gateway.sessions import Sessions
+from protocol.columns import FrameBatch, WireBatch, general_replies, scan
+from protocol.deframer import Deframer, PlainFrame, RejectedBytes
+from store.records import CloseReason, Event, Frames, Rejected
+
+COLUMNS_PAY_BYTES: Final = 2000
+"""From so many bytes on, some 25 reports, columns are faster than one by one. Measured with `benchmarks/`."""
+
+PORTION_BYTES: Final = 256 * 1024
+"""More than this is read in several batches: they stay in the processor's cache, and fit the log's
+segments.
+"""
+
+GARBAGE_BUDGET: Final = 64 * 1024
+"""A link that sends more than this without a single valid frame in between speaks another protocol: it
+is closed.
+"""
+
+
+class Counts:
+    """What passed, for metrics."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.frames_by_hand = 0
+        self.answers = 0
+        self.rejected: dict[str, int] = {}
+
+
+class Pipeline:
+    """Reads chunks, and gives what to write to the log and what to answer."""
+
+    def __init__(self, table: LinkTable, sessions: Sessions, reception: Reception, counts: Counts) -> None:
+        self._table = table
+        self._sessions = sessions
+        self._reception = reception
+        self._counts = counts
+
+    def read(self, links: list[Link], now: float, now_us: int) -> tuple[list[Frames | Event], Answers]:
+        """Read what `links` have gathered. `now` is the loop's clock, `now_us` the wall clock."""
+        records: list[Frames | Event] = []
+        answers: Answers = []
+        for portion, size in _portions(links):
+            read = self._read_columns if size >= COLUMNS_PAY_BYTES else self._read_singly
+            frames, rejected, replies = read(portion, now, now_us)
+            if len(frames.sessions):
+                records.append(frames)
+            records += rejected
+            answers += replies
+        return records, answers
+
+    def _read_singly(self, links: list[Link], now: float, now_us: int) -> tuple[Frames, list[Event], Answers]:
+        """Read frame by frame."""
+        kept: list[tuple[int, int, bytes]] = []
+        rejected: list[Event] = []
+        answers: Answers = []
+        for link in links:
+            deframer = Deframer()
+            found = deframer.feed(link.unread)
+            link.unread = deframer.tail
+            good = [frame for frame in found if isinstance(frame, PlainFrame)]
+            bad = [fault for fault in found if isinstance(fault, RejectedBytes)]
+            self._note(link, len(good), now)
+            rejected += [self._reject(link, fault, now) for fault in bad]
+            if good:
+                answers.append((link, self._receive(link, good, kept, now_us)))
+        self._counts.frames += len(kept)
+        numbers, flags, contents = zip(*kept, strict=True) if kept else ((), (), ())
+        return _frames(numbers, flags, contents), rejected, answers
+
+    def _read_columns(
+        self, links: list[Link], now: float, now_us: int
+    ) -> tuple[Frames, list[Event], Answers]:
+        """Read all at once what is frequent and simple, and the rest frame by frame."""
+        table = self._table
+        wire = scan([link.unread for link in links])
+        for link, tail in zip(links, wire.tails, strict=True):
+            link.unread = tail
+        batch, source = wire.frames, wire.source
+        slots = np.fromiter([link.slot for link in links], np.intp, len(links))
+        self._note_all(links, slots, wire, now)
+        rejected = [
+            self._reject(links[fault.source], RejectedBytes(fault.reason, fault.raw), now)
+            for fault in wire.rejected
+        ]
+        slot = slots[source]
+        numbers, results = table.session[slot], RESULTS[batch.msg_id]
+        is_simple = (table.key_low[slot] == batch.key_low) & (table.key_high[slot] == batch.key_high)
+        is_simple &= (numbers != 0) & (results != BY_HAND) & ~wire.raw
+        flags = table.flags[slot]
+        if self._reception.only_known:
+            results = np.where(table.refused[slot] & (results == DONE), FAILED, results)
+        self._counts.frames += len(batch)
+        if is_simple.all():
+            answers = self._answer(links, slots, batch, source, results, np.arange(len(batch)))
+            data, lengths = batch.packed()
+            return Frames(numbers, lengths.astype("<u2"), flags, data), rejected, answers
+        by_hand = np.zeros(len(links), np.bool_)
+        by_hand[source[~is_simple]] = True
+        rows = by_hand[source]
+        answers = self._answer(links, slots, batch, source, results, (~rows).nonzero()[0])
+        kept = self._receive_rows(links, wire, rows.nonzero()[0], now_us, answers)
+        return _merged(batch, numbers, flags, kept), rejected, answers
+
+    def _answer(
+        self,
+        links: list[Link],
+        slots: npt.NDArray[np.intp],
+        batch: FrameBatch,
+        source: npt.NDArray[np.int64],
+        results: npt.NDArray[np.uint8],
+        rows: npt.NDArray[np.intp],
+    ) -> Answers:
+        """Answer `rows` with 0x8001, and join the answers by link."""
+        if not len(rows):
+            return []
+        of_link = source[rows]
+        first = np.concatenate(([0], (of_link[1:] != of_link[:-1]).nonzero()[0] + 1, [len(rows)]))
+        of_run, counts = of_link[first[:-1]], first[1:] - first[:-1]
+        serial, slot = self._table.serial, slots[of_run]
+        serials = serial[slot]
+        serial[slot] += counts.astype(np.uint16)
+        if len(counts) < len(rows):
+            rank = np.arange(len(rows)) - first[:-1].repeat(counts)
+            serials = serials.repeat(counts) + rank.astype(np.uint16)
+        data, offsets = general_replies(batch, rows, serials, results[rows])
+        wire, ends = data.tobytes(), offsets[first].tolist()
+        self._counts.answers += len(rows)
+        return [
+            (links[index], wire[begin:end])
+            for index, begin, end in zip(of_run.tolist(), ends, ends[1:], strict=False)
+        ]
+
+    def _receive_rows(
+        self, links: list[Link], wire: WireBatch, rows: npt.NDArray[np.intp], now_us: int, answers: Answers
+    ) -> dict[int, tuple[int, int, bytes]]:
+        """Receive some rows frame by frame, in order; by row session, flags and content, where that is
+        kept.
+        """
+        kept: dict[int, tuple[int, int, bytes]] = {}
+        replies: dict[Link, list[bytes]] = {}
+        for row in rows.tolist():
+            link = links[wire.source[row]]
+            found = PlainFrame(wire.frames.plain(row), not wire.raw[row])
+            receipt = self._reception.receive(link, found, now_us)
+            if receipt.session:
+                kept[row] = receipt.session, receipt.flags, found.plain if found.is_canonical else found.wire
+            else:
+                kept[row] = 0, 0, b""
+            replies.setdefault(link, []).append(receipt.answer)
+        self._counts.frames_by_hand += len(rows)
+        self._counts.answers += sum(map(bool, (reply for parts in replies.values() for reply in parts)))
+        answers += [(link, b"".join(parts)) for link, parts in replies.items()]
+        return kept
+
+    def _receive(
+        self, link: Link, found: list[PlainFrame], kept: list[tuple[int, int, bytes]], now_us: int
+    ) -> bytes:
+        """Receive the frames of one link and give their answers."""
+        replies = []
+        for frame in found:
+            receipt = self._reception.receive(link, frame, now_us)
+            if receipt.session:
+                kept.append(
+                    (receipt.session, receipt.flags, frame.plain if frame.is_canonical else frame.wire)
+                )
+            if receipt.answer:
+                replies.append(receipt.answer)
+        self._counts.frames_by_hand += len(found)
+        self._counts.answers += len(replies)
+        return b"".join(replies)
+
+    def _note(self, link: Link, frames: int, now: float) -> None:
+        """Remember when a link was heard, and since when a frame is unfinished."""
+        table, slot = self._table, link.slot
+        table.heard[slot] = now
+        if frames:
+            table.valid[slot] = now
+        if len(link.unread) <= len(FLAG):
+            table.half_since[slot] = np.inf
+        elif frames or table.half_since[slot] == np.inf:
+            table.half_since[slot] = now
+
+    def _note_all(self, links: list[Link], slots: npt.NDArray[np.intp], wire: WireBatch, now: float) -> None:
+        """Do as `_note` for many links."""
+        table = self._table
+        table.heard[slots] = now
+        table.valid[slots[wire.source]] = now
+        if wire.tails.count(FLAG) == len(links):
+            table.half_since[slots] = np.inf
+            return
+        counts = np.bincount(wire.source, minlength=len(links)).tolist()
+        for link, frames in zip(links, counts, strict=True):
+            self._note(link, frames, now)
+
+    def _reject(self, link: Link, fault: RejectedBytes, now: float) -> Event:
+        """Count bytes that are no frame, and give up a link that sends nothing else."""
+        rejected = self._counts.rejected
+        rejected[fault.reason] = rejected.get(fault.reason, 0) + 1
+        if self._table.valid[link.slot] > link.garbage_since:
+            link.garbage_bytes, link.garbage_since = 0, now
+        link.garbage_bytes += len(fault.raw)
+        if link.garbage_bytes > GARBAGE_BUDGET:
+            self._sessions.forsaken.append((link, CloseReason.GARBAGE))
+        session = next(iter(link.sessions.values()), None)
+        return Rejected(session.number if session else 0, fault.reason, fault.raw, link.peer)
+
+
+def _portions(links: list[Link]) -> Iterator[tuple[list[Link], int]]:
+    """Divide links into portions of about `PORTION_BYTES`, with the size of each."""
+    sizes = [len(link.unread) for link in links]
+    if sum(sizes) <= PORTION_BYTES:
+        yield links, sum(sizes)
+        return
+    begin = size = 0
+    for end, more in enumerate(sizes):
+        if size and size + more > PORTION_BYTES:
+            yield links[begin:end], size
+            begin, size = end, 0
+        size += more
+    yield links[begin:], size
+
+
+def _frames(numbers: Sequence[int], flags: Sequence[int], contents: Sequence[bytes]) -> Frames:
+    """Make the log's columns from single frames."""
+    return Frames(
+        np.array(numbers, np.uint64),
+        np.array([len(content) for content in contents], np.uint16),
+        np.array(flags, np.uint16),
+        np.frombuffer(b"".join(contents), np.uint8),
+    )
+
+
+def _merged(
+    batch: FrameBatch,
+    numbers: npt.NDArray[np.uint64],
+    flags: npt.NDArray[np.uint16],
+    by_hand: dict[int, tuple[int, int, bytes]],
+) -> Frames:
+    """Make the log's columns from a batch and what was received frame by frame, in order of arrival."""
+    data, lengths = batch.packed()
+    for row, (number, flag, _) in by_hand.items():
+        numbers[row], flags[row] = number, flag
+    if all(len(content) == batch.length[row] for row, (_, _, content) in by_hand.items()):
+        return Frames(numbers, lengths.astype(np.uint16), flags, data)
+    contents = [by_hand[row][2] if row in by_hand else batch.plain(row) for row in range(len(batch))]
+    kept = numbers != 0
+    return _frames(numbers[kept].tolist(), flags[kept].tolist(), [content for content in contents if content])

@@ -1,0 +1,256 @@
+"""What one frame means to the gateway, and what is answered: the answer table.
+
+| frame                                     | answer                                                        |
+|-------------------------------------------|---------------------------------------------------------------|
+| 0x0001 终端通用应答                       | none                                                          |
+| 0x0100 终端注册                           | 0x8100, result 1 to 4 only for a real conflict                |
+| 0x0102 终端鉴权                           | 0x8001: 0 for the terminal's code, 1 for any other            |
+| 0x0003 终端注销                           | 0x8001/0; the session ends                                    |
+| every other known id, fragments included  | 0x8001/0, whether or not its body can be decoded              |
+| unknown id                                | 0x8001/3                                                      |
+| no frame at all (checksum, length, …)     | none                                                          |
+
+All of these are written to the log, and no answer leaves before that is durable. Two exceptions:
+
+- A **blocked** terminal is refused (0x8100/4, 0x8001/1 to its code, no answer to anything else), nothing of
+it is
+  written, and its link is closed unless it carries others.
+- Policy **known**: what a terminal says before it has authenticated is written and marked as such, but
+answered with
+  0x8001/1, so that nobody takes it for accepted; a terminal that nobody entered is refused registration with
+  0x8100/4. Under policy **open** it is answered like the rest, and marked.
+
+Everything here is decided from values in memory; nothing here waits.
+"""
+
+from enum import Enum
+from struct import Struct
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from gateway.credentials import Credentials
+from gateway.fleet import Fleet
+from gateway.links import Link, LinkTable
+from gateway.sessions import Session, Sessions
+from protocol.deframer import PlainFrame
+from protocol.edition import edition_of
+from protocol.frame import Frame, parse
+from protocol.message import PLATFORM_REPLY, TERMINAL_REPLY, UP
+from protocol.messages import MESSAGES, Undecodable, decode_frame, encode_body
+from store.records import CloseReason, FrameFlag
+
+log = structlog.get_logger()
+
+REGISTER: Final = 0x0100
+REGISTER_REPLY: Final = 0x8100
+AUTHENTICATE: Final = 0x0102
+DEREGISTER: Final = 0x0003
+
+DONE, FAILED, NOT_SUPPORTED = 0, 1, 3
+"""Results in 0x8001."""
+UNKNOWN_TERMINAL: Final = 4
+"""Result in 0x8100."""
+
+_GENERAL_REPLY: Final = Struct(">HHB")
+
+
+class Answer(Enum):
+    """How a known id is answered."""
+
+    NONE = "none"
+    GENERAL = "general"
+    REGISTRATION = "registration"
+    AUTHENTICATION = "authentication"
+    DEREGISTRATION = "deregistration"
+
+
+_SPECIAL: Final = {
+    TERMINAL_REPLY: Answer.NONE,
+    REGISTER: Answer.REGISTRATION,
+    AUTHENTICATE: Answer.AUTHENTICATION,
+    DEREGISTER: Answer.DEREGISTRATION,
+}
+
+ANSWERS: Final[dict[int, Answer]] = {
+    msg_id: _SPECIAL.get(msg_id, Answer.GENERAL if message.answer else Answer.NONE)
+    for msg_id, message in MESSAGES.items()
+    if message.direction is UP
+}
+"""Every id that terminals send and that is declared."""
+
+BY_HAND: Final = 255
+"""In `RESULTS`: the frame is more than a report."""
+
+
+def _results() -> npt.NDArray[np.uint8]:
+    results = np.full(1 << 16, NOT_SUPPORTED, np.uint8)
+    for msg_id, answer in ANSWERS.items():
+        results[msg_id] = DONE if answer is Answer.GENERAL else BY_HAND
+    return results
+
+
+RESULTS: Final = _results()
+"""The answer table as a column: by id the result in 0x8001, or `BY_HAND`."""
+
+
+class Receipt(NamedTuple):
+    """What becomes of a frame."""
+
+    session: int
+    """Number of the session under which it is written; 0 where it is not."""
+    flags: int
+    """`FrameFlag` bits."""
+    answer: bytes
+    """For the wire, empty where there is none."""
+
+
+class Refused(NamedTuple):
+    """Why a terminal gets no session."""
+
+    reason: str
+    """Short and stable, for metrics and the log."""
+    registration: int | None
+    """Result in 0x8100, None where nothing is answered at all."""
+
+
+class Reception:
+    """Receives frames one by one. What is frequent and simple goes past it, as columns, see
+    `gateway.pipeline`.
+    """
+
+    def __init__(
+        self,
+        table: LinkTable,
+        sessions: Sessions,
+        fleet: Fleet,
+        credentials: Credentials,
+        *,
+        only_known: bool,
+    ) -> None:
+        self._table = table
+        self._sessions = sessions
+        self._fleet = fleet
+        self._credentials = credentials
+        self.only_known = only_known
+        self.refused: dict[str, int] = {}
+        """Frames of terminals that are not let in, by reason."""
+
+    def receive(self, link: Link, found: PlainFrame, now_us: int) -> Receipt:
+        """Decide about one verified frame."""
+        frame = parse(found.plain)
+        key = int.from_bytes(frame.raw_id)
+        session = link.sessions.get(key) or self._admit(link, frame, key, now_us)
+        if isinstance(session, Refused):
+            return self._refuse(link, frame, session)
+        flags = FrameFlag.AUTHENTICATED if session.is_authenticated else 0
+        if not found.is_canonical:
+            flags |= FrameFlag.RAW
+        return Receipt(session.number, flags, self._answer(session, frame))
+
+    def _admit(self, link: Link, frame: Frame, key: int, now_us: int) -> Session | Refused:
+        """Open a session for a terminal that is new on this link."""
+        identity = frame.identity
+        if self._fleet.terminal(identity).blocked:
+            return Refused("blocked", UNKNOWN_TERMINAL)
+        if len(link.sessions) >= self._table.capacity:
+            return Refused("too_many_terminals", None)
+        return self._sessions.open(link, key, identity, now_us)
+
+    def _refuse(self, link: Link, frame: Frame, refused: Refused) -> Receipt:
+        self.refused[refused.reason] = self.refused.get(refused.reason, 0) + 1
+        if not link.sessions:
+            self._sessions.forsaken.append((link, CloseReason.BLOCKED))
+        answer = b""
+        if refused.registration is not None and frame.msg_id == REGISTER:
+            answer = self._register_reply(link, frame, refused.registration)
+        elif refused.registration is not None and frame.msg_id == AUTHENTICATE:
+            answer = self._general_reply(link, frame, FAILED)
+        return Receipt(0, 0, answer)
+
+    def _answer(self, session: Session, frame: Frame) -> bytes:
+        """Do what the frame asks for and give the answer."""
+        link = session.link
+        kind = ANSWERS.get(frame.msg_id)
+        if frame.fragment and frame.fragment[0] > 1 and kind is not None:
+            kind = Answer.GENERAL  # a part of a message asks for nothing by itself
+        if kind is Answer.NONE:
+            return b""
+        if kind is Answer.REGISTRATION:
+            return self._register(session, frame)
+        result = DONE
+        if kind is None:
+            result = NOT_SUPPORTED
+        elif kind is Answer.AUTHENTICATION:
+            result = self._authenticate(session, frame)
+        elif self.only_known and not session.is_authenticated:
+            result = FAILED
+        answer = self._general_reply(link, frame, result)
+        if kind is Answer.DEREGISTRATION and result == DONE:
+            self._sessions.close(session, CloseReason.DEREGISTERED)
+        return answer
+
+    def _register(self, session: Session, frame: Frame) -> bytes:
+        """终端注册. A body that cannot be read registers a terminal without a vehicle."""
+        fields = decode_frame(frame, edition_of(frame))
+        plate = ("", 0)
+        if not isinstance(fields, Undecodable):
+            plate = (str(fields["plate_number"]).strip(), int(fields["plate_color"]))
+        conflict = self._fleet.conflict(session.identity, plate, only_known=self.only_known)
+        if conflict is None:
+            return self._register_reply(session.link, frame, DONE)
+        log.warning(
+            "registration refused",
+            terminal=session.identity,
+            peer=session.link.peer,
+            result=conflict.result,
+            reason=conflict.reason,
+        )
+        return self._register_reply(session.link, frame, conflict.result)
+
+    def _authenticate(self, session: Session, frame: Frame) -> int:
+        """终端鉴权. Give the result."""
+        terminal = self._fleet.terminal(session.identity)
+        if self.only_known and not terminal.known:
+            return FAILED
+        if not any(
+            self._credentials.accepts(session.identity, code, terminal.epoch) for code in _codes(frame)
+        ):
+            log.info("authentication code refused", terminal=session.identity, peer=session.link.peer)
+            return FAILED
+        self._sessions.authenticate(session)
+        return DONE
+
+    def _register_reply(self, link: Link, frame: Frame, result: int) -> bytes:
+        fields: dict[str, object] = {"ack_serial": frame.serial, "result": result}
+        if result == DONE:
+            fields["auth_code"] = self._credentials.code(
+                frame.identity, self._fleet.terminal(frame.identity).epoch
+            )
+        return self._reply(
+            link, frame, REGISTER_REPLY, encode_body(REGISTER_REPLY, edition_of(frame), fields)
+        )
+
+    def _general_reply(self, link: Link, frame: Frame, result: int) -> bytes:
+        body = _GENERAL_REPLY.pack(frame.serial, frame.msg_id, result)
+        return self._reply(link, frame, PLATFORM_REPLY, body)
+
+    def _reply(self, link: Link, frame: Frame, msg_id: int, body: bytes) -> bytes:
+        """Address a message to the sender of `frame`, by the id and in the edition of its header."""
+        serial = self._table.next_serial(link.slot)
+        return Frame(msg_id, frame.raw_id, serial, body, frame.version).encode()
+
+
+def _codes(frame: Frame) -> list[str]:
+    """Give what may be the code in 0x0102: as declared, and all of the body for devices that send
+    nothing else.
+    """
+    if frame.cipher:
+        return []
+    codes = [frame.body.decode("ascii", "replace")]
+    fields = decode_frame(frame, edition_of(frame))
+    if not isinstance(fields, Undecodable):
+        codes.append(str(fields["auth_code"]))
+    return codes
