@@ -105,6 +105,12 @@ export interface AlarmWithChanges extends Alarm {
 
 export type TicketState = 'open' | 'accepted' | 'repaired' | 'closed' | 'cancelled'
 
+/** A reason as code and numbers: durations in seconds, times as the people of the center read them. */
+export interface Why {
+  code: string
+  params: Record<string, string | number>
+}
+
 export interface Ticket {
   id: number
   terminal: TerminalName
@@ -112,6 +118,7 @@ export interface Ticket {
   fault: string
   state: TicketState
   reason: string
+  why: Why | null
   opened_at: Time
   closed_at: Time | null
   closed_because: string | null

@@ -2,13 +2,14 @@
 
 import { t } from '../i18n'
 
-const STATUS = { 0: 'accOn', 1: 'positioned', 4: 'outOfService', 5: 'encrypted', 10: 'oilCut', 11: 'circuitCut', 12: 'locked', 13: 'door1', 14: 'door2' } as const
-const OFF = { 0: 'accOff', 1: 'notPositioned' } as const
-export type StatusWord = (typeof STATUS)[keyof typeof STATUS] | (typeof OFF)[keyof typeof OFF]
+const SET = { 0: 'acc_on', 1: 'positioned', 4: 'out_of_service', 5: 'encrypted', 10: 'oil_cut', 11: 'circuit_cut', 12: 'doors_locked', 13: 'door_1_open', 14: 'door_2_open', 15: 'door_3_open', 16: 'door_4_open' } as const
+const UNSET = { 0: 'acc_off', 1: 'not_positioned' } as const
+export type StatusWord = (typeof SET)[keyof typeof SET] | (typeof UNSET)[keyof typeof UNSET]
 
 export function statusWords(bits: number): StatusWord[] {
-  const set = Object.entries(STATUS).flatMap(([bit, word]) => ((bits >>> Number(bit)) & 1 ? [word] : []))
-  const unset = Object.entries(OFF).flatMap(([bit, word]) => ((bits >>> Number(bit)) & 1 ? [] : [word]))
+  const isSet = (bit: string): boolean => ((bits >>> Number(bit)) & 1) === 1
+  const set = Object.entries(SET).flatMap(([bit, word]) => (isSet(bit) ? [word] : []))
+  const unset = Object.entries(UNSET).flatMap(([bit, word]) => (isSet(bit) ? [] : [word]))
   return [...set, ...unset]
 }
 

@@ -101,10 +101,30 @@ const placeLayer = (language: Language, rank: number, [minzoom, size, color]: [n
 const byTone: ExpressionSpecification = ['match', ['get', 'tone'], ...Object.entries(TONES).flat(), TONES.normal] as unknown as ExpressionSpecification
 const isAlarming: ExpressionSpecification = ['in', ['get', 'tone'], ['literal', ['emergency', 'urgent']]]
 
+const isAbnormal: ExpressionSpecification = ['!', ['in', ['get', 'tone'], ['literal', ['normal', 'quiet']]]]
+
+const plates = (id: string, filter: ExpressionSpecification, minzoom: number): LayerSpecification => ({
+  id,
+  type: 'symbol',
+  source: 'vehicles',
+  minzoom,
+  filter,
+  layout: {
+    'text-field': ['get', 'name'],
+    'text-font': [FONT],
+    'text-size': byZoom(7, 10.5, 11, 13),
+    'text-variable-anchor': ['left', 'right', 'top', 'bottom'],
+    'text-radial-offset': 0.95,
+    'text-padding': 3,
+    'symbol-sort-key': ['-', ['get', 'order']],
+  },
+  paint: { 'text-color': byTone, 'text-halo-color': '#0f1316', 'text-halo-width': 1.4 },
+})
+
 const vehicleLayers: LayerSpecification[] = [
   { id: 'track-line', type: 'line', source: 'track', filter: ['match', ['geometry-type'], ['LineString', 'MultiLineString'], true, false], layout: { 'line-cap': 'round', 'line-join': 'round' }, paint: { 'line-color': '#8fb3d1', 'line-width': 2.5, 'line-opacity': 0.75 } },
   { id: 'track-points', type: 'circle', source: 'track', minzoom: 8, filter: ['==', ['geometry-type'], 'Point'], paint: { 'circle-radius': 2.6, 'circle-color': '#14181b', 'circle-stroke-width': 1.3, 'circle-stroke-color': ['case', ['get', 'alarming'], TONES.urgent, '#8fb3d1'] } },
-  { id: 'vehicles-pulse', type: 'circle', source: 'vehicles', filter: isAlarming, paint: { 'circle-radius': 16, 'circle-color': byTone, 'circle-opacity': 0.22, 'circle-stroke-width': 1, 'circle-stroke-color': byTone, 'circle-stroke-opacity': 0.6 } },
+  { id: 'vehicles-pulse', type: 'circle', source: 'vehicles', filter: isAlarming, paint: { 'circle-radius': 16, 'circle-color': byTone, 'circle-opacity': 0.2, 'circle-stroke-width': 1, 'circle-stroke-color': byTone, 'circle-stroke-opacity': 0.6 } },
   { id: 'vehicles-selected', type: 'circle', source: 'vehicles', filter: ['==', ['id'], -1], paint: { 'circle-radius': 15, 'circle-color': 'transparent', 'circle-stroke-width': 1.6, 'circle-stroke-color': '#ffffff' } },
   {
     id: 'vehicles',
@@ -112,7 +132,7 @@ const vehicleLayers: LayerSpecification[] = [
     source: 'vehicles',
     layout: {
       'icon-image': ['get', 'icon'],
-      'icon-size': byZoom(4, 0.4, 7, 0.62, 11, 0.95),
+      'icon-size': byZoom(4, 0.45, 7, 0.68, 11, 0.95),
       'icon-rotate': ['get', 'heading'],
       'icon-rotation-alignment': 'map',
       'icon-allow-overlap': true,
@@ -121,27 +141,13 @@ const vehicleLayers: LayerSpecification[] = [
     },
     paint: { 'icon-color': byTone, 'icon-halo-color': '#0b0e10', 'icon-halo-width': 1.5 },
   },
-  {
-    id: 'vehicles-plates',
-    type: 'symbol',
-    source: 'vehicles',
-    minzoom: 7,
-    layout: {
-      'text-field': ['get', 'name'],
-      'text-font': [FONT],
-      'text-size': byZoom(7, 10.5, 11, 13),
-      'text-variable-anchor': ['left', 'right', 'top', 'bottom'],
-      'text-radial-offset': 0.95,
-      'text-padding': 3,
-      'symbol-sort-key': ['-', ['get', 'order']],
-    },
-    paint: { 'text-color': byTone, 'text-halo-color': '#0f1316', 'text-halo-width': 1.4 },
-  },
+  plates('vehicles-plates-abnormal', isAbnormal, 4),
 ]
 
 /** The whole style. With tiles of its own, the center sees those instead of the built-in land and roads. */
 export function styleFor(settings: Settings | null, language: Language): StyleSpecification {
   const tiles = settings?.map.tiles_url
+  const normalPlates = plates('vehicles-plates', ['!', isAbnormal], 6.3)
   return {
     version: 8,
     sources: {
@@ -155,12 +161,14 @@ export function styleFor(settings: Settings | null, language: Language): StyleSp
     layers: [
       { id: 'background', type: 'background', paint: { 'background-color': WATER } },
       ...(tiles
-        ? [{ id: 'tiles', type: 'raster', source: 'tiles' } as LayerSpecification]
+        ? [{ id: 'tiles', type: 'raster', source: 'tiles' } as LayerSpecification, normalPlates]
         : [
             ...baseLayers(language),
+            // What stands higher keeps its place: names of towns yield to plates of abnormal vehicles only.
+            normalPlates,
             placeLayer(language, 3, [8, 10.5, '#697682']),
-            placeLayer(language, 2, [5, 12, '#87939d']),
-            placeLayer(language, 1, [3, 13.5, '#a3aeb7']),
+            placeLayer(language, 2, [5, 12, '#8a96a1']),
+            placeLayer(language, 1, [3, 13.5, '#aab5be']),
           ]),
       ...vehicleLayers,
     ],
