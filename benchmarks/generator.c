@@ -144,14 +144,14 @@ static void authenticate(struct terminal *t, const uint8_t *code, size_t length)
     t->state = AUTHENTICATING;
 }
 
-static void report(struct terminal *t, uint64_t moment) { /* 66 bytes: 12 header, 28 core, items 01, 03, 30, 31, 25 */
+static void report(struct terminal *t, uint64_t moment) { /* 65 bytes: header 12, core 28, items 01 03 30 31 25, checksum */
     uint8_t p[80];
     t->sent[t->serial & (ring - 1)] = moment;
-    size_t n = put_header(p, t, 0x0200, 51);
+    size_t n = put_header(p, t, 0x0200, 50);
     uint8_t *b = p + n;
     unsigned second = t->report++, minute = second / 60, hour = minute / 60;
     uint32_t lat = 41800000 + (second * 37) % 90000, lon = 123400000 + (second * 53) % 90000;
-    memset(b, 0, 51);
+    memset(b, 0, 50);
     b[7] = 3;
     for (int i = 0; i < 4; i++) { b[8 + i] = (uint8_t)(lat >> (24 - 8 * i)); b[12 + i] = (uint8_t)(lon >> (24 - 8 * i)); }
     b[17] = 40; b[18] = 2; b[19] = (uint8_t)second; b[21] = 90;
@@ -161,9 +161,8 @@ static void report(struct terminal *t, uint64_t moment) { /* 66 bytes: 12 header
     b[34] = 0x03; b[35] = 2; b[37] = (uint8_t)second;
     b[38] = 0x30; b[39] = 1; b[40] = 28;
     b[41] = 0x31; b[42] = 1; b[43] = 11;
-    b[44] = 0x25; b[45] = 4; b[49] = 1; b[50] = 0;
+    b[44] = 0x25; b[45] = 4; b[49] = 1;
     append(t, p, n + 50);
-    p[3] = 50;
     t->unanswered++; sent_total++; sent_counted += counting;
 }
 

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -69,7 +70,7 @@ def server(
         )
         try:
             assert process.stdout is not None
-            if process.stdout.readline().strip() != "ready":
+            if "ready\n" not in iter(process.stdout.readline, ""):
                 errors.seek(0)
                 raise RuntimeError(f"{' '.join(words)} did not start:\n{errors.read()[-2000:]}")
             yield process
@@ -129,3 +130,9 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([line(head), rule, *(line(row) for row in rows)])
+
+
+def free_port() -> int:
+    """A port on the loopback interface that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
