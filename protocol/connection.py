@@ -204,6 +204,8 @@ class Terminal(Connection):
     ) -> None:
         """`version` is the protocol version in a 2019 header; the 2019 edition's own is 1."""
         super().__init__(Role.TERMINAL)
+        if not 0 <= first_serial < SERIALS:
+            raise LocalProtocolError(f"serial {first_serial} is outside of 0 to {SERIALS - 1}")
         is_2019 = edition is Edition.E2019
         self.address = Address(raw_id_of(identity, is_2019), version if is_2019 else None)
         platform = self._counterpart(self.address)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import xor
 from struct import Struct as Packed
+from struct import error as PackingError
 from typing import Any, Final
 
 import numpy as np
@@ -199,11 +200,15 @@ class Frame:
         computed = LENGTH_BITS | FRAGMENT_BIT | (BIT_2019 if self.is_2019 else 0)
         attributes = self.attributes & ~computed | len(self.body)
         attributes |= (FRAGMENT_BIT if self.fragment else 0) | (BIT_2019 if self.is_2019 else 0)
-        if self.version is None:
-            head = _HEADER_2013.pack(self.msg_id, attributes, self.raw_id, self.serial)
-        else:
-            head = _HEADER_2019.pack(self.msg_id, attributes, self.version, self.raw_id, self.serial)
-        data = head + (_FRAGMENT.pack(*self.fragment) if self.fragment else b"") + self.body
+        try:
+            if self.version is None:
+                head = _HEADER_2013.pack(self.msg_id, attributes, self.raw_id, self.serial)
+            else:
+                head = _HEADER_2019.pack(self.msg_id, attributes, self.version, self.raw_id, self.serial)
+            head += _FRAGMENT.pack(*self.fragment) if self.fragment else b""
+        except PackingError as error:
+            raise LocalProtocolError(f"{self!r} does not fit its header: {error}") from error
+        data = head + self.body
         return data + bytes((checksum(data),))
 
     def encode(self) -> bytes:

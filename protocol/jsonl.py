@@ -80,9 +80,9 @@ def encode_record(record: dict[str, Any]) -> dict[str, Any]:
     answer = {"id": record.get("id")}
     try:
         edition = Edition(record.get("version") or Edition.E2013)
-        terminal = Terminal(record["terminal"], edition, first_serial=record.get("serial", 0))
-        body = record.get("body", {})
-        terminal.say(int(record["msg_id"], 16), as_bytes(body["raw"]) if "raw" in body else body)
+        terminal = Terminal(str(record["terminal"]), edition, first_serial=record.get("serial", 0))
+        body = record["body"]
+        terminal.say(int(record["msg_id"], 16), as_bytes(body["raw"]) if "raw" in body else dict(body))
     except (ProtocolError, ValueError, KeyError, TypeError) as error:
         return answer | {"ok": False, "error": str(error) or repr(error)}
     frames = [f"7e{content.hex()}7e" for content in terminal.data_to_send().split(b"\x7e") if content]
@@ -120,7 +120,7 @@ def _frame(record: dict[str, Any]) -> Frame:
         raise RemoteProtocolError(f"protocol {record['protocol']!r} is not one of {', '.join(PROTOCOLS)}")
     wires = record["hex"] if isinstance(record["hex"], list) else [record["hex"]]
     frames = [_parse_wire(bytes.fromhex(wire)) for wire in wires]
-    return reassemble(frames) if len(frames) > 1 else frames[0]
+    return frames[0] if len(frames) == 1 else reassemble(frames)
 
 
 def _parse_wire(wire: bytes) -> Frame:

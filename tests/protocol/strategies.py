@@ -4,6 +4,7 @@ A new message, item or field needs nothing here; a new kind of construct in a de
 """
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import construct as c
@@ -32,6 +33,12 @@ raw_ids = {True: st.binary(min_size=10, max_size=10), False: st.binary(min_size=
 times = st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC)).map(
     lambda time: time.replace(microsecond=0)
 )
+
+
+def cut(data: bytes, at: list[int]) -> list[bytes]:
+    """Cut a stream into chunks."""
+    marks = [0, *sorted(mark % (len(data) + 1) for mark in at), len(data)]
+    return [data[start:end] for start, end in pairwise(marks)]
 
 
 @st.composite

@@ -1,13 +1,11 @@
 """Frames out of a stream: any bytes, any chunking, and a bad frame costs itself only."""
 
-from itertools import pairwise
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.deframer import Deframer, PlainFrame, RejectedBytes, deframe
 from protocol.frame import MAX_FRAME, Frame, checksum, escape
-from tests.protocol.strategies import frames
+from tests.protocol.strategies import cut, frames
 
 FLAG = b"\x7e"
 REPORT = Frame(0x0200, bytes.fromhex("013912345678"), 5, bytes(28))
@@ -20,12 +18,6 @@ pieces = st.lists(
     max_size=8,
 )
 """Streams as bad links make them: frames, garbage, flags, and content that no frame can have."""
-
-
-def cut(data: bytes, at: list[int]) -> list[bytes]:
-    """Cut a stream into chunks."""
-    marks = [0, *sorted(mark % (len(data) + 1) for mark in at), len(data)]
-    return [data[start:end] for start, end in pairwise(marks)]
 
 
 def fed(*chunks: bytes) -> tuple[list[PlainFrame | RejectedBytes], bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import construct
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.edition import Edition
@@ -50,6 +50,7 @@ def within(wanted: Any, got: Any) -> bool:
 
 @pytest.mark.parametrize(("msg_id", "edition"), EVERY, ids=NAMES)
 @given(data=st.data())
+@settings(max_examples=40)
 def test_every_message_reads_what_it_writes(msg_id: int, edition: Edition, data: st.DataObject) -> None:
     fields = data.draw(bodies(msg_id, edition))
     body = encode_body(msg_id, edition, fields)

@@ -1,0 +1,115 @@
+"""Frames of other projects and real devices, where the shared folder with them is present.
+
+The vectors stay outside of the repository, because they belong to others: `../shared/vectors` beside it, or
+the folder that `NORTHWATCH_SHARED` names.
+"""
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.deframer import Deframer, PlainFrame
+from protocol.frame import unescape
+from protocol.jsonl import decode_record, encode_record
+from protocol.messages import MESSAGES
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("NORTHWATCH_SHARED", ROOT.parent / "shared")) / "vectors"
+FILE = SHARED / "public.jsonl"
+
+pytestmark = pytest.mark.skipif(
+    not FILE.exists(), reason=f"NO SHARED VECTORS: {FILE} is not there; set NORTHWATCH_SHARED to their folder"
+)
+VECTORS: list[dict[str, Any]] = (
+    [json.loads(line) for line in FILE.read_text("utf-8").splitlines()] if FILE.exists() else []
+)
+
+DISAGREEMENTS = {
+    "go-addition-1": "item 0x2B as one integer; 808-2013 table 27 has two analog inputs, other vectors too",
+    "yzh-rec-0200-1-015": "item 0x2B as one integer, as above",
+}
+"""Vectors that say something else than the standard does."""
+
+
+def scorer() -> Any:
+    """The program that scores a decoder, as a module: its comparison is the referee."""
+    loader = importlib.machinery.SourceFileLoader("score", str(SHARED / "score"))
+    spec = importlib.util.spec_from_loader("score", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def ours(vector: dict[str, Any]) -> bool:
+    """The vector is a message that we declare, and sources agree about it."""
+    is_message = vector["kind"] in ("codec", "subpackage") and vector["protocol"] != "809"
+    return is_message and int(vector["msg_id"], 16) in MESSAGES and not vector.get("conflict")
+
+
+def test_messages_agree_with_the_vectors() -> None:
+    score, differences, compared = scorer(), {}, 0
+    for vector in filter(ours, VECTORS):
+        if vector.get("valid") is False:
+            continue
+        compared += 1
+        answer = decode_record({"id": vector["id"], "hex": vector["hex"]})
+        wanted = {name: value for name, value in vector["expect"].items() if name not in score.SKIP}
+        errors = [] if answer["ok"] and answer["msg_id"] == vector["msg_id"] else [str(answer)]
+        for name, field in score.HEADER.items():
+            if name in wanted:
+                errors += score.same(field, wanted.pop(name), answer.get(field))
+        errors += score.same("", wanted, answer.get("body") or {})
+        if errors:
+            differences[vector["id"]] = errors
+    assert compared > 100
+    assert differences.keys() == DISAGREEMENTS.keys(), differences
+
+
+def test_messages_are_written_back_byte_by_byte() -> None:
+    for vector in filter(ours, VECTORS):
+        if vector["roundtrip"] and vector["valid"]:
+            answer = decode_record({"id": vector["id"], "hex": vector["hex"]})
+            assert encode_record(answer)["hex"] == vector["hex"], vector["id"]
+
+
+def test_bad_frames_are_refused() -> None:
+    bad = [v for v in VECTORS if v["kind"] == "negative" and v["expect"].get("error_scope") == "frame"]
+    assert bad
+    for vector in bad:
+        assert not decode_record({"id": vector["id"], "hex": vector["hex"]})["ok"], vector["id"]
+
+
+def test_frames_judged_valid_are_accepted_and_others_refused() -> None:
+    judged = [
+        v for v in VECTORS if v["kind"] == "codec" and v["protocol"] != "809" and isinstance(v["hex"], str)
+    ]
+    for vector in judged:
+        if vector.get("valid") is not None and "C16" not in (vector.get("conflict") or []):
+            assert decode_record({"id": vector["id"], "hex": vector["hex"]})["ok"] is vector["valid"], vector[
+                "id"
+            ]
+
+
+def test_escapes() -> None:
+    for vector in VECTORS:
+        if vector["kind"] == "escape" and "C09" not in (vector.get("conflict") or []):
+            content = bytes.fromhex(vector["hex"])[1:-1]
+            assert unescape(content).hex() == vector["expect"]["unescaped_hex"], vector["id"]
+
+
+def test_streams() -> None:
+    """Framing only: the payloads of some are no frames, so pieces that only a checksum refuses count too."""
+    for vector in VECTORS:
+        if vector["kind"] != "stream" or vector.get("conflict") or "frames" not in vector["expect"]:
+            continue
+        found = Deframer().feed(bytes.fromhex(vector["hex"]))
+        pieces = [e.wire if isinstance(e, PlainFrame) else b"\x7e" + e.raw + b"\x7e" for e in found]
+        wires = [piece.hex() for piece in pieces]
+        wanted = vector["expect"]["frames"]
+        assert [wire for wire in wires if wire in wanted] == wanted, vector["id"]
