@@ -1,4 +1,4 @@
-"""Where the gateway's copy of the fleet comes from: the database, asked every few seconds while it answers."""
+"""Where the gateway's copy of the fleet comes from: the database, asked every few seconds."""
 
 from typing import Any
 

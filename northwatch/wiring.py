@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from northwatch.config import ConfigError, Settings, load, without_password
 from northwatch.endpoint import Endpoint
-from northwatch.process import prepare
+from northwatch.process import prepare, stop_event
 from store import people
 from store.embedded import Embedded, EmbeddedError
 from store.log import LogError, LogLimits, LogWriter
@@ -169,6 +169,36 @@ def run_gateway(settings: Settings) -> None:
         uvloop.run(serve())
     except (LogError, OSError) as error:
         _fail(1, f"the gateway cannot work: {error}")
+
+
+def run_worker(settings: Settings) -> None:
+    """`northwatch worker`: turn the log into facts until SIGTERM or SIGINT."""
+    from tickets.policy import TicketPolicy
+    from tickets.silence import SilencePolicy
+    from worker.digest import Policies
+    from worker.run import Worker, WorkerOptions
+
+    prepare()
+    silence = settings.silence
+    policies = Policies(
+        SilencePolicy(silence.moving_s, silence.parked_s, silence.asleep_s),
+        TicketPolicy(
+            dwell_s=silence.dwell_s,
+            mass_share=silence.mass_share,
+            mass_least=silence.mass_least,
+            mass_window_s=silence.mass_window_s,
+            proof_reports=silence.proof_reports,
+            proof_s=silence.proof_s,
+        ),
+    )
+    options = WorkerOptions(policies, settings.worker.batch_bytes, settings.worker.snapshot_s)
+    worker = Worker(options, dsn(settings), log_directory(settings), settings.data_dir / "worker")
+    try:
+        endpoint = Endpoint(settings.worker.health_port, worker.health, worker.registry)
+    except OSError as error:
+        _fail(1, f"worker.health_port {settings.worker.health_port} cannot be used: {error.strerror}")
+    with closing(endpoint):
+        worker.run(stop_event())
 
 
 def _stop_signal() -> asyncio.Event:
