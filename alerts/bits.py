@@ -9,7 +9,7 @@ Live reports, in order of arrival:
   object); then it is raised again: the count grows, no second alarm opens.
 * 1 → 0 ends it, if it is one that the terminal ends (标志维持至报警条件解除). One that the terminal clears on
   any answer (收到应答后清零) says nothing by clearing; an operator ends it. A terminal that keeps repeating
-  such a bit is `seen`.
+  such a bit is `seen`; after a silence of `REPEAT_US` it is raised again.
 * The item's area, route or section changes while the bit stays: the old alarm ends, the new one is raised.
 
 A report whose clock is implausible is live, timed by its arrival: it came over the link just now, so its bits
@@ -17,12 +17,12 @@ are what the terminal says now, and only its clock is in doubt. A terminal whose
 must be able to raise an emergency and to end an overspeed.
 
 Late reports never open, close or reopen a live alarm. They form **runs**: a run goes on while its times do
-not go back and leave no hole above `LATE_HOLE_US`. A bit that rises within a run is an alarm of its own with
-its true begin, unless it is known already: it lies within the live alarm of the same bit, continues it
-without a report in between, or is a second copy of an episode that late data had already revealed. Such an
-alarm is **closed from its start** (`ended_us` is the newest time it was seen, and grows), so that it can
-never stand in the way of a live one; it goes to the history. Only emergency-class conditions (severity 1)
-reach the desk, and of these the ones that an operator ends stay open.
+not go back, leave no hole above `LATE_HOLE_US`, and no live report is known to lie between. A bit that rises
+within a run is an alarm of its own with its true begin, unless it is known already: it lies within the live
+alarm of the same bit, continues it without a report in between, or is a second copy of an episode that late
+data had already revealed. Such an alarm is **closed from its start** (`ended_us` is the newest time it was
+seen, and grows), so that it can never stand in the way of a live one; it goes to the history. Only
+emergency-class conditions (severity 1) reach the desk, and of these the ones that an operator ends stay open.
 
 Calling sequence, for every batch of the log, in its order:
 
@@ -55,6 +55,11 @@ EDITIONS: Final = tuple(Edition)
 LATE_HOLE_US: Final = 30 * 60 * 1_000_000
 """A longer hole in late data starts a new run: nobody knows what happened in it. Half an hour is the longest
 usual reporting interval of a parked vehicle, so that its backfill does not fall into runs of one report."""
+
+REPEAT_US: Final = 10 * 60 * 1_000_000
+"""A bit that any answer clears, seen again after a longer time without a live report, was set again: the
+terminal has had its answer. While the alarm is open it only counts; once it was handled, nobody would hear of
+the second press."""
 
 OVERSPEED, AREA, ROUTE, SECTION = 1, 20, 21, 22
 """The bits whose alarms are about a place."""
@@ -254,10 +259,11 @@ class _Columns:
         repeats = (self.word & _BY_OPERATOR_WORDS[self.edition]) != 0
         repeats |= has_place & ((self.word & np.uint32(_WITH_PLACE)) != 0)
         differs = (self.word != self.live) | ((self.edition != self.live_edition) & (self.live != 0))
-        runs = np.logical_or.reduceat(self.is_late & (self.word != 0), self.starts)
-        runs |= self.state.late[self.terminal[self.starts]] != 0
-        self.run_goes_on = runs
-        return np.where(self.is_late, runs[self.group], differs | repeats)
+        has_late = np.logical_or.reduceat(self.is_late, self.starts)
+        has_run = np.logical_or.reduceat(self.is_late & (self.word != 0), self.starts)
+        has_run |= has_late & (self.state.late[self.terminal[self.starts]] != 0)
+        matters: Flags = has_run[self.group] | (~self.is_late & (differs | repeats))
+        return matters
 
     def report(self, i: int) -> _Report:
         row = int(self.order[i])
@@ -284,11 +290,23 @@ class _Columns:
         state.live[terminal] = self.word[newest]
         state.live_us[terminal] = self.at_us[newest]
         state.edition[terminal] = self.edition[newest]
-        # of runs without a bit nothing counts but how far they came; the rules have written down the others
-        newest_late = np.maximum.reduceat(np.where(self.is_late, np.arange(len(self.order)), -1), self.starts)
-        newest_late = newest_late[(newest_late >= 0) & ~self.run_goes_on]
-        state.late_us[self.terminal[newest_late]] = self.at_us[newest_late]
-        state.late_edition[self.terminal[newest_late]] = self.edition[newest_late]
+        self._leave_late()
+
+    def _leave_late(self) -> None:
+        """Write how far the late data of every terminal came, and the first live report beyond."""
+        state, index = self.state, np.arange(len(self.order))
+        terminal = self.terminal[self.starts]
+        newest = np.maximum.reduceat(np.where(self.is_late, index, -1), self.starts)
+        is_new = newest >= 0
+        late_us = np.where(is_new, self.at_us[newest], state.late_us[terminal])
+        fence_us = np.where(self.live_us[newest] > late_us, self.live_us[newest], NEVER)
+        fence_us = np.where(is_new, fence_us, state.fence_us[terminal])
+        is_beyond = ~self.is_late & (index > newest[self.group]) & (self.at_us > late_us[self.group])
+        first = np.minimum.reduceat(np.where(is_beyond, index, len(index)), self.starts)
+        is_found = (fence_us == NEVER) & (late_us != NEVER) & (first < len(index))
+        fence_us[is_found] = self.at_us[first[is_found]]
+        state.late_us[terminal], state.fence_us[terminal] = late_us, fence_us
+        state.late_edition[terminal[is_new]] = self.edition[newest[is_new]]
 
 
 class _Terminal:
@@ -302,13 +320,12 @@ class _Terminal:
         self.told = int(state.told[terminal])
         self.late_us = int(state.late_us[terminal])
         self.late_edition = int(state.late_edition[terminal])
+        self.fence_us = int(state.fence_us[terminal])
 
     def leave(self) -> None:
-        """Write the run of late data into the state."""
+        """Write the words of the run of late data into the state; `_Columns` writes its times."""
         self.state.late[self.terminal] = self.late
         self.state.told[self.terminal] = self.told
-        self.state.late_us[self.terminal] = self.late_us
-        self.state.late_edition[self.terminal] = self.late_edition
 
     def read(
         self,
@@ -325,7 +342,13 @@ class _Terminal:
 
     def _read_live(self) -> None:
         report = self.report
+        if self.fence_us == NEVER and report.at_us > self.late_us:
+            self.fence_us = report.at_us
+        if report.word == report.live and report.edition == report.live_edition and not report.word:
+            return
         before = self._end_what_the_edition_no_longer_knows()
+        if report.at_us - report.live_us > REPEAT_US:
+            before &= ~_BY_OPERATOR[report.edition]
         moved = self._moved(before & report.word, late=False)
         for bit in _bits(before & ~report.word | moved):
             self._end_live(bit, _alarm(report.edition, bit))
@@ -352,7 +375,8 @@ class _Terminal:
         report, episode = self.report, self._episode(bit)
         episode.began_us, episode.place = report.at_us, report.place(bit)
         flag = 1 << bit
-        if self.told & flag and alarm.ends is Ends.BY_TERMINAL and self._run_reaches(report.at_us):
+        is_told = self.told & flag and report.place(bit) in (0, episode.late_place)
+        if is_told and alarm.ends is Ends.BY_TERMINAL and self._run_reaches(report.at_us):
             # late data came first and has already told of it: the same alarm goes on, now live
             episode.began_us, episode.place = episode.late_began_us, episode.late_place
             self.told &= ~flag
@@ -388,7 +412,8 @@ class _Terminal:
         report = self.report
         follows = NEVER  # the time of the late report before this one, if it belongs to the same run
         is_near = self.late_us <= report.at_us <= self.late_us + LATE_HOLE_US
-        if is_near and self.late_edition == report.edition:
+        is_parted = self.fence_us != NEVER and self.fence_us < report.at_us
+        if is_near and not is_parted and self.late_edition == report.edition:
             follows = self.late_us
         else:
             self.late = self.told = 0
@@ -401,20 +426,23 @@ class _Terminal:
         for bit in _bits(self.late & report.word & ~moved & self.told):
             self._continue_late(bit, _alarm(report.edition, bit))
         self.late, self.late_us, self.late_edition = report.word, report.at_us, report.edition
+        self.fence_us = report.live_us if report.live_us > report.at_us else NEVER
         self.told &= report.word
 
     def _is_known(self, bit: int, follows: int) -> bool:
         """Tell whether the bit, at the time of this late report, belongs to an alarm that exists already."""
         report, episode = self.report, self._episode(bit)
         at_us, place = report.at_us, report.place(bit)
-        if episode.began_us <= at_us and episode.began_us != NEVER and place in (0, episode.place):
+        by_operator = _BY_OPERATOR[report.edition] >> bit & 1
+        # the stored report before this one did not have the bit: it was set a second time
+        is_second = by_operator and follows > episode.began_us
+        if NEVER < episode.began_us <= at_us and place in (0, episode.place) and not is_second:
             is_on = report.live >> bit & 1
             seen_us = report.live_us if is_on else episode.seen_us
             if at_us <= seen_us:
                 return True
             # the first thing heard after the terminal's last live word about it
             is_next = follows <= seen_us and (is_on or at_us < episode.ended_us)
-            by_operator = _BY_OPERATOR[report.edition] >> bit & 1
             if is_next and (at_us - seen_us <= LATE_HOLE_US or not by_operator):
                 return True
         return episode.late_began_us <= at_us <= episode.late_seen_us and place in (0, episode.late_place)

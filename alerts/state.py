@@ -67,6 +67,8 @@ class AlarmState:
     """Bits of `late` that became alarms of their own; the others continue an alarm that was known already."""
     late_us: I64
     late_edition: U8
+    fence_us: I64
+    """A live report that is known to be newer than `late_us`; `NEVER` before there is one."""
     keys: I64
     """terminal × 32 + bit, ascending, for `episodes`."""
     episodes: Records
@@ -82,6 +84,7 @@ class AlarmState:
             told=np.zeros(terminals, np.uint32),
             late_us=np.full(terminals, NEVER, np.int64),
             late_edition=np.zeros(terminals, np.uint8),
+            fence_us=np.full(terminals, NEVER, np.int64),
             keys=np.zeros(0, np.int64),
             episodes=np.zeros(0, _EPISODE),
         )
@@ -92,7 +95,7 @@ class AlarmState:
     def grow(self, terminals: int) -> None:
         """Make room for terminals up to that number; existing ones keep their index."""
         new = AlarmState.empty(max(0, terminals - len(self)))
-        for name in ("live", "live_us", "edition", "late", "told", "late_us", "late_edition"):
+        for name in new.to_arrays().keys() - {"keys", "episodes"}:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(new, name)]))
 
     def copy(self) -> Self:
