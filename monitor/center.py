@@ -91,7 +91,9 @@ class Center:
     async def running(self, app: FastAPI) -> AsyncIterator[None]:
         """Work for as long as the application lives."""
         await self.pool.open(wait=False)
-        tasks = [asyncio.create_task(self.health.run()), asyncio.create_task(self.live.run())]
+        tasks = [
+            asyncio.create_task(work) for work in (self.health.run(), self.live.run(), self.live.report())
+        ]
         try:
             yield
         finally:

@@ -159,7 +159,6 @@ class HealthWatch:
         database: Callable[[], AbstractAsyncContextManager[Connection]],
     ) -> None:
         self.picture: LivePicture | None = None
-        self.database_is_up = False
         self.now = judge({}, {}, None, {}, datetime.now(UTC))
         self._urls = (gateway_url, worker_url)
         self._database = database

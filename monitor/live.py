@@ -87,6 +87,8 @@ class LivePicture:
         self.sequence = 0
         self.is_complete = False
         """The database has been read once."""
+        self.is_current = False
+        """The database could be read the last time."""
         self.states: dict[int, TerminalState] = {}
         self.alarms: dict[int, Row] = {}
         self.tickets: dict[int, Row] = {}
@@ -143,13 +145,18 @@ class LivePicture:
             try:
                 await self._follow()
             except (psycopg.Error, OSError, TimeoutError) as error:
-                if self._health.database_is_up:
+                if self.is_current:
                     _log.warning("the live picture lost the database", error=str(error).strip())
-                self._health.database_is_up = False
-                self._tell_health()
+                self.is_current = False
             except Exception as error:  # a defect of ours must not freeze every screen for good
                 _log.error("the live picture stumbled", exc_info=error)
-            await self._pause(RETRY_S)
+            await asyncio.sleep(RETRY_S)
+
+    async def report(self) -> None:
+        """Tell the health until cancelled, whatever the database does."""
+        while True:
+            self._tell_health()
+            await asyncio.sleep(PACE_S)
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
@@ -165,9 +172,8 @@ class LivePicture:
                     full_at = started + FULL_S
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     await self._read(connection)
-                self._health.database_is_up = True
-                self._tell_health()
-                await self._pause(started + PACE_S - loop.time())
+                self.is_current = True
+                await asyncio.sleep(max(0.0, started + PACE_S - loop.time()))
                 if "fleet" in await self._notified(connection, started + POLL_S - loop.time()):
                     full_at = 0.0
 
@@ -177,10 +183,6 @@ class LivePicture:
         async for notify in connection.notifies(timeout=max(0.0, wait_s), stop_after=1):
             payloads.add(notify.payload)
         return payloads
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, and tell the health meanwhile where it got worse."""
-        await asyncio.sleep(max(0.0, seconds))
 
     async def _read(self, connection: Connection) -> None:
         async with connection.transaction():

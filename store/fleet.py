@@ -210,6 +210,7 @@ async def add_vehicle(connection: Connection, fields: Row, *, by: str) -> Row:
     """
     values = {"plate_color": 1, "vin": None, "owner": "", "contact": "", "note": "", **fields}
     values["plate"] = clean_plate(values["plate"])
+    values["vin"] = values["vin"] or None
     try:
         async with connection.transaction():
             row = await fetch_one(
@@ -236,6 +237,7 @@ async def edit_vehicle(connection: Connection, vehicle_id: int, changes: Row, *,
     values = {**{name: before[name] for name in VEHICLE_FIELDS}, **changes, "id": vehicle_id}
     if "plate" in changes:
         values["plate"] = clean_plate(changes["plate"])
+    values["vin"] = values["vin"] or None
     try:
         async with connection.transaction():
             await connection.execute(

@@ -188,6 +188,8 @@ async def hash_password(password: str) -> str:
 
 async def password_hash_of(connection: Connection, name: str) -> tuple[int, str] | None:
     """Give id and password hash of a user who may sign in, None where there is none."""
+    if not NAME.fullmatch(name):
+        return None
     row = await fetch_one(
         connection, "SELECT id, password_hash FROM users WHERE name = %s AND NOT disabled", (name,)
     )

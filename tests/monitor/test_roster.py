@@ -1,0 +1,182 @@
+"""The import of a fleet from CSV."""
+
+import asyncio
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store.refusals import RosterInvalid
+from store.roster import COLUMNS, MAX_FAULTS, read_roster
+from tests.monitor.facts import Facts
+
+PATH = "/api/v1/fleet/import"
+CSV = {"content-type": "text/csv; charset=utf-8"}
+
+
+def _faults(data: bytes) -> list[tuple[int, str]]:
+    with pytest.raises(RosterInvalid) as caught:
+        read_roster(data)
+    return [(fault.line, fault.field) for fault in caught.value.faults]
+
+
+def test_columns_come_in_any_order_spelling_and_encoding() -> None:
+    text = (
+        "identity,plate_color,plate,owner\n013900000001,黄色,辽A·12345,鑫利龙\n,,辽B1,\n139,yellow-green,,\n"
+    )
+    chinese = "终端号;车牌颜色;车牌号;车主\n013900000001;黄色;辽A·12345;鑫利龙\n;;辽B1;\n139;yellow-green;;\n"
+    expected = read_roster(text.encode())
+    assert [(e.plate, e.plate_color, e.identity, e.owner) for e in expected] == [
+        ("辽A12345", 2, "13900000001", "鑫利龙"),
+        ("辽B1", 1, "", ""),
+        ("", 93, "139", ""),
+    ]
+    for data in (
+        text.encode("utf-8-sig"),
+        text.encode("gb18030"),
+        text.replace(",", "\t").replace("\n", "\r\n").encode(),
+        chinese.encode("gb18030"),
+    ):
+        assert read_roster(data) == expected
+
+
+def test_every_wrong_line_is_named() -> None:
+    data = (
+        "plate,plate_color,identity,owner\n"
+        "辽A1,2,139,\n"
+        "辽A1,2,140,\n"  # the plate stands in line 2
+        "辽A2,purple,141,\n"
+        "辽A3,2,14x,\n"
+        ",2,,owner of nothing\n"
+        "辽A4,2,139,\n"  # the identity stands in line 2
+        "\n"
+        "辽A5,2,142,a,b\n"
+        f"辽A6,2,143,{'x' * 501}\n"
+    )
+    assert _faults(data.encode()) == [
+        (3, "plate"),
+        (4, "plate_color"),
+        (5, "identity"),
+        (6, "plate"),
+        (7, "identity"),
+        (9, ""),
+        (10, "owner"),
+    ]
+
+
+def test_lines_are_counted_through_quoted_line_breaks() -> None:
+    assert _faults(b'plate,note\nA1,"two\nlines"\n,x\n') == [(4, "plate")]
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"", 1),
+        (b"plate\n", 1),
+        (b"plate,colour\nA1,2\n", 1),
+        (b"plate,plate\nA1,A2\n", 1),
+        (b"owner\nx\n", 1),
+        (b'plate\n"A1\n', 2),
+        (b"plate\nA\x00\n", 2),
+        (b"plate\n\xff\xff\xff\n", 1),
+        (b"\x7fELF", 1),
+    ],
+)
+def test_files_that_are_no_roster_are_refused(data: bytes, line: int) -> None:
+    assert _faults(data)[0][0] == line
+
+
+def test_list_of_faults_ends() -> None:
+    data = b"plate,plate_color\n" + b"A1,purple\n" * 5000
+    assert len(_faults(data)) == MAX_FAULTS
+
+
+@given(
+    st.binary()
+    | st.text().map(str.encode)
+    | st.lists(st.sampled_from([*COLUMNS, ",", "\n", '"', "A1", "\r"])).map(
+        lambda parts: "".join(parts).encode()
+    )
+)
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    try:
+        entries = read_roster(data)
+    except RosterInvalid as refused:
+        assert refused.faults
+        return
+    assert entries
+    assert all(entry.plate or entry.identity for entry in entries)
+
+
+async def test_import_adds_changes_and_binds_and_again_does_nothing(
+    root: httpx.AsyncClient, facts: Facts
+) -> None:
+    await facts.terminal("13900000001")  # stands in the lobby
+    await facts.vehicle("辽A1")
+    data = "plate,plate_color,identity,owner\n辽A1,2,13900000001,鑫利龙\n辽A2,2,13900000002,\n辽A3,2,,\n,,13900000004,\n"
+    tried = await root.post(PATH, params={"dry_run": True}, content=data.encode(), headers=CSV)
+    assert tried.status_code == 200
+    expected = {
+        "dry_run": True,
+        "lines": 4,
+        "vehicles_added": 2,
+        "vehicles_changed": 1,
+        "terminals_added": 2,
+        "terminals_changed": 1,
+        "bound": 2,
+    }
+    assert tried.json() == expected
+    assert (await root.get("/api/v1/vehicles")).json()["total"] == 1
+    done = await root.post(PATH, content=data.encode(), headers=CSV)
+    assert done.json() == {**expected, "dry_run": False}
+    vehicles = (await root.get("/api/v1/vehicles")).json()["items"]
+    assert [(v["plate"], v["owner"], v["terminal"] and v["terminal"]["identity"]) for v in vehicles] == [
+        ("辽A1", "鑫利龙", "13900000001"),
+        ("辽A2", "", "13900000002"),
+        ("辽A3", "", None),
+    ]
+    terminals = (await root.get("/api/v1/terminals", params={"view": "known"})).json()
+    assert terminals["total"] == 3
+    again = (await root.post(PATH, content=data.encode(), headers=CSV)).json()
+    assert {again[name] for name in expected if name not in ("dry_run", "lines")} == {0}
+
+
+async def test_line_against_what_is_installed_stops_the_whole_file(
+    root: httpx.AsyncClient, facts: Facts
+) -> None:
+    terminal, other = await facts.terminal("100"), await facts.terminal("200")
+    await facts.installed(terminal, await facts.vehicle("辽A1"))
+    await facts.installed(other, await facts.vehicle("辽A2"))
+    data = "plate,plate_color,identity\n辽A9,2,900\n辽A1,2,300\n辽A3,2,200\n辽A1,1,100\n"
+    answer = await root.post(PATH, content=data.encode(), headers=CSV)
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert problem["code"] == "import_invalid"
+    assert [(fault["line"], fault["field"]) for fault in problem["errors"]] == [
+        (3, "plate"),
+        (4, "identity"),
+        (5, "identity"),
+    ]
+    assert "remove" in problem["errors"][0]["problem"]
+    assert (await root.get("/api/v1/vehicles")).json()["total"] == 2
+    assert (await root.get("/api/v1/terminals")).json()["total"] == 2
+
+
+async def test_same_file_twice_at_once_is_entered_once(root: httpx.AsyncClient) -> None:
+    data = b"plate,identity\n" + b"".join(b"A%d,%d\n" % (i, 1000 + i) for i in range(200))
+    answers = await asyncio.gather(*(root.post(PATH, content=data, headers=CSV) for _ in range(3)))
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert sum(answer.json()["bound"] for answer in answers) == 200
+    assert sum(answer.json()["vehicles_added"] for answer in answers) == 200
+
+
+async def test_only_csv_is_imported_and_only_by_admins(
+    root: httpx.AsyncClient, anna: httpx.AsyncClient
+) -> None:
+    assert (await root.post(PATH, json={})).status_code == 415
+    assert (await anna.post(PATH, content=b"plate\nA1\n", headers=CSV)).status_code == 403
+    refused = await root.post(PATH, content=b"plate\n", headers=CSV)
+    assert refused.json()["errors"] == [
+        {"line": 1, "field": "", "problem": "there is no line under the header"}
+    ]
