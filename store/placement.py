@@ -1,8 +1,8 @@
 """Where a position lies: `positions` is divided by `placed_at` into days.
 
 With TimescaleDB the days are chunks of a hypertable and make themselves. On plain PostgreSQL they are native
-partitions, made here: ahead of time for today and tomorrow, on demand for what terminals bring later. An
-empty day is no fact, so it is made in its own short transaction before the one that fills it.
+partitions, made here: ahead of time for today and tomorrow, on demand for what terminals bring later, in the
+transaction that fills them. Attaching a partition lets readers and writers of other days go on.
 
 A time can be placed only between `PAST` before and `FUTURE` after its receipt, so whatever terminals send
 there are at most `MAX_DAYS` days more than days of operation.
@@ -27,9 +27,6 @@ FUTURE = timedelta(days=1)
 
 MAX_DAYS = (PAST + FUTURE).days + 2
 
-DAYS_AT_ONCE = 32
-"""Partitions made in one transaction: a bounded number of locks, and readers wait for none of them long."""
-
 DAY_US = 86_400_000_000
 
 _DAYS_THERE = """
@@ -47,19 +44,14 @@ class Placement:
         self._divided_natively: bool | None = None
 
     def ensure(self, connection: Connection, days: Iterable[date]) -> None:
-        """Make the days that are missing. Call it outside a transaction: it commits."""
+        """Make the days that are missing, in the caller's transaction. If that fails, `forget`."""
         missing = set(days) - self._known
         if not missing or not self._is_native(connection):
             return
-        with connection.transaction():
-            self._known = {row[0] for row in connection.execute(_DAYS_THERE)}
-        waiting = sorted(missing - self._known)
-        for start in range(0, len(waiting), DAYS_AT_ONCE):
-            part = waiting[start : start + DAYS_AT_ONCE]
-            with connection.transaction():
-                for day in part:
-                    _make(connection, day)
-            self._known.update(part)
+        self._known = {row[0] for row in connection.execute(_DAYS_THERE)}
+        for day in sorted(missing - self._known):
+            _make(connection, day)
+            self._known.add(day)
 
     def ahead(self, connection: Connection, now: datetime) -> None:
         """Make today and tomorrow, so that midnight finds its day ready."""
@@ -67,17 +59,14 @@ class Placement:
         self.ensure(connection, (today, today + timedelta(days=1)))
 
     def forget(self) -> None:
-        """Forget what is known, after a change of server or a retention run."""
+        """Forget what is known: the transaction failed, the server is another one, or days were deleted."""
         self._known.clear()
         self._divided_natively = None
 
     def _is_native(self, connection: Connection) -> bool:
         if self._divided_natively is None:
-            with connection.transaction():
-                row = connection.execute(
-                    "SELECT relkind = 'p' FROM pg_class WHERE oid = 'positions'::regclass"
-                )
-                self._divided_natively = bool(next(iter(row))[0])
+            row = connection.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = 'positions'::regclass")
+            self._divided_natively = bool(next(iter(row))[0])
         return self._divided_natively
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from store.placement import DAY_US, DAYS_AT_ONCE, Placement, days_of
+from store.placement import DAY_US, Placement, days_of
 
 
 def _partitions(connection: psycopg.Connection[Any]) -> int:
@@ -23,7 +23,7 @@ def _is_native(connection: psycopg.Connection[Any]) -> bool:
 
 def test_days_are_made_once(connection: psycopg.Connection[Any]) -> None:
     start = date(2026, 1, 1)
-    days = [start + timedelta(days=n) for n in range(DAYS_AT_ONCE + 3)]
+    days = [start + timedelta(days=n) for n in range(35)]
     Placement().ensure(connection, days)
     placement = Placement()
     placement.ensure(connection, days[:5])

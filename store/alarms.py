@@ -1,0 +1,217 @@
+"""Writing alarms: what the rules decided becomes rows, in the transaction that moves the cursor.
+
+Many alarms change in one batch when a fleet is busy, so each kind of change is one statement over arrays.
+Changes of one alarm must keep their order: they are written in rounds, and a round has at most one change of
+each key.
+
+The operators' side of the same table is `store.desk`; where both meet, the partial unique index on open
+alarms and the row locks decide who comes first.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import psycopg
+
+from store.times import from_us
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A condition holds that did not hold before."""
+
+    terminal_id: int
+    condition: str
+    object: str
+    edition: str
+    severity: int
+    ends: str
+    late: bool
+    on_desk: bool
+    began_us: int
+    ended_us: int | None
+    """Only late ones may be over already."""
+    seen_us: int
+    received_us: int
+    lat: float | None
+    lon: float | None
+    speed_kmh: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A condition holds no longer."""
+
+    terminal_id: int
+    condition: str
+    object: str
+    late: bool
+    began_us: int
+    ended_us: int
+    received_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Reports repeated an alarm that is known: the open one of the key, or, with `began_us` and
+    `ended_us`, a late one, which goes on until then.
+    """
+
+    terminal_id: int
+    condition: str
+    object: str
+    began_us: int | None
+    ended_us: int | None
+    seen_us: int
+    reports: int
+
+
+Change: TypeAlias = Raised | Ended | Seen
+
+_KEY = "a.terminal_id = r.terminal_id AND a.condition = r.condition AND a.object = r.object"
+_NEW_COLUMNS = """
+condition, object, edition, severity, ends, late, on_desk, began_at, received_at, last_seen_at, ended_at, lat,
+lon, speed_kmh
+"""
+
+_RAISED = """
+WITH r AS (
+    SELECT * FROM unnest(
+        %(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[], %(edition)s::text[],
+        %(severity)s::smallint[], %(ends)s::text[], %(late)s::boolean[], %(on_desk)s::boolean[],
+        %(began_at)s::timestamptz[], %(ended_at)s::timestamptz[], %(last_seen_at)s::timestamptz[],
+        %(received_at)s::timestamptz[], %(lat)s::float8[], %(lon)s::float8[], %(speed_kmh)s::float4[]
+    ) WITH ORDINALITY AS r (terminal_id, condition, object, edition, severity, ends, late, on_desk, began_at,
+                            ended_at, last_seen_at, received_at, lat, lon, speed_kmh, n)
+), open AS (
+    UPDATE alarms a
+       SET reports = a.reports + 1, last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
+      FROM r WHERE {key} AND a.ended_at IS NULL
+ RETURNING a.id, r.n
+), same AS ({same}
+), new AS (
+    INSERT INTO alarms (terminal_id, vehicle_id, {columns})
+    SELECT r.terminal_id, i.vehicle_id, {columns}
+      FROM r LEFT JOIN installations i ON i.terminal_id = r.terminal_id AND i.removed_at IS NULL
+     WHERE n NOT IN (SELECT n FROM open UNION ALL SELECT n FROM same)
+     ORDER BY n
+ RETURNING id, terminal_id, condition, object, received_at
+)
+INSERT INTO alarm_changes (alarm_id, at, change)
+SELECT id, received_at, 'raised' FROM new
+UNION ALL
+SELECT id, received_at, 'raised_again' FROM (SELECT * FROM open {also_same}) known JOIN r USING (n)
+"""
+
+# One that begins where an old one began is the old one, and goes on.
+_RAISED_LIVE = _RAISED.format(
+    key=_KEY,
+    columns=_NEW_COLUMNS,
+    same=f"""
+    UPDATE alarms a
+       SET ended_at = NULL, on_desk = true, late = false, reports = a.reports + 1,
+           last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
+      FROM r WHERE {_KEY} AND a.began_at = r.began_at AND n NOT IN (SELECT n FROM open)
+ RETURNING a.id, r.n""",
+    also_same="UNION ALL SELECT * FROM same",
+)
+# A late one that begins where an old one began is a copy.
+_RAISED_LATE = _RAISED.format(
+    key=_KEY,
+    columns=_NEW_COLUMNS,
+    same=f"SELECT a.id, r.n FROM alarms a JOIN r ON {_KEY} AND a.began_at = r.began_at",
+    also_same="",
+)
+
+_ENDED_LIVE = f"""
+WITH r AS (
+    SELECT *
+      FROM unnest(%(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[],
+                  %(began_at)s::timestamptz[], %(ended_at)s::timestamptz[], %(received_at)s::timestamptz[])
+        AS r (terminal_id, condition, object, began_at, ended_at, received_at)
+), over AS (
+    UPDATE alarms a SET ended_at = greatest(a.began_at, r.ended_at)
+      FROM r WHERE {_KEY} AND a.ended_at IS NULL
+ RETURNING a.id, r.received_at
+)
+INSERT INTO alarm_changes (alarm_id, at, change) SELECT id, received_at, 'ended' FROM over
+"""
+_ENDED_LATE = f"""
+UPDATE alarms a SET ended_at = r.ended_at
+  FROM unnest(%(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[],
+              %(began_at)s::timestamptz[], %(ended_at)s::timestamptz[])
+       AS r (terminal_id, condition, object, began_at, ended_at)
+ WHERE {_KEY} AND a.began_at = r.began_at AND a.late AND a.ended_at < r.ended_at
+"""
+_SEEN_OPEN = f"""
+UPDATE alarms a
+   SET reports = a.reports + r.reports, last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
+  FROM unnest(%(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[], %(reports)s::integer[],
+              %(last_seen_at)s::timestamptz[])
+       AS r (terminal_id, condition, object, reports, last_seen_at)
+ WHERE {_KEY} AND a.ended_at IS NULL
+"""
+_SEEN_LATE = f"""
+UPDATE alarms a
+   SET reports = a.reports + r.reports, ended_at = greatest(a.ended_at, r.ended_at),
+       last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
+  FROM unnest(%(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[],
+              %(began_at)s::timestamptz[], %(ended_at)s::timestamptz[], %(reports)s::integer[],
+              %(last_seen_at)s::timestamptz[])
+       AS r (terminal_id, condition, object, began_at, ended_at, reports, last_seen_at)
+ WHERE {_KEY} AND a.began_at = r.began_at AND a.late AND a.ended_at IS NOT NULL
+"""
+
+
+def apply(connection: Connection, changes: Sequence[Change]) -> None:
+    """Write changes, given in their order, inside the caller's transaction."""
+    for part in _rounds(changes):
+        for kind, late, statement in (
+            (Raised, False, _RAISED_LIVE),
+            (Raised, True, _RAISED_LATE),
+            (Ended, False, _ENDED_LIVE),
+            (Ended, True, _ENDED_LATE),
+            (Seen, False, _SEEN_OPEN),
+            (Seen, True, _SEEN_LATE),
+        ):
+            chosen = [each for each in part if type(each) is kind and _is_late(each) is late]
+            if chosen:
+                connection.execute(statement, _arrays(chosen))
+
+
+def _is_late(change: Change) -> bool:
+    return change.ended_us is not None if isinstance(change, Seen) else change.late
+
+
+def _rounds(changes: Sequence[Change]) -> Iterator[list[Change]]:
+    """Divide changes so that no key comes twice in a round and the order of each key is kept."""
+    rounds: list[list[Change]] = []
+    reached: dict[tuple[int, str, str], int] = {}
+    for each in changes:
+        key = each.terminal_id, each.condition, each.object
+        number = reached.get(key, 0)
+        reached[key] = number + 1
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(each)
+    return iter(rounds)
+
+
+def _arrays(changes: Sequence[Change]) -> dict[str, list[Any]]:
+    """Give one array per field, with the columns' names."""
+    names = {
+        "began_us": "began_at",
+        "ended_us": "ended_at",
+        "seen_us": "last_seen_at",
+        "received_us": "received_at",
+    }
+    arrays: dict[str, list[Any]] = {}
+    for name in changes[0].__slots__:
+        values = [getattr(each, name) for each in changes]
+        if name in names:
+            values = [None if each is None else from_us(each) for each in values]
+        arrays[names.get(name, name)] = values
+    return arrays

@@ -1,0 +1,63 @@
+"""How far a log has been read: the row that makes everything written with it happen exactly once.
+
+The cursor moves in the transaction that writes the facts, and only from where the worker believes it to be.
+If two workers read the same log, one of them finds the cursor elsewhere and its whole transaction is undone.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+Connection = psycopg.Connection[Any]
+
+_LOCK = 0x6E77_0002
+"""First part of the advisory lock that the one worker of a database holds as long as it is connected."""
+
+
+class CursorMoved(Exception):
+    """The cursor is not where this worker left it: another worker reads the same log."""
+
+    def __init__(self, log_id: UUID, expected: int) -> None:
+        super().__init__(
+            f"the cursor of log {log_id} is not at {expected} any more:"
+            " another worker is running on this database"
+        )
+
+
+def claim(connection: Connection, log_id: UUID) -> bool:
+    """Become the only worker of this log, for as long as the connection lives; False while another one is."""
+    with connection.transaction():
+        row = connection.execute(
+            "SELECT pg_try_advisory_lock(%s, hashtext(%s))", [_LOCK, str(log_id)]
+        ).fetchone()
+    return bool(row and row[0])
+
+
+def read(connection: Connection, log_id: UUID) -> int | None:
+    """Give the position up to which the log is in the database; None before the first time."""
+    with connection.transaction():
+        row = connection.execute("SELECT position FROM cursors WHERE log_id = %s", [log_id]).fetchone()
+    return None if row is None else int(row[0])
+
+
+def move(connection: Connection, log_id: UUID, old: int | None, new: int, log_time: datetime) -> None:
+    """Move the cursor from `old` (None: it does not exist yet) to `new`, in the caller's transaction.
+
+    Raises:
+        CursorMoved: it is somewhere else.
+    """
+    if old is None:
+        moved = connection.execute(
+            "INSERT INTO cursors (log_id, position, log_time) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            [log_id, new, log_time],
+        )
+    else:
+        moved = connection.execute(
+            "UPDATE cursors SET position = %s, log_time = %s, moved_at = now()"
+            " WHERE log_id = %s AND position = %s",
+            [new, log_time, log_id, old],
+        )
+    if moved.rowcount != 1:
+        raise CursorMoved(log_id, old or 0)

@@ -1,0 +1,189 @@
+"""Some of the log, as the worker takes it in one go: frames as columns, events beside them, divided at the
+ticks.
+
+Reading is pure and remembers nothing. What frames and events mean is decided in `worker.digest`.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from protocol.columns import FrameBatch
+from protocol.frame import unescape
+from store.log import LogRecord
+from store.quarantine import POISONED
+from store.records import Event, FrameFlag, Frames, Started, Tick, decode
+
+I64: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+BAD_HEADER = "bad_header"
+"""Why a frame of the log is not used: its header does not add up to its length."""
+Place: TypeAlias = tuple[int, int]
+"""A frame in the log: position of its record, and its place in it."""
+WHOLE_RECORD = -1
+"""… or the record itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event of the log, with when it was received and where it stands."""
+
+    event: Event
+    at_us: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A frame that was answered and yet cannot be read as one."""
+
+    raw: bytes
+    reason: str
+    session: int
+    at_us: int
+    position: int
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The log between two ticks: events, frames, and the tick that ends it (None: it goes on in the next
+    batch).
+    """
+
+    events: list[Happened]
+    rows: slice
+    tick_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive records of the log. Columns have one element per frame of `frames`, in order of arrival."""
+
+    begin: int
+    """Position of the first record."""
+    end: int
+    """Position behind the last record."""
+    log_time_us: int
+    frames: FrameBatch
+    session: I64
+    received_us: I64
+    authenticated: Flags
+    position: I64
+    """Of the record that holds the frame."""
+    ordinal: I64
+    """The frame's place in its record."""
+    parts: list[Part]
+    unusable: list[Unusable]
+
+    def events(self) -> Iterator[Happened]:
+        """Give all events in order."""
+        for part in self.parts:
+            yield from part.events
+
+
+def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -> Batch:
+    """Read consecutive records of the log, at least one. Frames and records that are `poisoned` are not
+    read.
+    """
+    heads: list[Frames] = []
+    held: list[LogRecord] = []
+    parts: list[Part] = []
+    events: list[Happened] = []
+    begin = row = 0
+    for record in records:
+        if poisoned and (record.position, WHOLE_RECORD) in poisoned:
+            continue
+        content = decode(record.kind, record.payload)
+        if isinstance(content, Frames):
+            heads.append(content)
+            held.append(record)
+            row += len(content.sessions)
+        elif isinstance(content, Tick):
+            parts.append(Part(events, slice(begin, row), record.received_at_us))
+            events, begin = [], row
+        else:
+            if isinstance(content, Started) and row > begin:
+                # What a gateway says of its links is not mixed with frames of the one before it.
+                parts.append(Part(events, slice(begin, row), None))
+                events, begin = [], row
+            events.append(Happened(content, record.received_at_us, record.position))
+    if events or row > begin:
+        parts.append(Part(events, slice(begin, row), None))
+    return _with_frames(records, heads, held, parts, poisoned)
+
+
+def _with_frames(
+    records: Sequence[LogRecord],
+    heads: list[Frames],
+    held: list[LogRecord],
+    parts: list[Part],
+    poisoned: Collection[Place],
+) -> Batch:
+    counts = np.array([len(each.sessions) for each in heads], np.int64)
+    length = _joined([each.lengths for each in heads], np.int64)
+    flags = _joined([each.flags for each in heads], np.int64)
+    data = b"".join(each.data.tobytes() for each in heads)
+    if (flags & FrameFlag.RAW).any():
+        data, length = _unescaped(data, length, flags)
+    frames, bad = FrameBatch.from_plain(data, length)
+    starts = np.cumsum(counts) - counts
+    columns: dict[str, npt.NDArray[Any]] = {
+        "session": _joined([each.sessions for each in heads], np.int64),
+        "received_us": np.repeat(np.array([each.received_at_us for each in held], np.int64), counts),
+        "position": np.repeat(np.array([each.position for each in held], np.int64), counts),
+        "ordinal": np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(starts, counts),
+        "authenticated": (flags & FrameFlag.AUTHENTICATED) != 0,
+    }
+    unusable: list[Unusable] = []
+    if poisoned:
+        is_poisoned = np.zeros(len(length), np.bool_)
+        for position, ordinal in poisoned:
+            is_poisoned |= (columns["position"] == position) & (columns["ordinal"] == ordinal)
+        frames = frames.take(~np.delete(is_poisoned, bad))
+        bad = np.union1d(bad, is_poisoned.nonzero()[0])
+    if len(bad):
+        ends = np.cumsum(length)
+        for at in bad.tolist():
+            session, at_us, position, ordinal = (
+                int(columns[name][at]) for name in ("session", "received_us", "position", "ordinal")
+            )
+            raw = bytes(data[ends[at] - length[at] : ends[at]])
+            reason = POISONED if (position, ordinal) in poisoned else BAD_HEADER
+            unusable.append(Unusable(raw, reason, session, at_us, position, ordinal))
+        kept = np.setdiff1d(np.arange(len(length)), bad)
+        columns = {name: column[kept] for name, column in columns.items()}
+        parts = [replace(each, rows=_among(kept, each.rows)) for each in parts]
+    return Batch(
+        begin=records[0].position,
+        end=records[-1].next_position,
+        log_time_us=records[-1].received_at_us,
+        frames=frames,
+        parts=parts,
+        unusable=unusable,
+        **columns,
+    )
+
+
+def _among(kept: I64, rows: slice) -> slice:
+    """Give the place of a range of rows among those that are kept."""
+    return slice(*np.searchsorted(kept, (rows.start, rows.stop)).tolist())
+
+
+def _joined(columns: list[npt.NDArray[Any]], kind: type[np.int64]) -> I64:
+    return np.concatenate(columns).astype(kind) if columns else np.zeros(0, kind)
+
+
+def _unescaped(data: bytes, length: I64, flags: I64) -> tuple[bytes, I64]:
+    """Bring frames that are kept as received to the form of all others."""
+    pieces: list[bytes] = []
+    end = 0
+    for size, flag in zip(length.tolist(), flags.tolist(), strict=True):
+        piece = data[end : end + size]
+        pieces.append(unescape(piece.strip(b"\x7e")) if flag & FrameFlag.RAW else piece)
+        end += size
+    return b"".join(pieces), np.array([len(each) for each in pieces], np.int64)

@@ -1,0 +1,109 @@
+"""Writing what a batch means: statements in a fixed order, all inside the caller's transaction."""
+
+from uuid import UUID
+
+import numpy as np
+
+from protocol.columns import FrameBatch
+from store import alarms, links, positions, quarantine, terminals, tickets
+from store.binary import Column, floats, times
+from store.cursors import Connection
+from store.placement import Placement, days_of
+from store.records import SessionOpened
+from worker.batch import Batch
+from worker.facts import Facts
+from worker.fleet import Fleet
+
+
+def recognise(connection: Connection, batch: Batch, fleet: Fleet) -> None:
+    """Let the fleet know every session and terminal of the batch; those that are new get their number
+    here.
+    """
+    opened: dict[int, str] = {}
+    seen: dict[str, int] = {}
+    for each in batch.events():
+        if isinstance(each.event, SessionOpened):
+            opened[each.event.session] = each.event.identity
+            seen.setdefault(each.event.identity, each.at_us)
+    for row in _strange_sessions(batch, fleet, opened):
+        identity = _identity(batch.frames, row)
+        opened[int(batch.session[row])] = identity
+        seen.setdefault(identity, int(batch.received_us[row]))
+    new = {identity: at_us for identity, at_us in seen.items() if identity not in fleet.index}
+    if new:
+        terminals.add(connection, new)
+        numbers = terminals.ids(connection, list(new))
+        for identity in new:
+            fleet.add(identity, numbers[identity])
+        fleet.grow()
+    if opened:
+        fleet.open_sessions({session: fleet.index[identity] for session, identity in opened.items()})
+
+
+def _strange_sessions(batch: Batch, fleet: Fleet, opened: dict[int, str]) -> list[int]:
+    """Give one frame of each session whose beginning was not seen: its header says whose it is.
+
+    There are such sessions only where the snapshot was lost and the beginning of the log is deleted.
+    """
+    unknown = fleet.of_sessions(batch.session) < 0
+    if not unknown.any():
+        return []
+    numbers, rows = np.unique(batch.session[unknown], return_index=True)
+    firsts = np.flatnonzero(unknown)[rows]
+    return [int(row) for number, row in zip(numbers.tolist(), firsts, strict=True) if number not in opened]
+
+
+def _identity(frames: FrameBatch, row: int) -> str:
+    return f"{int(frames.key_high[row]) << 64 | int(frames.key_low[row]):X}"
+
+
+def write(connection: Connection, placement: Placement, log_id: UUID, facts: Facts, *, bind: bool) -> bool:
+    """Write the facts, and say whether an installation changed. With `bind`, plates of registrations fill the
+    vehicles by themselves."""
+    if facts.positions is not None and len(facts.positions):
+        placement.ensure(connection, days_of(facts.positions.placed_us))
+        positions.write(connection, facts.positions)
+    quarantine.insert(connection, log_id, facts.quarantined)
+    links.insert(connection, facts.links)
+    bound = terminals.register(connection, facts.registrations, bind=bind)
+    if facts.editions:
+        terminals.set_edition(connection, facts.editions)
+    if facts.authenticated:
+        terminals.set_authenticated(connection, facts.authenticated)
+    alarms.apply(connection, facts.alarms)
+    tickets.apply(connection, facts.tickets)
+    return bound
+
+
+def write_states(connection: Connection, fleet: Fleet) -> int:
+    """Write the latest of the terminals that changed since the last time, and say how many there are.
+
+    The caller unmarks them when the transaction has committed.
+    """
+    chosen = np.flatnonzero(fleet.terminals["changed"][: len(fleet)])
+    if not len(chosen):
+        return 0
+    latest, silence = fleet.terminals[chosen], fleet.silence
+    terminals.put_states(
+        connection,
+        [
+            Column("terminal_id", ">i4", latest["id"]),
+            Column("link", ">i4", latest["linked"]),
+            times("link_changed_at", latest["link_changed_us"], nullable=True),
+            times("last_received_at", silence.heard_us[chosen], nullable=True),
+            Column("mode", ">i4", silence.mode[chosen]),
+            times("silent_since", silence.silent_since_us[chosen], nullable=True),
+            times("reported_at", latest["reported_us"], nullable=True),
+            times("received_at", latest["received_us"], nullable=True),
+            floats("lat", latest["lat"]),
+            floats("lon", latest["lon"]),
+            times("fix_at", latest["fix_us"], nullable=True),
+            floats("speed_kmh", latest["speed_kmh"], ">f4"),
+            Column("heading_deg", ">i4", latest["heading_deg"]),
+            Column("altitude_m", ">i4", latest["altitude_m"]),
+            Column("alarm_bits", ">i8", latest["alarm_bits"]),
+            Column("status_bits", ">i8", latest["status_bits"]),
+            floats("mileage_km", latest["mileage_km"]),
+        ],
+    )
+    return len(chosen)

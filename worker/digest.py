@@ -1,0 +1,322 @@
+"""From frames and events to facts. Changes the fleet's arrays; knows neither files nor databases nor the
+time of day.
+
+The log's ticks are the only clock. Whatever is decided here is decided the same when the log is read again,
+however it is cut into batches.
+"""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from alerts import bits
+from protocol.columns import BadBody, locations
+from store import alarms, tickets
+from store.positions import SEARCH_BACK, PositionRows
+from store.quarantine import Quarantined
+from store.records import SessionClosed
+from tickets import policy, silence
+from tickets.policy import TicketPolicy
+from tickets.silence import SilencePolicy
+from worker.batch import Batch
+from worker.evidence import evidence
+from worker.facts import Facts
+from worker.fleet import Fleet
+from worker.links import follow_links
+from worker.messages import follow_editions, quarantined, read_others
+from worker.reports import Reports, position_rows, read_reports
+
+I64: TypeAlias = npt.NDArray[np.int64]
+U8: TypeAlias = npt.NDArray[np.uint8]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+_SECONDS_BITS = 33
+_SECONDS = (1 << _SECONDS_BITS) - 1
+"""Room for the seconds since 1970 of any time that six BCD bytes can say."""
+_SEARCH_BACK_US = int(SEARCH_BACK.total_seconds() * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What people may decide about silence and tickets."""
+
+    silence: SilencePolicy = field(default_factory=SilencePolicy)
+    tickets: TicketPolicy = field(default_factory=TicketPolicy)
+
+
+def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
+    """Say what the batch means, and move the fleet on.
+
+    The fleet knows every terminal and session of the batch.
+    """
+    facts = Facts()
+    terminal = fleet.of_sessions(batch.session)
+    edition = follow_editions(batch, fleet, terminal, facts)
+    read_others(batch, fleet, terminal, edition, facts)
+    found = locations(batch.frames)
+    _quarantine_bad(batch, fleet, terminal, found.bad, facts)
+    reports = read_reports(batch, found)
+    late = np.zeros(len(reports), np.bool_)
+    for part in batch.parts:
+        follow_links(part.events, fleet, facts)
+        chosen = reports.of_rows(part.rows)
+        read = _Part(part.rows, terminal[part.rows], reports.take(chosen), edition)
+        late[chosen] = _digest_part(batch, read, fleet, facts)
+        if part.tick_us is not None:
+            _judge_tick(part.tick_us, fleet, policies, facts)
+    fleet.close_sessions(
+        {each.event.session for each in batch.events() if isinstance(each.event, SessionClosed)}
+    )
+    facts.positions = _rows(batch, reports, fleet, terminal, late)
+    return facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The frames and reports between two ticks."""
+
+    rows: slice
+    terminal: I64
+    """Of every frame."""
+    reports: Reports
+    edition: U8
+    """Of every frame of the batch."""
+
+    @property
+    def reporter(self) -> I64:
+        """The terminal of every report."""
+        reporter: I64 = self.terminal[self.reports.row - self.rows.start]
+        return reporter
+
+
+def _digest_part(batch: Batch, part: _Part, fleet: Fleet, facts: Facts) -> Flags:
+    """Move the fleet on by the frames between two ticks, and say which reports are late."""
+    rows, reports, reporter = part.rows, part.reports, part.reporter
+    if not len(part.terminal):
+        return np.zeros(0, np.bool_)
+    late = _lateness(fleet, reporter, reports)
+    _judge_alarms(fleet, part, late, facts)
+    live = np.flatnonzero(~late)
+    heard = silence.Heard(
+        terminal=part.terminal,
+        received_us=batch.received_us[rows],
+        msg_id=batch.frames.msg_id[rows],
+        authenticated=batch.authenticated[rows],
+    )
+    said = silence.LiveReports(
+        terminal=reporter[live],
+        frame=reports.row[live] - rows.start,
+        status_bits=reports.status_bits[live],
+        alarm_bits=reports.alarm_bits[live],
+        speed_kmh=reports.speed_kmh[live],
+        io_state=reports.io_state[live],
+        is_2019=batch.frames.is_2019[reports.row[live]],
+    )
+    silence.observe(fleet.silence, heard, said)
+    policy.credit(fleet.tickets, reporter[~late & reports.moves_forward & ~np.isnan(reports.lat)])
+    _remember_latest(fleet, reporter[live], reports.take(live))
+    fleet.terminals["changed"][part.terminal] = True
+    fleet.keep_frames(batch.frames, rows, part.terminal, heard.received_us)
+    _note_authentication(batch, part, fleet, facts)
+    return late
+
+
+def _lateness(fleet: Fleet, terminal: I64, reports: Reports) -> Flags:
+    """Say which reports are late: stored in the blind zone, or older than one that came before.
+
+    A terminal's clock has whole seconds, so a terminal and a time fit one number, and one running maximum
+    over all terminals is one over each.
+    """
+    newest = fleet.terminals["newest_us"]
+    counts = reports.moves_forward & ~reports.is_backfill
+    order = np.argsort(terminal, kind="stable")
+    ordered = terminal[order]
+    seconds = np.where(counts, reports.reported_us // 1_000_000, 0)[order]
+    begins = np.diff(ordered, prepend=-1) != 0
+    group = np.cumsum(begins) << _SECONDS_BITS
+    # Before the first report of a terminal in this part stands what the fleet remembers of it.
+    known = np.maximum(newest[ordered] // 1_000_000, 0)
+    reached = np.maximum.accumulate(group | np.maximum(seconds, known))
+    before = np.where(begins, known, np.roll(reached, 1) & _SECONDS)
+    late = np.empty(len(terminal), np.bool_)
+    late[order] = counts[order] & (seconds < before)
+    moving = counts & ~late
+    np.maximum.at(newest, terminal[moving], reports.reported_us[moving])
+    return late | reports.is_backfill
+
+
+def _judge_alarms(fleet: Fleet, part: _Part, late: Flags, facts: Facts) -> None:
+    reports, reporter = part.reports, part.reporter
+    judgement = bits.judge(
+        fleet.alarms,
+        bits.Reports(
+            terminal=reporter,
+            frame=reports.row,
+            reported_us=reports.reported_us,
+            received_us=reports.received_us,
+            alarm_bits=reports.alarm_bits,
+            edition=part.edition[reports.row],
+            is_late=late,
+            is_plausible=reports.moves_forward,
+            overspeed_place=reports.overspeed_place,
+            crossed_place=reports.crossed_place,
+            timed_section=reports.timed_section,
+        ),
+    )
+    ids = fleet.terminals["id"]
+    for change in judgement.changes:
+        facts.alarms.append(_alarm_change(change, int(ids[change.terminal]), reports))
+    for seen in judgement.seen:
+        facts.alarms.append(
+            alarms.Seen(
+                terminal_id=int(ids[seen.terminal]),
+                condition=seen.alarm.name,
+                object=seen.object,
+                began_us=None if seen.ended_us is None else seen.began_us,
+                ended_us=seen.ended_us,
+                seen_us=seen.seen_us,
+                reports=seen.reports,
+            )
+        )
+
+
+def _alarm_change(change: bits.AlarmChange, terminal_id: int, reports: Reports) -> alarms.Change:
+    if change.change is bits.Change.ENDED:
+        assert change.ended_us is not None
+        return alarms.Ended(
+            terminal_id=terminal_id,
+            condition=change.alarm.name,
+            object=change.object,
+            late=change.is_late,
+            began_us=change.began_us,
+            ended_us=change.ended_us,
+            received_us=change.received_us,
+        )
+    lat, lon = float(reports.lat[change.row]), float(reports.lon[change.row])
+    has_fix = lat == lat
+    return alarms.Raised(
+        terminal_id=terminal_id,
+        condition=change.alarm.name,
+        object=change.object,
+        edition=change.edition,
+        severity=change.alarm.severity,
+        ends=change.alarm.ends,
+        late=change.is_late,
+        on_desk=change.on_desk,
+        began_us=change.began_us,
+        ended_us=change.ended_us,
+        seen_us=change.seen_us,
+        received_us=change.received_us,
+        lat=lat if has_fix else None,
+        lon=lon if has_fix else None,
+        speed_kmh=float(reports.speed_kmh[change.row]),
+    )
+
+
+def _remember_latest(fleet: Fleet, terminal: I64, live: Reports) -> None:
+    """Keep the newest live report of each terminal: of equal indices numpy keeps the last.
+
+    A live report with a wrong clock came over the link just now, so it says where the vehicle is; only its
+    time is not kept.
+    """
+    latest = fleet.terminals
+    for name in ("received_us", "speed_kmh", "heading_deg", "altitude_m", "alarm_bits", "status_bits"):
+        latest[name][terminal] = getattr(live, name)
+    timed = live.moves_forward
+    latest["reported_us"][terminal[timed]] = live.reported_us[timed]
+    fixed = ~np.isnan(live.lat)
+    latest["lat"][terminal[fixed]] = live.lat[fixed]
+    latest["lon"][terminal[fixed]] = live.lon[fixed]
+    latest["fix_us"][terminal[fixed]] = live.placed_us[fixed]
+    counted = ~np.isnan(live.mileage_km)
+    latest["mileage_km"][terminal[counted]] = live.mileage_km[counted]
+
+
+def _note_authentication(batch: Batch, part: _Part, fleet: Fleet, facts: Facts) -> None:
+    """Note the first authenticated frame of each session."""
+    noted = fleet.terminals["authenticated_session"]
+    session = batch.session[part.rows]
+    is_new = batch.authenticated[part.rows] & (noted[part.terminal] != session)
+    for row in np.flatnonzero(is_new).tolist():
+        index = part.terminal[row]
+        if noted[index] != session[row]:
+            noted[index] = session[row]
+            facts.authenticated[int(fleet.terminals["id"][index])] = int(batch.received_us[part.rows][row])
+
+
+def _judge_tick(tick_us: int, fleet: Fleet, policies: Policies, facts: Facts) -> None:
+    """Judge silence at a tick, and decide what it means for repair work."""
+    verdict = silence.judge(fleet.silence, tick_us, policies.silence)
+    for changed in (verdict.silent, verdict.back, verdict.excused):
+        fleet.terminals["changed"][changed] = True
+    decided = policy.decide(fleet.tickets, fleet.silence, verdict, (policies.silence, policies.tickets))
+    ids = fleet.terminals["id"]
+    for opened in decided.opened:
+        facts.tickets.append(
+            tickets.Opened(
+                terminal_id=int(ids[opened.terminal]),
+                fault=policy.FAULT,
+                reason=policy.sentence(opened.reason),
+                evidence=evidence(fleet, opened.terminal, opened.reason),
+                at_us=opened.at_us,
+            )
+        )
+    for closed in decided.closed:
+        facts.tickets.append(
+            tickets.Closed(
+                terminal_id=int(ids[closed.terminal]),
+                fault=policy.FAULT,
+                proof=policy.sentence(closed.proof),
+                detail={"code": closed.proof.code, "params": dict(closed.proof.params)},
+                at_us=closed.at_us,
+            )
+        )
+    facts.tickets += [_incident_change(each) for each in decided.incidents]
+
+
+def _incident_change(incident: policy.IncidentOpened | policy.IncidentClosed) -> tickets.Change:
+    said = {
+        "code": incident.reason.code,
+        "params": dict(incident.reason.params),
+        "sentence": policy.sentence(incident.reason),
+    }
+    if isinstance(incident, policy.IncidentOpened):
+        return tickets.IncidentOpened(
+            policy.INCIDENT, len(incident.terminals), {"opened": said}, incident.at_us
+        )
+    return tickets.IncidentClosed(policy.INCIDENT, incident.terminals, {"closed": said}, incident.at_us)
+
+
+def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody], facts: Facts) -> None:
+    """Keep frames that brought something which is no location report, once each."""
+    for row, reason in {each.row: each.reason for each in reversed(bad)}.items():
+        facts.quarantined.append(quarantined(batch, fleet, terminal, row, reason=reason))
+    for each in batch.unusable:
+        index = int(fleet.of_sessions(np.array([each.session]))[0])
+        facts.quarantined.append(
+            Quarantined(
+                received_us=each.at_us,
+                reason=each.reason,
+                raw=each.raw,
+                position=each.position,
+                ordinal=each.ordinal,
+                terminal_id=int(fleet.terminals["id"][index]) if index >= 0 else None,
+            )
+        )
+
+
+def _rows(batch: Batch, reports: Reports, fleet: Fleet, terminal: I64, late: Flags) -> PositionRows:
+    """Give the rows for `positions`, and remember whose clock is wrong."""
+    reporter = terminal[reports.row]
+    is_wrong = reports.placed_us != reports.reported_us
+    clock_wrong = fleet.terminals["clock_wrong_us"]
+    np.maximum.at(clock_wrong, reporter[is_wrong], reports.received_us[is_wrong])
+    return position_rows(
+        batch,
+        reports,
+        terminal_id=fleet.terminals["id"][reporter],
+        late=late,
+        searched=reports.received_us - np.maximum(clock_wrong[reporter], 0) < _SEARCH_BACK_US,
+    )

@@ -1,0 +1,31 @@
+"""What a batch of the log means: values, ready to be written in one transaction."""
+
+from dataclasses import dataclass, field
+
+from store.alarms import Change as AlarmChange
+from store.links import LinkEvent
+from store.positions import PositionRows
+from store.quarantine import Quarantined
+from store.terminals import Registration
+from store.tickets import Change as TicketChange
+
+
+@dataclass(slots=True)
+class Facts:
+    """Filled by `worker.digest`, written by `worker.commit`. Lists are in order of the log."""
+
+    positions: PositionRows | None = None
+    quarantined: list[Quarantined] = field(default_factory=list)
+    links: list[LinkEvent] = field(default_factory=list)
+    registrations: list[Registration] = field(default_factory=list)
+    editions: dict[int, str] = field(default_factory=dict)
+    """terminals.id → the edition by which it speaks from now on."""
+    authenticated: dict[int, int] = field(default_factory=dict)
+    """terminals.id → when it last authenticated."""
+    alarms: list[AlarmChange] = field(default_factory=list)
+    tickets: list[TicketChange] = field(default_factory=list)
+
+    @property
+    def is_visible(self) -> bool:
+        """Somebody who looks at a screen should see it now."""
+        return bool(self.alarms or self.tickets or self.links or self.registrations)

@@ -1,0 +1,188 @@
+"""What the worker remembers of every terminal, as arrays: a function of the log up to one position.
+
+A terminal's place in the arrays is its **index**: dense, given in order of appearance, meaningless outside.
+Digesting a batch changes the arrays in place; they are right again only when the batch's transaction has
+committed. After any failure they are thrown away and restored from a snapshot (`worker.snapshot`) and the
+log.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from alerts.state import AlarmState
+from protocol.columns import FrameBatch
+from tickets.policy import TicketState
+from tickets.silence import NEVER, SilenceState
+
+I64: TypeAlias = npt.NDArray[np.int64]
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+
+FRAMES_KEPT: Final = 3
+"""Last frames of each terminal, for the evidence of a ticket."""
+
+E2011, E2013, E2019 = range(3)
+"""Editions as numbers: places in `alerts.bits.EDITIONS`."""
+
+TERMINAL: Final = np.dtype(
+    [
+        ("id", "<i4"),  # terminals.id
+        ("edition", "u1"),  # of the last registration, or 2019 once its header says so
+        ("newest_us", "<i8"),  # newest plausible time of a report that was not late
+        ("clock_wrong_us", "<i8"),  # receipt of the last report whose clock was not believed
+        ("session", "<i8"),  # the newest one: the terminal's epoch
+        ("linked", "?"),
+        ("link_changed_us", "<i8"),
+        ("authenticated_session", "<i8"),  # the last one whose authentication is written down
+        ("reported_us", "<i8"),  # what follows is of the newest live report
+        ("received_us", "<i8"),
+        ("speed_kmh", "<f4"),
+        ("heading_deg", "<i4"),
+        ("altitude_m", "<i4"),
+        ("alarm_bits", "<u4"),
+        ("status_bits", "<u4"),
+        ("mileage_km", "<f8"),
+        ("lat", "<f8"),  # of the newest live report with a fix
+        ("lon", "<f8"),
+        ("fix_us", "<i8"),
+        ("changed", "?"),  # not yet written to terminal_states
+    ]
+)
+_NEVER_YET: Final = {name: NEVER for name in TERMINAL.names or () if name.endswith("_us")}
+_NOTHING_YET: Final = {
+    "edition": E2013,
+    "lat": np.nan,
+    "lon": np.nan,
+    "mileage_km": np.nan,
+    "speed_kmh": np.nan,
+}
+
+SESSION: Final = np.dtype([("number", "<i8"), ("terminal", "<i8")])
+KEPT_FRAME: Final = np.dtype([("terminal", "<i8"), ("received_us", "<i8"), ("length", "<i8")])
+
+
+@dataclass(slots=True)
+class Fleet:
+    """All terminals that ever appeared, and the sessions that are open."""
+
+    identities: list[str] = field(default_factory=list)
+    index: dict[str, int] = field(default_factory=dict)
+    terminals: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, TERMINAL))
+    sessions: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SESSION))
+    """Ascending by number."""
+    last_frames: list[deque[tuple[int, bytes]]] = field(default_factory=list)
+    """Receive time and plain bytes."""
+    alarms: AlarmState = field(default_factory=AlarmState.empty)
+    silence: SilenceState = field(default_factory=SilenceState.empty)
+    tickets: TicketState = field(default_factory=TicketState.empty)
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    def __repr__(self) -> str:
+        return f"<Fleet {len(self)} terminals, {len(self.sessions)} sessions>"
+
+    def add(self, identity: str, terminal_id: int) -> None:
+        """Make a place for a terminal. Call `grow` when all are added."""
+        self.index[identity] = len(self.identities)
+        self.identities.append(identity)
+        self.last_frames.append(deque(maxlen=FRAMES_KEPT))
+        if len(self.identities) > len(self.terminals):
+            self._make_room()
+        self.terminals[self.index[identity]]["id"] = terminal_id
+
+    def grow(self) -> None:
+        """Bring the rules' states to the number of terminals."""
+        for state in (self.alarms, self.silence, self.tickets):
+            if len(state) < len(self):
+                state.grow(len(self))
+
+    def open_sessions(self, opened: dict[int, int]) -> None:
+        """Remember whose sessions these are: session number → index."""
+        new = np.array(sorted(opened.items()), np.int64).reshape(-1, 2)
+        known = np.isin(new[:, 0], self.sessions["number"])
+        both = np.concatenate([self.sessions, np.rec.fromarrays(new[~known].T, dtype=SESSION)])
+        self.sessions = both[np.argsort(both["number"], kind="stable")]
+
+    def close_sessions(self, numbers: set[int]) -> None:
+        """Forget sessions: no frame of theirs can follow."""
+        if numbers:
+            self.sessions = self.sessions[~np.isin(self.sessions["number"], list(numbers))]
+
+    def of_sessions(self, numbers: I64) -> I64:
+        """Give the index of the terminal of each session, -1 where the session is not known."""
+        if not len(self.sessions):
+            return np.full(len(numbers), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.sessions["number"], numbers), len(self.sessions) - 1)
+        return np.where(self.sessions["number"][at] == numbers, self.sessions["terminal"][at], -1)
+
+    def keep_frames(self, frames: FrameBatch, rows: slice, terminal: I64, received_us: I64) -> None:
+        """Remember the frames as the last ones of their terminals."""
+        data = (
+            frames.data[: int(frames.start[rows][-1] + frames.length[rows][-1])].tobytes()
+            if len(terminal)
+            else b""
+        )
+        start, length = frames.start[rows], frames.length[rows]
+        kept = self.last_frames
+        for index, at_us, begin, end in zip(
+            terminal.tolist(), received_us.tolist(), start.tolist(), (start + length).tolist(), strict=True
+        ):
+            kept[index].append((at_us, data[begin:end]))
+
+    def to_arrays(self) -> Arrays:
+        """Give everything as named arrays; `from_arrays` restores it."""
+        frames = [(index, *frame) for index, kept in enumerate(self.last_frames) for frame in kept]
+        heads = [(index, at_us, len(plain)) for index, at_us, plain in frames]
+        arrays: Arrays = {
+            "identities": np.frombuffer("\n".join(self.identities).encode(), np.uint8),
+            "terminals": self.terminals[: len(self)],
+            "sessions": self.sessions,
+            "frame_heads": np.array(heads, KEPT_FRAME),
+            "frame_data": np.frombuffer(b"".join(plain for _, _, plain in frames), np.uint8),
+        }
+        for part in ("alarms", "silence", "tickets"):
+            arrays |= {f"{part}.{name}": value for name, value in getattr(self, part).to_arrays().items()}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> "Fleet":
+        """Restore what `to_arrays` gave.
+
+        Raises:
+            KeyError, ValueError: another version wrote it.
+        """
+        if arrays["terminals"].dtype != TERMINAL or arrays["sessions"].dtype != SESSION:
+            raise ValueError("another version wrote these arrays")
+        text = arrays["identities"].tobytes().decode()
+        identities = text.split("\n") if text else []
+        last_frames: list[deque[tuple[int, bytes]]] = [deque(maxlen=FRAMES_KEPT) for _ in identities]
+        data, end = arrays["frame_data"].tobytes(), 0
+        for index, at_us, length in arrays["frame_heads"].tolist():
+            last_frames[index].append((at_us, data[end : end + length]))
+            end += length
+        return cls(
+            identities=identities,
+            index={identity: number for number, identity in enumerate(identities)},
+            terminals=arrays["terminals"].copy(),
+            sessions=arrays["sessions"].copy(),
+            last_frames=last_frames,
+            alarms=AlarmState.from_arrays(_part(arrays, "alarms")),
+            silence=SilenceState.from_arrays(_part(arrays, "silence")),
+            tickets=TicketState.from_arrays(_part(arrays, "tickets")),
+        )
+
+    def _make_room(self) -> None:
+        """Double the arrays, so that terminals that appear one by one cost little each."""
+        larger = np.zeros(max(64, 2 * len(self.terminals)), TERMINAL)
+        for name, value in (_NEVER_YET | _NOTHING_YET).items():
+            larger[name] = value
+        larger[: len(self.terminals)] = self.terminals
+        self.terminals = larger
+
+
+def _part(arrays: Arrays, prefix: str) -> Arrays:
+    return {name.partition(".")[2]: value for name, value in arrays.items() if name.startswith(f"{prefix}.")}

@@ -1,0 +1,56 @@
+"""Begin without a snapshot: the fleet as the database knows it.
+
+Needed only when the snapshot was lost, for the log before the cursor may be deleted. What the database does
+not keep (last frames, runs of late data, counted proof) begins anew; nothing can be doubled by it, because
+open alarms and tickets are unique in the database.
+"""
+
+from typing import Any
+
+from alerts.bits import EDITIONS
+from protocol.edition import Edition
+from store import terminals
+from store.cursors import Connection
+from tickets.silence import NEVER, Mode
+from worker.fleet import Fleet
+
+_LATEST = [
+    *("linked", "link_changed_us", "session", "reported_us", "received_us", "fix_us", "lat", "lon"),
+    *("speed_kmh", "heading_deg", "altitude_m", "alarm_bits", "status_bits", "mileage_km"),
+]
+
+
+def recall(connection: Connection) -> Fleet:
+    """Read the fleet from the database."""
+    fleet = Fleet()
+    known = terminals.recall(connection)
+    for row in known:
+        fleet.add(row["identity"], row["id"])
+    fleet.grow()
+    for index, row in enumerate(known):
+        _recall_one(fleet, index, row)
+    return fleet
+
+
+def _recall_one(fleet: Fleet, index: int, row: dict[str, Any]) -> None:
+    terminal = fleet.terminals[index : index + 1]
+    edition = EDITIONS.index(Edition(row["edition"]))
+    terminal["edition"] = edition
+    for name in _LATEST:
+        if row[name] is not None:
+            terminal[name] = row[name]
+    fleet.silence.authenticated[index] = row["authenticated_us"] is not None
+    if row["mode"] is not None:
+        fleet.silence.mode[index] = Mode[row["mode"].upper()]
+    for column, name in (
+        (fleet.silence.heard_us, "heard_us"),
+        (fleet.silence.silent_since_us, "silent_since_us"),
+        (fleet.silence.silent_at_us, "silent_since_us"),
+        (fleet.tickets.opened_us, "ticket_us"),
+        (fleet.alarms.live_us, "reported_us"),
+        (fleet.terminals["newest_us"], "reported_us"),
+    ):
+        column[index] = NEVER if row[name] is None else row[name]
+    if row["reported_us"] is not None:
+        fleet.alarms.edition[index] = edition
+        fleet.alarms.live[index] = fleet.silence.alarm_bits[index] = row["alarm_bits"]

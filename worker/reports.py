@@ -1,0 +1,157 @@
+"""Location reports of a batch as columns, whatever frame brought them: 0x0200, or one of several in a 0x0704.
+
+Everything here follows from the bytes and their receive time alone. What depends on what the terminal said
+before (is it late, does it raise an alarm) is decided in `worker.digest`.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from alerts.objects import crossed_places, overspeed_places, timed_sections
+from protocol.columns import PositionBatch, body_hashes
+from store.positions import PositionRows
+from store.quality import judge
+from worker.batch import Batch
+
+I64: TypeAlias = npt.NDArray[np.int64]
+I32: TypeAlias = npt.NDArray[np.int32]
+F64: TypeAlias = npt.NDArray[np.float64]
+F32: TypeAlias = npt.NDArray[np.float32]
+U32: TypeAlias = npt.NDArray[np.uint32]
+U8: TypeAlias = npt.NDArray[np.uint8]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+BLIND_ZONE = 1
+"""Type of a 0x0704 (位置数据类型) whose reports were stored while there was no network."""
+
+OVERSPEED_ITEM, CROSSED_ITEM, SECTION_ITEM = 0x11, 0x12, 0x13
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reports:
+    """One element per location report, in order of arrival. Times are µs since 1970."""
+
+    row: I64
+    """The frame that brought it, as row of the batch."""
+    received_us: I64
+    reported_us: I64
+    placed_us: I64
+    reported_raw: U8
+    is_backfill: Flags
+    """From the blind zone: late by its own word."""
+    moves_forward: Flags
+    """Its clock is good enough for it to be the terminal's newest."""
+    quality: I32
+    body_hash: I64
+    lat: F64
+    lon: F64
+    speed_kmh: F32
+    heading_deg: I32
+    altitude_m: I32
+    alarm_bits: U32
+    status_bits: U32
+    mileage_km: F64
+    io_state: I32
+    overspeed_place: I64
+    crossed_place: I64
+    timed_section: I64
+    items_start: I64
+    items_length: I64
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, chosen: npt.NDArray[Any] | slice) -> "Reports":
+        """Give some of the reports."""
+        return Reports(*(getattr(self, each.name)[chosen] for each in fields(self)))
+
+    def of_rows(self, rows: slice) -> slice:
+        """Tell which reports came with a range of frames."""
+        return slice(*np.searchsorted(self.row, (rows.start, rows.stop)).tolist())
+
+
+def read_reports(batch: Batch, found: PositionBatch) -> Reports:
+    """Judge the location reports that `protocol.columns` found in the batch."""
+    received_us = batch.received_us[found.row]
+    verdict = judge(
+        found.reported_us,
+        received_us,
+        lat=found.lat,
+        lon=found.lon,
+        speed_kmh=found.speed_kmh,
+        altitude_m=found.altitude_m,
+        items_ok=found.items_ok,
+    )
+    return Reports(
+        row=found.row,
+        received_us=received_us,
+        reported_us=found.reported_us,
+        placed_us=verdict.placed_us,
+        reported_raw=found.reported_raw,
+        is_backfill=found.batch_type == BLIND_ZONE,
+        moves_forward=verdict.moves_forward,
+        quality=verdict.quality,
+        body_hash=body_hashes(found),
+        lat=found.lat,
+        lon=found.lon,
+        speed_kmh=found.speed_kmh,
+        heading_deg=found.heading_deg,
+        altitude_m=found.altitude_m,
+        alarm_bits=found.alarm_bits,
+        status_bits=found.status_bits,
+        mileage_km=found.mileage_km,
+        io_state=found.io_state,
+        overspeed_place=overspeed_places(found.data, *found.item(OVERSPEED_ITEM)),
+        crossed_place=crossed_places(found.data, *found.item(CROSSED_ITEM)),
+        timed_section=timed_sections(found.data, *found.item(SECTION_ITEM)),
+        items_start=found.items_start,
+        items_length=found.items_length,
+    )
+
+
+def joined(first: Reports, second: Reports) -> Reports:
+    """Give the reports of both in order of arrival."""
+    if not len(second):
+        return first
+    columns = [
+        np.concatenate([getattr(first, each.name), getattr(second, each.name)]) for each in fields(first)
+    ]
+    both = Reports(*columns)
+    return both.take(np.argsort(both.row, kind="stable"))
+
+
+def position_rows(
+    batch: Batch, reports: Reports, *, terminal_id: I32, late: Flags, searched: Flags
+) -> PositionRows:
+    """Give the rows for `positions`. Each column but the reports' own has one element per report."""
+    frames, row = batch.frames, reports.row
+    return PositionRows(
+        terminal_id=terminal_id,
+        placed_us=reports.placed_us,
+        reported_us=reports.reported_us,
+        reported_raw=reports.reported_raw,
+        received_us=reports.received_us,
+        last_received_us=reports.received_us,
+        body_hash=reports.body_hash,
+        copies=np.ones(len(reports), np.int32),
+        lat=reports.lat,
+        lon=reports.lon,
+        speed_kmh=reports.speed_kmh,
+        heading_deg=reports.heading_deg,
+        altitude_m=reports.altitude_m,
+        alarm_bits=reports.alarm_bits,
+        status_bits=reports.status_bits,
+        mileage_km=reports.mileage_km,
+        msg_id=frames.msg_id[row],
+        serial=frames.serial[row],
+        quality=reports.quality,
+        authenticated=batch.authenticated[row],
+        late=late,
+        searched=searched,
+        items_start=reports.items_start,
+        items_length=reports.items_length,
+        data=frames.data,
+    )

@@ -1,0 +1,440 @@
+"""The worker: reads the log in order and writes what it means, exactly once.
+
+    read about 1 MB → recognise terminals → digest → facts + cursor in one transaction → next
+
+Whatever goes wrong, the rule is the same: the transaction is undone, the state in memory is thrown away and
+restored from the snapshot and the log up to the committed cursor, and the same records are read again.
+
+* The database cannot be reached, is read-only, full or restarting: try again, later and later. The log holds.
+* A record cannot be written however often it is tried: it is found by halving, and goes to quarantine alone.
+* The log has no such position, or is damaged: nothing is skipped; the worker waits and its health says why.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from store import cursors, quarantine, terminals
+from store.fleet import LIVE_CHANNEL
+from store.log import LogError, LogReader, LogRecord
+from store.placement import Placement
+from store.quarantine import Quarantined
+from store.records import Frames, decode
+from store.times import from_us
+from worker import snapshot
+from worker.batch import WHOLE_RECORD, Batch, Place, read_batch
+from worker.commit import recognise, write, write_states
+from worker.digest import Policies, digest
+from worker.fleet import Fleet
+from worker.recall import recall
+from worker.snapshot import Snapshot
+
+MIB = 1 << 20
+POLL_S = 0.02
+"""How often an idle worker looks for new records: eight bytes to read, and no alarm waits longer than
+this.
+"""
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 5.0
+CONNECT_TIMEOUT_S = 10
+
+log = structlog.get_logger("worker")
+
+WAITS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.ProgrammingError, psycopg.InternalError)
+"""Errors of the database that say nothing about the data: connection, shutdown, full disk, read-only,
+deadlock, missing table or privilege. Trying again later is right; anything else is the fault of what was
+written.
+"""
+
+NOT_NOW = (*WAITS, LogError, OSError, cursors.CursorMoved, MemoryError)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What people may decide about the worker."""
+
+    policies: Policies = field(default_factory=Policies)
+    batch_bytes: int = 1 * MIB
+    """About so much of the log goes into one transaction."""
+    snapshot_s: float = 5.0
+    states_s: float = 2.0
+    """The latest of all terminals is written at most so often."""
+    bind_plates: bool = True
+    """A plate in a registration fills vehicles and installations where nobody has."""
+
+
+class Worker:
+    """Reads one log into one database.
+
+    Args:
+        options: see `WorkerOptions`
+        dsn: of the database; its schema is migrated
+        log_directory: of the log, which the gateway creates
+        state_directory: for the snapshot
+        connect: makes a connection in autocommit mode; tests put faults here
+    """
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        dsn: str,
+        log_directory: Path,
+        state_directory: Path,
+        *,
+        connect: Callable[[str], cursors.Connection] | None = None,
+    ) -> None:
+        self.options = options
+        self.registry = CollectorRegistry()
+        self._dsn = dsn
+        self._log_directory = log_directory
+        self._state_directory = state_directory
+        self._connect = connect or _connect
+        self._connection: cursors.Connection | None = None
+        self._reader: LogReader | None = None
+        self._placement = Placement()
+        self._fleet: Fleet | None = None
+        self._position = 0
+        self._cursor: int | None = None
+        self._log_time_us = 0
+        self._snapshot_position = -1
+        self._snapshot_due = self._states_due = 0.0
+        self._error = ""
+        self._metrics = _Metrics(self.registry)
+
+    def __repr__(self) -> str:
+        return f"<Worker at {self._position} {self._fleet}>"
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, whatever happens."""
+        backoff = FIRST_BACKOFF_S
+        while not stop.is_set():
+            try:
+                did_something = self.step()
+            except (psycopg.Error, LogError, OSError, cursors.CursorMoved) as error:
+                self._give_up(error)
+                stop.wait(backoff)
+                backoff = min(2 * backoff, LONGEST_BACKOFF_S)
+                continue
+            backoff = FIRST_BACKOFF_S
+            if not did_something:
+                stop.wait(POLL_S)
+        self.close()
+
+    def step(self) -> bool:
+        """Take one batch, if there is one, and say whether there was.
+
+        Raises:
+            psycopg.Error, LogError, CursorMoved: not now. Nothing was written; call again later.
+        """
+        reader = self._ready()
+        records = reader.read(self._position, self.options.batch_bytes)
+        if records:
+            try:
+                self._take(records)
+            except NOT_NOW:
+                raise
+            except Exception as error:  # the one place that owns the batch: whatever it is, the rest goes on
+                log.error("batch_poisoned", position=records[0].position, error=_told(error))
+                self._restore()
+                self._divide(records)
+            self._error = ""
+        elif time.monotonic() >= self._states_due:
+            self._write_states_alone()
+        self._keep_snapshot()
+        return bool(records)
+
+    def close(self) -> None:
+        """Keep a last snapshot and let go of everything."""
+        if self._fleet is not None and self._connection is not None:
+            self._keep_snapshot(now=True)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._reader is not None:
+            self._reader.close()
+
+    def health(self) -> dict[str, Any]:
+        """Say how far behind the worker is, and what it waits for."""
+        head = self._head()
+        lag_bytes = max(0, head - self._position) if head is not None else None
+        lag_s = max(0.0, time.time() - self._log_time_us / 1e6) if lag_bytes and self._log_time_us else 0.0
+        return {
+            "ok": not self._error,
+            "cursor": self._position,
+            "snapshot": max(self._snapshot_position, 0),
+            "lag_bytes": lag_bytes,
+            "lag_s": round(lag_s, 3),
+            "log_time": from_us(self._log_time_us).isoformat() if self._log_time_us else None,
+            "terminals": len(self._fleet) if self._fleet is not None else 0,
+            "error": self._error,
+        }
+
+    def _ready(self) -> LogReader:
+        """Have a log, a connection, and the state that belongs to the cursor."""
+        if self._reader is None:
+            self._reader = LogReader(self._log_directory)
+        if self._connection is None:
+            connection = self._connect(self._dsn)
+            try:
+                if not cursors.claim(connection, self._reader.log_id):
+                    raise psycopg.OperationalError("another worker is reading this log into this database")
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+            self._placement.forget()
+            self._fleet = None
+        if self._fleet is None:
+            self._restore()
+        return self._reader
+
+    def _restore(self) -> None:
+        """Bring the state to what it was at the committed cursor, without writing anything."""
+        reader, connection = self._reader, self._connection
+        assert reader is not None and connection is not None
+        self._fleet = None
+        self._placement.forget()
+        self._cursor = cursors.read(connection, reader.log_id)
+        target = reader.start if self._cursor is None else self._cursor
+        kept = snapshot.load(self._state_directory, reader.log_id) if self._cursor is not None else None
+        if kept is None or kept.position > target:
+            kept = self._without_snapshot(target)
+        self._replay(kept, target)
+        self._fleet, self._position, self._snapshot_position = kept.fleet, target, kept.position
+        if self._cursor is None:
+            # So that there is a snapshot for every cursor.
+            self._keep_snapshot(now=True)
+
+    def _replay(self, kept: Snapshot, target: int) -> None:
+        """Move the snapshot's fleet on to `target`."""
+        reader, connection = self._reader, self._connection
+        assert reader is not None and connection is not None
+        position = kept.position
+        aside = quarantine.poisoned(connection, reader.log_id, position, target) if position < target else ()
+        while position < target:
+            records = [
+                each for each in reader.read(position, self.options.batch_bytes) if each.position < target
+            ]
+            batch = read_batch(records, aside)
+            with connection.transaction():
+                recognise(connection, batch, kept.fleet)
+            digest(batch, kept.fleet, self.options.policies)
+            position, self._log_time_us = batch.end, batch.log_time_us
+
+    def _without_snapshot(self, target: int) -> Snapshot:
+        """Begin with what the database knows. The very first time that is nothing, and exact."""
+        assert self._reader is not None and self._connection is not None
+        fleet = Fleet()
+        if self._cursor is not None:
+            log.warning("snapshot_missing", position=target, directory=str(self._state_directory))
+            fleet = recall(self._connection)
+        return Snapshot(self._reader.log_id, target, fleet)
+
+    def _take(
+        self, records: Sequence[LogRecord], poisoned: Collection[Place] = (), *, keep: bool = True
+    ) -> None:
+        """Write what the records mean; with `keep` False only try."""
+        reader, connection, fleet = self._reader, self._connection, self._fleet
+        assert reader is not None and connection is not None and fleet is not None
+        batch = read_batch(records, poisoned)
+        states_too = time.monotonic() >= self._states_due
+        with connection.transaction(force_rollback=not keep):
+            recognise(connection, batch, fleet)
+            facts = digest(batch, fleet, self.options.policies)
+            bound = write(connection, self._placement, reader.log_id, facts, bind=self.options.bind_plates)
+            if states_too:
+                self._write_states(connection, fleet)
+            cursors.move(connection, reader.log_id, self._cursor, batch.end, from_us(batch.log_time_us))
+            if bound or states_too or facts.is_visible:
+                _tell_viewers(connection, "fleet" if bound else "facts")
+        if keep:
+            self._committed(batch, states_too)
+
+    def _committed(self, batch: Batch, states_too: bool) -> None:
+        assert self._fleet is not None
+        self._position = self._cursor = batch.end
+        self._log_time_us = batch.log_time_us
+        self._metrics.took(batch)
+        if states_too:
+            self._fleet.terminals["changed"] = False
+            self._states_due = time.monotonic() + self.options.states_s
+
+    def _write_states(self, connection: cursors.Connection, fleet: Fleet) -> None:
+        blocked = terminals.blocked(connection)
+        fleet.silence.blocked[:] = [each in blocked for each in fleet.terminals["id"][: len(fleet)].tolist()]
+        self._placement.ahead(connection, datetime.now(UTC))
+        write_states(connection, fleet)
+
+    def _write_states_alone(self) -> None:
+        """Write what is left when the log is quiet."""
+        connection, fleet = self._connection, self._fleet
+        assert connection is not None and fleet is not None
+        self._states_due = time.monotonic() + self.options.states_s
+        if fleet.terminals["changed"][: len(fleet)].any():
+            with connection.transaction():
+                self._write_states(connection, fleet)
+                _tell_viewers(connection, "facts")
+            fleet.terminals["changed"] = False
+
+    def _divide(self, records: Sequence[LogRecord]) -> None:
+        """Take the records in ever smaller parts, until what cannot be written stands alone."""
+        if len(records) == 1:
+            self._set_aside(records[0])
+            return
+        middle = len(records) // 2
+        for part in (records[:middle], records[middle:]):
+            try:
+                self._take(part)
+            except NOT_NOW:
+                raise
+            except Exception:
+                self._restore()
+                self._divide(part)
+
+    def _set_aside(self, record: LogRecord) -> None:
+        """Write one record without the frames that cannot be written; those go to quarantine.
+
+        If nothing of it can be written, not even the fact that it was read, the fault lies elsewhere.
+        """
+        everything = self._places(record)
+        poisoned = self._poisoned(record, everything) if everything else []
+        try:
+            self._take([record], poisoned)
+        except NOT_NOW:
+            raise
+        except Exception as error:
+            self._restore()
+            self._skip(record, error)
+        self._metrics.poisoned.inc(max(1, len(poisoned)))
+
+    def _places(self, record: LogRecord) -> list[Place]:
+        content = decode(record.kind, record.payload)
+        count = len(content.sessions) if isinstance(content, Frames) else 0
+        return [(record.position, ordinal) for ordinal in range(count)]
+
+    def _poisoned(self, record: LogRecord, frames: list[Place]) -> list[Place]:
+        """Find the frames, among these, that cannot be written, by trying to write them without all
+        others.
+        """
+        try:
+            self._take([record], set(self._places(record)) - set(frames), keep=False)
+        except NOT_NOW:
+            raise
+        except Exception:
+            self._restore()
+        else:
+            self._restore()
+            return []
+        if len(frames) == 1:
+            return frames
+        middle = len(frames) // 2
+        return self._poisoned(record, frames[:middle]) + self._poisoned(record, frames[middle:])
+
+    def _skip(self, record: LogRecord, error: Exception) -> None:
+        """Put a whole record into quarantine."""
+        reader, connection = self._reader, self._connection
+        assert reader is not None and connection is not None
+        log.error("record_poisoned", position=record.position, error=_told(error))
+        entry = Quarantined(
+            received_us=record.received_at_us,
+            reason=quarantine.POISONED,
+            raw=bytes(record.payload),
+            position=record.position,
+            ordinal=WHOLE_RECORD,
+            detail=repr(error).replace("\0", "")[:500],
+        )
+        with connection.transaction():
+            quarantine.insert(connection, reader.log_id, [entry])
+            cursors.move(
+                connection, reader.log_id, self._cursor, record.next_position, from_us(record.received_at_us)
+            )
+        self._position = self._cursor = record.next_position
+
+    def _keep_snapshot(self, *, now: bool = False) -> None:
+        """Write a snapshot when it is time, and let the log go up to it."""
+        if self._fleet is None or self._reader is None:
+            return
+        if self._position == self._snapshot_position and self._cursor is not None:
+            return
+        if now or time.monotonic() >= self._snapshot_due:
+            snapshot.save(self._state_directory, Snapshot(self._reader.log_id, self._position, self._fleet))
+            self._snapshot_position = self._position
+            if self._cursor is not None:
+                self._reader.release(self._position)
+            self._snapshot_due = time.monotonic() + self.options.snapshot_s
+
+    def _give_up(self, error: Exception) -> None:
+        """Forget everything that may be wrong now; the next step begins anew."""
+        message = f"{type(error).__name__}: {error}".strip()
+        if message != self._error:
+            log.warning("worker_waits", error=message)
+        self._error = message
+        self._metrics.failures.inc()
+        if isinstance(error, LogError):
+            self._reader = None
+        self._fleet = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _head(self) -> int | None:
+        try:
+            return self._reader.head() if self._reader is not None else None
+        except (LogError, OSError):
+            return None
+
+
+class _Metrics:
+    """What Prometheus sees of the worker."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.frames = Counter("northwatch_worker_frames", "Frames read from the log", registry=registry)
+        self.batches = Counter("northwatch_worker_batches", "Transactions committed", registry=registry)
+        self.failures = Counter(
+            "northwatch_worker_failures", "Attempts that failed and are repeated", registry=registry
+        )
+        self.poisoned = Counter(
+            "northwatch_worker_poisoned", "Frames that could not be written", registry=registry
+        )
+        self.log_time = Gauge(
+            "northwatch_worker_log_time_seconds", "Receipt of the last record", registry=registry
+        )
+        self.cursor = Gauge("northwatch_worker_cursor_bytes", "Position of the cursor", registry=registry)
+
+    def took(self, batch: Batch) -> None:
+        self.frames.inc(len(batch.session))
+        self.batches.inc()
+        self.log_time.set(batch.log_time_us / 1e6)
+        self.cursor.set(batch.end)
+
+
+def _connect(dsn: str) -> cursors.Connection:
+    connection = psycopg.connect(
+        dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="worker"
+    )
+    # The cursor lets the log be deleted, so a commit must be on the disk whatever the server's default is.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false)"
+        " WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    return connection
+
+
+def _told(error: Exception) -> str:
+    """Say an error and where it came from."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{error!r} in {where.filename}:{where.lineno}"
+
+
+def _tell_viewers(connection: cursors.Connection, what: str) -> None:
+    """Make monitors look when the transaction commits."""
+    connection.execute("SELECT pg_notify(%s, %s)", [LIVE_CHANNEL, what])
