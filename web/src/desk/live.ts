@@ -23,6 +23,10 @@ export const worstAlarms = computed(() => {
   }
   return worst
 })
+/** Terminals with an emergency that nobody took yet. */
+export const emergencies = computed(
+  () => new Set([...desk.value.alarms.values()].filter(({ severity, desk: at }) => severity === 1 && at === 'free').map(({ terminal }) => terminal.id)),
+)
 export const alarming = computed<ReadonlySet<number>>(() => new Set(worstAlarms.value.keys()))
 export const ticketed = computed(() => new Map([...desk.value.tickets.values()].map((ticket) => [ticket.terminal.id, ticket])))
 

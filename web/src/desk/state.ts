@@ -3,6 +3,7 @@
 import type { Alarm, Health, LiveMessage, Severity, State, Ticket, Time } from '../api/types'
 
 export interface Desk {
+  /** Of the last message; -1 before the first snapshot. */
   sequence: number
   at: Time
   states: Map<number, State>
@@ -22,7 +23,7 @@ export interface Difference {
 }
 
 export const emptyDesk = (): Desk => ({
-  sequence: 0,
+  sequence: -1,
   at: '',
   states: new Map(),
   alarms: new Map(),

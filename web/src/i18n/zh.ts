@@ -356,6 +356,7 @@ export const zh = {
   'reason.encrypted_body': '消息体加密',
   'reason.fragment': '分包',
   'health.lost': '实时连接中断',
+  'health.stop': '：',
   'health.lostMeaning': '画面停在 {age} 前，正在自动重连；请改用电话核实。',
   'health.fine': '系统正常',
   'health.waiting': '正在连接…',

@@ -19,7 +19,8 @@ export function toneOf(state: State, worst: Severity | undefined): Tone {
   return kind === 'moving' ? 'normal' : 'quiet'
 }
 
-export function featureOf(state: State, worst: Severity | undefined): Feature<Point> {
+/** `beats`: an emergency waits for somebody to take it. */
+export function featureOf(state: State, worst: Severity | undefined, beats: boolean): Feature<Point> {
   const kind = kindOf(state)
   const tone = toneOf(state, worst)
   return {
@@ -32,6 +33,7 @@ export function featureOf(state: State, worst: Severity | undefined): Feature<Po
       heading: kind === 'moving' ? (state.heading_deg ?? 0) : 0,
       tone,
       order: ORDER.indexOf(tone),
+      beats,
     },
   }
 }

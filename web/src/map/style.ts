@@ -23,6 +23,9 @@ export const TONES = {
   normal: '#c4ced6',
   quiet: '#76828d',
 } as const
+/** Pixels between which an emergency that nobody took beats. */
+export const PULSE_FROM = 15
+export const PULSE_TO = 27
 export type Tone = keyof typeof TONES
 
 const byZoom = (...stops: number[]): ExpressionSpecification =>
@@ -124,7 +127,8 @@ const plates = (id: string, filter: ExpressionSpecification, minzoom: number): L
 const vehicleLayers: LayerSpecification[] = [
   { id: 'track-line', type: 'line', source: 'track', filter: ['match', ['geometry-type'], ['LineString', 'MultiLineString'], true, false], layout: { 'line-cap': 'round', 'line-join': 'round' }, paint: { 'line-color': '#8fb3d1', 'line-width': 2.5, 'line-opacity': 0.75 } },
   { id: 'track-points', type: 'circle', source: 'track', minzoom: 8, filter: ['==', ['geometry-type'], 'Point'], paint: { 'circle-radius': 2.6, 'circle-color': '#14181b', 'circle-stroke-width': 1.3, 'circle-stroke-color': ['case', ['get', 'alarming'], TONES.urgent, '#8fb3d1'] } },
-  { id: 'vehicles-pulse', type: 'circle', source: 'vehicles', filter: isAlarming, paint: { 'circle-radius': 16, 'circle-color': byTone, 'circle-opacity': 0.2, 'circle-stroke-width': 1, 'circle-stroke-color': byTone, 'circle-stroke-opacity': 0.6 } },
+  { id: 'vehicles-halo', type: 'circle', source: 'vehicles', filter: isAlarming, paint: { 'circle-radius': 13, 'circle-color': byTone, 'circle-opacity': 0.2, 'circle-stroke-width': 1, 'circle-stroke-color': byTone, 'circle-stroke-opacity': 0.6 } },
+  { id: 'vehicles-pulse', type: 'circle', source: 'vehicles', filter: ['get', 'beats'], paint: { 'circle-radius': PULSE_FROM, 'circle-color': TONES.emergency, 'circle-opacity': 0.14, 'circle-stroke-width': 1.5, 'circle-stroke-color': TONES.emergency, 'circle-stroke-opacity': 0.5 } },
   { id: 'vehicles-selected', type: 'circle', source: 'vehicles', filter: ['==', ['id'], -1], paint: { 'circle-radius': 15, 'circle-color': 'transparent', 'circle-stroke-width': 1.6, 'circle-stroke-color': '#ffffff' } },
   {
     id: 'vehicles',
