@@ -8,6 +8,7 @@ for a number, `u8[n, width]` for bytes. A declaration is therefore enough to der
 `Scaled(Int16ub, 10)` and `u8[n, 6]` for `BcdTime`.
 """
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
@@ -137,21 +138,37 @@ class Text(Adapter):  # type: ignore[misc]
 def decode_text(data: bytes) -> str:
     """Read GBK, or UTF-8 where the bytes are UTF-8 in which every non-ASCII letter is Chinese.
 
-    Text in GBK almost never happens to be that, so the rule tells the two apart. Bytes that are neither
-    stay visible as backslash escapes.
+    Text in GBK almost never happens to be that, so the rule tells the two apart. NUL inside of a text, and
+    bytes that are neither, become visible as backslash escapes ("\\x00", "\\xff"), so that any text can be
+    stored.
     """
+    text = _chinese_utf8(data)
+    if text is None:
+        try:
+            text = data.decode(TEXT_ENCODING)
+        except UnicodeDecodeError:
+            text = data.decode("gbk", "backslashreplace")  # unlike GB 18030, it never takes ASCII for a fault
+    return text.replace("\0", "\\x00")
+
+
+def _chinese_utf8(data: bytes) -> str | None:
     try:
         text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode(TEXT_ENCODING, "backslashreplace")
-    if all(letter < "\x80" or "\u2e80" <= letter <= "\uffef" for letter in text):
-        return text
-    return data.decode(TEXT_ENCODING, "backslashreplace")
+        text.encode("gbk")
+    except UnicodeError:
+        return None
+    return text if all(letter < "\x80" or "\u2e80" <= letter <= "\uffef" for letter in text) else None
 
 
 def encode_text(text: str) -> bytes:
-    """Write text in GBK."""
-    return text.encode(TEXT_ENCODING)
+    """Write text in GBK; the escapes of `decode_text` become the bytes that they stand for."""
+    parts = _ESCAPED_BYTE.split(text)
+    return b"".join(
+        bytes.fromhex(part) if number % 2 else part.encode(TEXT_ENCODING) for number, part in enumerate(parts)
+    )
+
+
+_ESCAPED_BYTE: Final = re.compile(r"\\x(00|[89a-f][0-9a-f])")
 
 
 def as_bytes(value: bytes | str) -> bytes:

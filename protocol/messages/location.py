@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from construct import Computed, Construct, GreedyRange, Int8ub, Int16ub, Int32ub, Rebuild, Struct, len_, this
+from construct import Computed, Construct, Default, GreedyRange, Int8ub, Int16ub, Int32ub, Struct, len_, this
 
 from protocol.adapters import BcdTime, Scaled
 from protocol.body import Embedded
@@ -70,7 +70,7 @@ message(
     "定位数据批量上传",
     "batch of location reports",
     Struct(
-        "count" / Rebuild(Int16ub, len_(this.items)) * "数据项个数 reports in this batch",
+        "count" / Default(Int16ub, len_(this.items)) * "数据项个数 reports in this batch",
         "type" / Int8ub * "位置数据类型 0 normal, 1 from a blind zone",
         "items" / GreedyRange(Embedded(Int16ub, REPORT)) * "位置汇报数据项 length and report",
     ),

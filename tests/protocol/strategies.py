@@ -96,7 +96,7 @@ def _fields(draw: Any, struct: Any, context: dict[str, Any]) -> dict[str, Any]:
 
 def _value(draw: Any, declaration: Any, context: dict[str, Any]) -> Any:
     match declaration:
-        case c.Computed() | c.Rebuild() | c.Terminated:
+        case c.Computed() | c.Rebuild() | c.Default() | c.Terminated:
             return None
         case c.Renamed():
             return _value(draw, declaration.subcon, context)

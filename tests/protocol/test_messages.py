@@ -261,11 +261,21 @@ def test_padding_is_cut_on_both_sides_and_zeros_are_content() -> None:
         ("测试".encode("gbk"), "测试"),
         (b"plain", "plain"),
         (b"\xff\xff", "\\xff\\xff"),
+        (b"A\0B", "A\\x00B"),  # no database column holds NUL
         ("é".encode(), "茅"),  # valid UTF-8, but no Chinese in it: GBK, as the standard has it
     ],
 )
 def test_text_is_gbk_or_chinese_in_utf8(raw: bytes, text: str) -> None:
     assert decode_body(0x0102, Edition.E2013, raw) == {"auth_code": text}
+
+
+@given(st.binary(max_size=40))
+def test_any_text_can_be_stored_and_written_back(raw: bytes) -> None:
+    fields = decode_body(0x0102, Edition.E2013, raw)
+    assert isinstance(fields, dict)
+    assert "\0" not in fields["auth_code"] and len(fields["auth_code"].encode()) >= len(fields["auth_code"])
+    again = encode_body(0x0102, Edition.E2013, fields)
+    assert decode_body(0x0102, Edition.E2013, again) == fields
 
 
 def test_a_refused_registration_carries_no_code() -> None:
