@@ -186,9 +186,6 @@ class _Hex(Adapter):  # type: ignore[misc]
         return as_bytes(obj)
 
 
-HexRest: Final = _Hex(GreedyBytes)
-
-
 def HexBytes(width: int) -> _Hex:
     """Exactly `width` bytes as hex."""
     return _Hex(Bytes(width))
