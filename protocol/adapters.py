@@ -9,7 +9,7 @@ for a number, `u8[n, width]` for bytes. A declaration is therefore enough to der
 """
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 import numpy as np
@@ -108,11 +108,6 @@ class _BcdTime(Adapter):  # type: ignore[misc]
 
 
 BcdTime: Final = _BcdTime()
-
-
-def to_utc_us(time: datetime) -> int:
-    """Give a time as microseconds of UTC since 1970, the form of the columns."""
-    return (time.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 class Text(Adapter):  # type: ignore[misc]
