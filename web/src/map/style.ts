@@ -136,7 +136,7 @@ const vehicleLayers: LayerSpecification[] = [
     source: 'vehicles',
     layout: {
       'icon-image': ['get', 'icon'],
-      'icon-size': byZoom(4, 0.45, 7, 0.68, 11, 0.95),
+      'icon-size': byZoom(4, 0.45, 7, 0.76, 11, 1),
       'icon-rotate': ['get', 'heading'],
       'icon-rotation-alignment': 'map',
       'icon-allow-overlap': true,
