@@ -23,8 +23,10 @@ def prepare() -> None:
     _follow_supervisor()
     _allow_many_sockets()
     logging.basicConfig(level=logging.INFO, format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stderr)
-    for chatty in ("httpx", "httpcore", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("psycopg.pool").setLevel(
+        logging.ERROR
+    )  # it warns of every attempt; health says it once
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -24,6 +24,7 @@ from store.refusals import Refused, RosterInvalid
 
 if TYPE_CHECKING:
     from northwatch.sim.fleet import Plan
+    from worker.run import WorkerOptions
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 10
@@ -171,14 +172,13 @@ def run_gateway(settings: Settings) -> None:
         _fail(1, f"the gateway cannot work: {error}")
 
 
-def run_worker(settings: Settings) -> None:
-    """`northwatch worker`: turn the log into facts until SIGTERM or SIGINT."""
+def worker_options(settings: Settings) -> "WorkerOptions":
+    """Give the worker's options."""
     from tickets.policy import TicketPolicy
     from tickets.silence import SilencePolicy
     from worker.digest import Policies
-    from worker.run import Worker, WorkerOptions
+    from worker.run import WorkerOptions
 
-    prepare()
     silence = settings.silence
     policies = Policies(
         SilencePolicy(silence.moving_s, silence.parked_s, silence.asleep_s),
@@ -191,7 +191,15 @@ def run_worker(settings: Settings) -> None:
             proof_s=silence.proof_s,
         ),
     )
-    options = WorkerOptions(policies, settings.worker.batch_bytes, settings.worker.snapshot_s)
+    return WorkerOptions(policies, settings.worker.batch_bytes, settings.worker.snapshot_s)
+
+
+def run_worker(settings: Settings) -> None:
+    """`northwatch worker`: turn the log into facts until SIGTERM or SIGINT."""
+    from worker.run import Worker
+
+    prepare()
+    options = worker_options(settings)
     worker = Worker(options, dsn(settings), log_directory(settings), settings.data_dir / "worker")
     try:
         endpoint = Endpoint(settings.worker.health_port, worker.health, worker.registry)
