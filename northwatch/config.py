@@ -40,25 +40,33 @@ class ConfigError(Exception):
 class Group(BaseModel):
     """A table of the file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class LogSettings(Group):
     """The local log: what terminals sent, until PostgreSQL and the worker's snapshot have it."""
 
-    quota_bytes: Annotated[int, Field(ge=64 * MIB)] = 20 * GIB
+    quota_bytes: Annotated[int, Field(ge=2 * MIB)] = 20 * GIB
     """The gateway stops reading when the log holds this much."""
     free_floor_bytes: Annotated[int, Field(ge=0)] = 1 * GIB
     """… or when the disk has less than this left, because PostgreSQL needs room to catch up."""
     segment_bytes: Annotated[int, Field(ge=1 * MIB, le=1 * GIB)] = 64 * MIB
     """Size of one file of the log."""
 
+    @model_validator(mode="after")
+    def _segments_fit(self) -> "LogSettings":
+        if self.quota_bytes < 2 * self.segment_bytes:
+            raise ValueError("quota_bytes must hold two segments: raise it, or lower segment_bytes")
+        return self
+
 
 class GatewaySettings(Group):
     """Where terminals connect and what they may do."""
 
     host: str = "0.0.0.0"
+    """Address to listen on; 0.0.0.0 is every address of this machine."""
     port: Port = 7611
+    """TCP port for terminals."""
     policy: Literal["open", "known"] = "open"
     """`open`: any terminal may register and report; `known`: only those that a person entered."""
     idle_timeout_s: Seconds = 600.0
@@ -79,6 +87,7 @@ class WorkerSettings(Group):
     snapshot_s: Seconds = 5.0
     """How often the worker's state is kept in a file, so that a start need not read far back."""
     health_port: Port = 9612
+    """`/healthz` and `/metrics`, on the loopback interface only."""
 
 
 class SilenceSettings(Group):
@@ -108,7 +117,9 @@ class MonitorSettings(Group):
     """The web page and the API."""
 
     host: str = "0.0.0.0"
+    """Address to listen on; 127.0.0.1 where a proxy on this machine stands in front."""
     port: Port = 8080
+    """HTTP port of page and API."""
     secure_cookie: bool = False
     """Send the session cookie over HTTPS only: set it when a proxy with a certificate stands in front."""
     sign_in_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
@@ -120,37 +131,53 @@ class MonitorSettings(Group):
     tiles_url: str | None = None
     """Map tiles as https://…/{z}/{x}/{y}…; unset: the built-in map of land and water."""
     tiles_attribution: str = ""
+    """What the map must say about whose tiles these are."""
     center: tuple[Annotated[float, Field(ge=-180, le=180)], Annotated[float, Field(ge=-90, le=90)]] = (
         122.6,
         41.3,
     )
     """Longitude and latitude with which the map begins."""
     zoom: Annotated[float, Field(ge=0, le=22)] = 6.5
+    """Zoom with which the map begins."""
 
 
 class DemoSettings(Group):
-    """The story that `up --demo` tells, in cycles. Its short thresholds of silence stand in for `[silence]`,
-    where nothing is set there."""
+    """The story that `up --demo` tells, in cycles, and its short thresholds of silence; a threshold that is
+    set in `[silence]` wins.
+    """
 
     seed: int = 1
+    """Same seed, same fleet and same story."""
     report_s: Seconds = 3.0
     """A moving vehicle reports so often."""
     cycle_s: Annotated[float, Field(ge=30)] = 150.0
+    """The story begins again, with other actors, after so long."""
     emergency_at_s: Annotated[float, Field(ge=0)] = 20.0
     """A driver presses the button so long after the start of each cycle."""
     silence_at_s: Annotated[float, Field(ge=0)] = 30.0
+    """A terminal falls silent so long after the start of each cycle …"""
     silence_lasts_s: Seconds = 70.0
+    """… and for so long."""
     moving_s: Seconds = 25.0
+    """`silence.moving_s` of the demo."""
     parked_s: Seconds = 60.0
+    """`silence.parked_s` of the demo."""
     asleep_s: Seconds = 120.0
+    """`silence.asleep_s` of the demo."""
     dwell_s: Annotated[float, Field(ge=0)] = 15.0
+    """`silence.dwell_s` of the demo."""
 
 
 class Settings(BaseSettings):
     """All settings of one installation."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTED,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
     data_dir: Path = Path("data")
@@ -158,7 +185,9 @@ class Settings(BaseSettings):
     database_url: str | None = None
     """`postgresql://…`; unset: the embedded PostgreSQL in the data directory."""
     log_url: str | None = None
+    """Kept for a log outside this machine, which this version cannot use yet."""
     mqtt_url: str | None = None
+    """Kept for events to a broker, which this version cannot send yet."""
     log: LogSettings = LogSettings()
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from northwatch.config import ConfigError, load, without_password
+from tickets.policy import TicketPolicy
+from tickets.silence import SilencePolicy
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +117,13 @@ def test_two_listeners_on_one_port_are_refused(monkeypatch: pytest.MonkeyPatch) 
     assert "monitor.port and gateway.port are both 8080" in error_of()
 
 
+def test_a_log_that_holds_no_two_segments_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORTHWATCH_LOG__QUOTA_BYTES", str(100 << 20))
+    assert "two segments" in error_of()
+    monkeypatch.setenv("NORTHWATCH_LOG__SEGMENT_BYTES", str(1 << 20))
+    assert load().log.quota_bytes == 100 << 20
+
+
 def test_broken_and_missing_files_are_told(tmp_path: Path) -> None:
     assert "is no TOML" in error_of(write(tmp_path / "x.toml", "[gateway\n"))
     assert "cannot be read" in error_of(tmp_path / "missing.toml")
@@ -129,3 +140,23 @@ def test_a_wrong_setting_stops_the_start_without_a_traceback() -> None:
     assert done.returncode == 2
     assert "NORTHWATCH_GATEWAY__POLICY" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_documentation_lists_every_setting() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate_configuration.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    written = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    assert made.stdout == written, "run: python docs/generate_configuration.py > docs/configuration.md"
+
+
+def test_thresholds_are_those_of_the_policies() -> None:
+    """The defaults are written twice, so that reading the settings need not import the rooms."""
+    silence, tickets, settings = SilencePolicy(), TicketPolicy(), load().silence
+    for name in type(settings).model_fields:
+        policy = silence if hasattr(silence, name) else tickets
+        assert getattr(settings, name) == getattr(policy, name), name
