@@ -114,11 +114,13 @@ class AlarmChange:
     What the database does, by (change, late):
 
     * RAISED, live: insert an open alarm. Where one is open under the key, raise that again (count,
-      `last_seen_at`). Where one exists with the same key and start, it goes on: clear its end, put it on the
-      desk, raise it again.
+      `last_seen_at`). Where a late one exists with the same key and start, that one goes on: clear its end,
+      put it on the desk, raise it again.
     * ENDED, live: end the open alarm of the key.
-    * RAISED, late: insert with `ended_us` as its end, which is None for emergencies that an operator ends.
-      Open under the key: raise again. Same key and start: nothing, it is a copy.
+    * RAISED, late, `ended_us` None (an emergency that waits for an operator): as live, except that one with
+      the same key and start is a copy: then nothing.
+    * RAISED, late, with `ended_us`: insert it as ended, whatever is open under the key. Same key and start:
+      nothing, it is a copy.
     * ENDED, late: move the end of the alarm with this key and start forward, if it is a late one and has an
       end.
     """
@@ -156,7 +158,8 @@ class AlarmSeen:
     began_us: int
     ended_us: int | None
     seen_us: int
-    reports: int = 1
+    reports: int = 0
+    """How many more the alarm counts: none for a late one, which a second copy must not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +376,9 @@ class _Terminal:
 
     def _raise_live(self, bit: int, alarm: AlarmBit) -> None:
         report, episode = self.report, self._episode(bit)
-        episode.began_us, episode.place = report.at_us, report.place(bit)
+        # A terminal's clock may stand still or flap within its second, but no alarm begins where the last one
+        # did: that would be the last one, which may have been handled long ago.
+        episode.began_us, episode.place = max(report.at_us, episode.began_us + 1), report.place(bit)
         flag = 1 << bit
         is_told = self.told & flag and report.place(bit) in (0, episode.late_place)
         if is_told and alarm.ends is Ends.BY_TERMINAL and self._run_reaches(report.at_us):
@@ -526,12 +531,11 @@ class _Terminal:
     def _see(self, bit: int, place: int, *, began_us: int, ended_us: int | None) -> None:
         at_us, name = self.report.at_us, object_name(place)
         key = (self.terminal, bit, name, began_us, ended_us is None)
-        seen = self.seen.get(key)
-        if seen is None:
+        if key not in self.seen:
             alarm = _alarm(self.report.edition, bit)
             self.seen[key] = AlarmSeen(self.terminal, alarm, name, began_us, ended_us, at_us)
-            return
-        seen.reports += 1
+        seen = self.seen[key]
+        seen.reports += ended_us is None
         seen.seen_us = max(seen.seen_us, at_us)
         seen.ended_us = ended_us
 

@@ -61,13 +61,13 @@ def columns(frames: Iterable[Iterable[Report]]) -> Reports:
 
 @dataclass
 class Alarm:
-    """A row of `alarms`."""
+    """A row of `alarms`, times in µs."""
 
     terminal: int
     condition: str
     object: str
-    began: int
-    ended: int | None
+    began_us: int
+    ended_us: int | None
     is_late: bool
     on_desk: bool
     reports: int = 1
@@ -75,10 +75,10 @@ class Alarm:
 
     def __str__(self) -> str:
         name = f"{self.condition} {self.object}".strip()
-        end = "" if self.ended is None else str(self.ended)
+        end = "" if self.ended_us is None else str(seconds(self.ended_us))
         marks = [f"×{self.reports}"] if self.reports > 1 else []
         marks += ["late"] * self.is_late + ["history"] * (not self.on_desk)
-        return " ".join([name, f"{self.began}–{end}", *marks])
+        return " ".join([name, f"{seconds(self.began_us)}–{end}", *marks])
 
 
 def seconds(us: int) -> int:
@@ -93,68 +93,71 @@ class Book:
 
     def write(self, judgement: Judgement) -> None:
         for change in judgement.changes:
-            self._change(change)
+            if change.change is Change.ENDED:
+                self._end(change)
+            else:
+                self._raise(change)
             self._check()
         for seen in judgement.seen:
             self._see(seen)
 
     def handle(self, alarm: Alarm, at: int) -> None:
         alarm.handled = True
-        alarm.ended = at if alarm.ended is None else alarm.ended
+        if alarm.ended_us is None:
+            alarm.ended_us = max(EPOCH_US + at * SECOND, alarm.began_us)
 
-    def _find(self, change: AlarmChange | AlarmSeen, began: int | None = None) -> Alarm | None:
-        """The alarm of this key that began then, or else the open one."""
-        for alarm in self.alarms:
-            key = (alarm.terminal, alarm.condition, alarm.object)
-            if key != (change.terminal, change.alarm.name, change.object):
-                continue
-            if alarm.began == began if began is not None else alarm.ended is None:
-                return alarm
-        return None
+    def _of_key(self, change: AlarmChange | AlarmSeen) -> list[Alarm]:
+        key = (change.terminal, change.alarm.name, change.object)
+        return [alarm for alarm in self.alarms if (alarm.terminal, alarm.condition, alarm.object) == key]
 
-    def _change(self, change: AlarmChange) -> None:
-        began = seconds(change.began_us)
-        ended = None if change.ended_us is None else seconds(change.ended_us)
-        same, is_open = self._find(change, began), self._find(change)
-        if change.change is Change.ENDED:
-            assert ended is not None
-            if change.is_late:
-                if same is not None and same.is_late and same.ended is not None:
-                    same.ended = max(same.ended, ended)
-            elif is_open is not None:
-                is_open.ended = max(ended, is_open.began)
-        elif ended is None and is_open is not None:
+    def _open(self, change: AlarmChange | AlarmSeen) -> Alarm | None:
+        return next((alarm for alarm in self._of_key(change) if alarm.ended_us is None), None)
+
+    def _same(self, change: AlarmChange | AlarmSeen) -> Alarm | None:
+        return next((alarm for alarm in self._of_key(change) if alarm.began_us == change.began_us), None)
+
+    def _raise(self, change: AlarmChange) -> None:
+        is_open, same = self._open(change), self._same(change)
+        if is_open is not None and change.ended_us is None:
             is_open.reports += 1
         elif same is None:
             alarm = Alarm(
                 change.terminal,
                 change.alarm.name,
                 change.object,
-                began,
-                ended,
+                change.began_us,
+                change.ended_us,
                 change.is_late,
                 change.on_desk,
             )
             self.alarms.append(alarm)
         elif not change.is_late:
-            same.ended, same.on_desk, same.reports = None, True, same.reports + 1
+            assert same.is_late, "a live alarm begins where no live one began"
+            same.ended_us, same.is_late, same.on_desk, same.reports = None, False, True, same.reports + 1
+
+    def _end(self, change: AlarmChange) -> None:
+        assert change.ended_us is not None
+        alarm = self._same(change) if change.is_late else self._open(change)
+        if change.is_late:
+            if alarm is not None and alarm.is_late and alarm.ended_us is not None:
+                alarm.ended_us = max(alarm.ended_us, change.ended_us)
+        elif alarm is not None:
+            alarm.ended_us = max(change.ended_us, alarm.began_us)
 
     def _see(self, seen: AlarmSeen) -> None:
-        if seen.ended_us is None:
-            alarm = self._find(seen)
-            if alarm is not None:
-                alarm.reports += seen.reports
+        alarm = self._open(seen) if seen.ended_us is None else self._same(seen)
+        if alarm is None or (seen.ended_us is not None and not alarm.is_late):
             return
-        alarm = self._find(seen, seconds(seen.began_us))
-        if alarm is not None and alarm.is_late and alarm.ended is not None:
-            alarm.ended = max(alarm.ended, seconds(seen.ended_us))
+        alarm.reports += seen.reports
+        if seen.ended_us is not None and alarm.ended_us is not None:
+            alarm.ended_us = max(alarm.ended_us, seen.ended_us)
 
     def _check(self) -> None:
-        starts = [(a.terminal, a.condition, a.object, a.began) for a in self.alarms]
+        starts = [(a.terminal, a.condition, a.object, a.began_us) for a in self.alarms]
         assert len(starts) == len(set(starts)), "one alarm per start"
-        running = [(a.terminal, a.condition, a.object) for a in self.alarms if a.ended is None]
+        running = [(a.terminal, a.condition, a.object) for a in self.alarms if a.ended_us is None]
         assert len(running) == len(set(running)), "one open alarm per key"
-        assert all(a.ended is None or a.ended >= a.began for a in self.alarms)
+        assert all(a.ended_us is None or a.ended_us >= a.began_us for a in self.alarms)
 
 
 class Fleet:

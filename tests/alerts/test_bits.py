@@ -136,12 +136,17 @@ def test_entering_and_leaving_are_two_alarms() -> None:
     ]
 
 
+def test_a_clock_that_stands_still_loses_no_press() -> None:
+    t = truck()
+    for at in range(0, 900, 300):
+        t.at(at).reports("emergency", at=0).at(at + 30).reports(at=0).at(at + 60).handles("emergency")
+    assert t.alarms == ["emergency 0–60", "emergency 0–360", "emergency 0–660"]
+
+
 def test_one_second_can_hold_a_whole_flap() -> None:
     t = truck()
-    t.at(0).reports("overspeed").reports().reports("overspeed")
-    assert t.alarms == ["overspeed 0– ×2"]
-    t.at(1).reports()
-    assert t.alarms == ["overspeed 0–1 ×2"]
+    t.at(0).reports("overspeed").reports().reports("overspeed").at(1).reports()
+    assert t.alarms == ["overspeed 0–0", "overspeed 0–1"]
 
 
 # late
@@ -248,11 +253,11 @@ def test_a_backfill_before_the_live_report_is_the_same_alarm() -> None:
     t.at(0).reports()
     t.at(300).sends_late((60, "power_lost"), (90, "power_lost"))
     t.at(301).reports("power_lost")
-    assert t.alarms == ["power_lost 60– ×2 late"]
+    assert t.alarms == ["power_lost 60– ×2"]
     t.sends_late((120,))
-    assert t.alarms == ["power_lost 60– ×2 late"]
+    assert t.alarms == ["power_lost 60– ×2"]
     t.at(330).reports()
-    assert t.alarms == ["power_lost 60–330 ×2 late"]
+    assert t.alarms == ["power_lost 60–330 ×2"]
 
 
 def test_a_backfill_sent_twice_changes_nothing() -> None:
@@ -367,7 +372,7 @@ def cut(draw: st.DrawFn, terminals: int = 3) -> tuple[list[list[Report]], list[i
 
 
 @given(cut())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_batches_do_not_matter(story: tuple[list[list[Report]], list[int]]) -> None:
     frames, cuts = story
     whole = outcome(frames, [])
@@ -377,7 +382,7 @@ def test_batches_do_not_matter(story: tuple[list[list[Report]], list[int]]) -> N
 
 
 @given(reports_of(3))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_terminals_do_not_disturb_each_other(frames: list[list[Report]]) -> None:
     together, seen = outcome(frames, [])
     for terminal in range(3):
@@ -387,17 +392,17 @@ def test_terminals_do_not_disturb_each_other(frames: list[list[Report]]) -> None
 
 
 @given(reports_of(2))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_the_database_never_holds_two_of_one(frames: list[list[Report]]) -> None:
     state, book = AlarmState.empty(2), Book()
     for frame in frames:
         book.write(judge(state, columns([frame])))  # asserts its indexes
     for alarm in book.alarms:
-        assert alarm.on_desk or alarm.ended is not None, "history is never open"
+        assert alarm.on_desk or alarm.ended_us is not None, "history is never open"
 
 
 @given(reports_of(2))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_late_reports_leave_live_alarms_alone(frames: list[list[Report]]) -> None:
     def live(frames: list[list[Report]]) -> list[tuple[object, ...]]:
         state = AlarmState.empty(2)
@@ -415,7 +420,7 @@ def test_late_reports_leave_live_alarms_alone(frames: list[list[Report]]) -> Non
 
 
 @given(reports_of(1, late=False))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_live_alarms_are_the_edges(frames: list[list[Report]]) -> None:
     """A second reading, as simple as it can be: of plain reports of one edition without places."""
     plain = [
@@ -433,7 +438,7 @@ def test_live_alarms_are_the_edges(frames: list[list[Report]]) -> None:
 
 
 @given(reports_of(1))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_no_emergency_is_lost(frames: list[list[Report]]) -> None:
     state, book = AlarmState.empty(1), Book()
     for frame in frames:
@@ -441,7 +446,7 @@ def test_no_emergency_is_lost(frames: list[list[Report]]) -> None:
     pressed = any(report.word & 1 for frame in frames for report in frame)
     told = [alarm for alarm in book.alarms if alarm.condition == "emergency"]
     assert bool(told) == pressed
-    assert all(alarm.on_desk and alarm.ended is None for alarm in told)
+    assert all(alarm.on_desk and alarm.ended_us is None for alarm in told)
 
 
 STEP = 30
@@ -473,7 +478,7 @@ def journeys(draw: st.DrawFn) -> tuple[list[bool], list[list[Report]]]:
 
 
 @given(journeys())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_an_operator_hears_of_every_press(journey: tuple[list[bool], list[list[Report]]]) -> None:
     """Even one who handles every alarm at once. A press is a stretch of reports with the bit.
 
