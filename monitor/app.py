@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import compile_path
 
 from monitor import metrics, pages, problems
 from monitor.center import Center
@@ -100,9 +101,22 @@ def _serve_pages(app: FastAPI, files: Pages) -> None:
                 return await files.response(request)
             except HTTPException as missing:
                 error = missing
+        if error.status_code == 405:
+            # The router names the methods of one route; a path may have several.
+            error.headers = {"Allow": ", ".join(sorted(_methods(app, request.url.path)))}
         return translate(error).response()
 
     app.add_exception_handler(HTTPException, answer)
+
+
+def _methods(app: FastAPI, path: str) -> set[str]:
+    """Give the methods that a path has."""
+    return {
+        method.upper()
+        for template, operations in app.openapi()["paths"].items()
+        if compile_path(template)[0].match(path)
+        for method in operations
+    }
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import psycopg
+import structlog
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from typing_extensions import TypedDict
 
@@ -31,6 +32,13 @@ LAG_WARNING_S = 30.0
 """An operator notices a picture that is older than this."""
 LOG_WARNING = 0.8
 """Share of the log's quota at which somebody should look."""
+LOG_FULL = 0.95
+"""A new segment may find no room although the last one left some."""
+MAX_WHY = 300  # characters
+ABSURD = 1e18
+"""No count of bytes or seconds is larger."""
+
+_log = structlog.get_logger("monitor")
 
 State: TypeAlias = Literal["ok", "degraded", "failing", "unknown"]
 
@@ -96,6 +104,12 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
         "gateway",
         "网关报告故障：{why}",
         "The gateway says that something is wrong: {why}",
+    ),
+    "gateway_fleet_stale": (
+        "warning",
+        "gateway",
+        "网关无法更新已知和已封锁终端的名单，仍使用旧名单：{why}",
+        "The gateway cannot refresh its list of known and blocked terminals and uses the old one: {why}",
     ),
     "worker_unreachable": (
         "error",
@@ -166,7 +180,10 @@ class HealthWatch:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # a defect of ours must not blind everybody for good
+                _log.error("health could not be judged", exc_info=error)
             await asyncio.sleep(WATCH_S)
 
     async def look(self) -> None:
@@ -215,16 +232,11 @@ def fetch(url: str) -> bytes:
 
 def judge(gateway: Answer, worker: Answer, database: Row | None, figures: Row, at: datetime) -> Health:
     """Make one health of what was heard. An empty answer says that there is nobody to ask."""
-    log = (gateway or {}).get("log") or {}
-    problems = [
-        *_process("gateway", gateway),
-        *_process("worker", worker),
-        *([] if database is not None else [_problem("database_unreachable")]),
-        *_log_problems(log),
-    ]
+    log = _table(gateway or {}, "log")
     lag_s = _lag_s(gateway, worker, database)
-    if lag_s is not None and lag_s > LAG_WARNING_S:
-        problems.append(_problem("worker_behind", lag=round(lag_s)))
+    problems = [_problem("database_unreachable")] if database is None else []
+    problems += _gateway_problems(gateway, log, database is not None)
+    problems += _worker_problems(worker, lag_s, database is not None)
     state: Literal["ok", "degraded", "failing"] = "ok"
     if problems:
         state = "failing" if any(each["severity"] == "error" for each in problems) else "degraded"
@@ -263,23 +275,61 @@ def _problem(code: str, **values: Any) -> ProblemFound:
     }
 
 
-def _process(part: str, said: Answer) -> list[ProblemFound]:
+def _gateway_problems(said: Answer, log: dict[str, Any], has_database: bool) -> list[ProblemFound]:
     if said is None:
-        return [_problem(f"{part}_unreachable")]
-    if said.get("ok", True):
-        return []
-    why = said.get("error") or said.get("reason") or said.get("state") or "?"
-    return [_problem(f"{part}_failing", why=why)]
+        return [_problem("gateway_unreachable")]
+    found = []
+    used = _number(log, "used_bytes", 0) / max(1, _number(log, "quota_bytes", 1))
+    has_room = _number(log, "free_bytes", 1) > _number(log, "free_floor_bytes", 0)
+    if not said.get("ok", True):
+        if log and (used >= LOG_FULL or not has_room):
+            found.append(_problem("log_full"))
+        elif log.get("fault"):
+            found.append(_problem("log_failing", why=_short(log["fault"])))
+        else:
+            found.append(_problem("gateway_failing", why=_short(said.get("fault") or said.get("error"))))
+    elif used > LOG_WARNING:
+        found.append(_problem("log_filling", percent=round(100 * used)))
+    fleet_fault = _table(said, "fleet").get("fault")
+    if fleet_fault and has_database:
+        found.append(_problem("gateway_fleet_stale", why=_short(fleet_fault)))
+    return found
 
 
-def _log_problems(log: dict[str, Any]) -> list[ProblemFound]:
-    return []
+def _worker_problems(said: Answer, lag_s: float | None, has_database: bool) -> list[ProblemFound]:
+    if said is None:
+        return [_problem("worker_unreachable")]
+    found = []
+    if not said.get("ok", True) and has_database:  # without a database it has nothing to say that is new
+        found.append(_problem("worker_failing", why=_short(said.get("error"))))
+    if lag_s is not None and lag_s > LAG_WARNING_S:
+        found.append(_problem("worker_behind", lag=round(lag_s)))
+    return found
+
+
+def _table(said: dict[str, Any], name: str) -> dict[str, Any]:
+    """Give a table of what a process says, empty where it says something else."""
+    table = said.get(name)
+    return table if isinstance(table, dict) else {}
+
+
+def _number(said: dict[str, Any], name: str, otherwise: float) -> float:
+    """Give a number of what a process says."""
+    number = said.get(name)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < ABSURD:
+        return otherwise
+    return float(number)
+
+
+def _short(why: object) -> str:
+    """One line of what a process says of its trouble."""
+    return " ".join(str(why or "?").split())[:MAX_WHY]
 
 
 def _lag_s(gateway: Answer, worker: Answer, database: Row | None) -> float | None:
     """How old is what the worker reads? Ticks stand in the log every second, as long as the gateway lives."""
-    if worker and isinstance(said := worker.get("lag_s"), int | float):
-        return float(said)
+    if worker and "lag_s" in worker:
+        return _number(worker, "lag_s", 0)
     if not gateway or database is None or database["log_time"] is None:
         return None
     return max(0.0, float((database["now"] - database["log_time"]).total_seconds()))

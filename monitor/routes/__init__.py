@@ -25,7 +25,7 @@ IdFilter: TypeAlias = Annotated[int | None, Query(ge=1, le=MAX_INT)]
 WordFilter: TypeAlias = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 
 _MEANINGS = {
-    400: "The cursor or the period makes no sense.",
+    400: "The cursor or the period makes no sense, or the body is no UTF-8.",
     401: "Nobody is signed in.",
     403: "Only an admin may do this, or the request came from another site's page.",
     404: "There is no such thing.",
@@ -49,5 +49,5 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-CHANGES = problems(403, 413, 415)
+CHANGES = problems(400, 403, 413, 415)
 """The problems of every route that changes something."""

@@ -1,9 +1,10 @@
 """A running monitor on a real socket and a real database, and people who are signed in to it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import psycopg
@@ -19,6 +20,21 @@ from store.select import Connection
 from tests.monitor.facts import Facts
 
 PASSWORD = "correct horse battery"
+
+
+PATIENCE_S = 60
+"""How long a test waits for what must come; far longer than it takes."""
+
+Found = TypeVar("Found")
+
+
+async def until(look: Callable[[], Awaitable[Found | None]]) -> Found:
+    """Look again and again until there is something, and give it."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            if found := await look():
+                return found
+            await asyncio.sleep(0.05)
 
 
 class Served:

@@ -17,6 +17,10 @@ class Facts:
         self.connection = connection
         self._count = 0
 
+    async def tell(self) -> None:
+        """Wake the monitors up, as the worker does after a transaction."""
+        await self.connection.execute("SELECT pg_notify('northwatch_live', 'worker')")
+
     async def one(self, query: str, *parameters: Any) -> Row:
         """Run a statement and give its first row."""
         cursor = await self.connection.execute(query, parameters)  # type: ignore[call-overload]

@@ -92,13 +92,10 @@ def test_list_of_faults_ends() -> None:
     assert len(_faults(data)) == MAX_FAULTS
 
 
-@given(
-    st.binary()
-    | st.text().map(str.encode)
-    | st.lists(st.sampled_from([*COLUMNS, ",", "\n", '"', "A1", "\r"])).map(
-        lambda parts: "".join(parts).encode()
-    )
-)
+PIECES = st.lists(st.sampled_from([*COLUMNS, ",", "\n", '"', "A1", "\r"]))
+
+
+@given(st.binary() | st.text().map(str.encode) | PIECES.map(lambda pieces: "".join(pieces).encode()))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:
         entries = read_roster(data)
@@ -114,7 +111,8 @@ async def test_import_adds_changes_and_binds_and_again_does_nothing(
 ) -> None:
     await facts.terminal("13900000001")  # stands in the lobby
     await facts.vehicle("辽A1")
-    data = "plate,plate_color,identity,owner\n辽A1,2,13900000001,鑫利龙\n辽A2,2,13900000002,\n辽A3,2,,\n,,13900000004,\n"
+    lines = "辽A1,2,13900000001,鑫利龙\n辽A2,2,13900000002,\n辽A3,2,,\n,,13900000004,\n"
+    data = f"plate,plate_color,identity,owner\n{lines}"
     tried = await root.post(PATH, params={"dry_run": True}, content=data.encode(), headers=CSV)
     assert tried.status_code == 200
     expected = {
