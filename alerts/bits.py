@@ -35,7 +35,7 @@ together.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -177,23 +177,30 @@ def judge(state: AlarmState, reports: Reports) -> Judgement:
     """
     if not len(reports):
         return Judgement([], [])
-    columns = _Columns(state, reports)
-    seen: dict[tuple[int, int, str, int, bool], AlarmSeen] = {}
-    changes: list[AlarmChange] = []
-    known: dict[int, Episode] = {}
+    columns, found = _Columns(state, reports), _Found()
     current: _Terminal | None = None
     for i in np.flatnonzero(columns.matters).tolist():
         report = columns.report(i)
         if current is None or current.terminal != report.terminal:
             if current is not None:
                 current.leave()
-            current = _Terminal(state, report.terminal, known)
-        current.read(report, changes, seen)
+            current = _Terminal(state, report, found)
+        current.read(report)
     if current is not None:
         current.leave()
     columns.leave()
-    state.remember(known)
-    return Judgement(changes, list(seen.values()))
+    state.remember(found.known)
+    return Judgement(found.changes, list(found.seen.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the rules have found so far in this batch."""
+
+    changes: list[AlarmChange] = field(default_factory=list)
+    seen: dict[tuple[int, int, str, int, bool], AlarmSeen] = field(default_factory=dict)
+    known: dict[int, Episode] = field(default_factory=dict)
+    """Episodes that were looked at, by key, as they are now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,10 +322,12 @@ class _Columns:
 class _Terminal:
     """The rules for one terminal: takes its reports one after the other."""
 
-    def __init__(self, state: AlarmState, terminal: int, known: dict[int, Episode]) -> None:
+    def __init__(self, state: AlarmState, report: _Report, found: _Found) -> None:
+        terminal = report.terminal
         self.state = state
         self.terminal = terminal
-        self.known = known
+        self.found = found
+        self.report = report
         self.late = int(state.late[terminal])
         self.told = int(state.told[terminal])
         self.late_us = int(state.late_us[terminal])
@@ -330,14 +339,9 @@ class _Terminal:
         self.state.late[self.terminal] = self.late
         self.state.told[self.terminal] = self.told
 
-    def read(
-        self,
-        report: _Report,
-        changes: list[AlarmChange],
-        seen: dict[tuple[int, int, str, int, bool], AlarmSeen],
-    ) -> None:
-        """Take one report and add what it means to `changes` and `seen`."""
-        self.report, self.changes, self.seen = report, changes, seen
+    def read(self, report: _Report) -> None:
+        """Take one report."""
+        self.report = report
         if report.is_late:
             self._read_late()
         else:
@@ -496,9 +500,9 @@ class _Terminal:
 
     def _episode(self, bit: int) -> Episode:
         key = self.terminal * 32 + bit
-        if key not in self.known:
-            self.known[key] = self.state.episode(key)
-        return self.known[key]
+        if key not in self.found.known:
+            self.found.known[key] = self.state.episode(key)
+        return self.found.known[key]
 
     def _change(
         self,
@@ -511,7 +515,7 @@ class _Terminal:
         seen_us: int,
     ) -> None:
         report = self.report
-        self.changes.append(
+        self.found.changes.append(
             AlarmChange(
                 change,
                 self.terminal,
@@ -531,10 +535,10 @@ class _Terminal:
     def _see(self, bit: int, place: int, *, began_us: int, ended_us: int | None) -> None:
         at_us, name = self.report.at_us, object_name(place)
         key = (self.terminal, bit, name, began_us, ended_us is None)
-        if key not in self.seen:
+        if key not in self.found.seen:
             alarm = _alarm(self.report.edition, bit)
-            self.seen[key] = AlarmSeen(self.terminal, alarm, name, began_us, ended_us, at_us)
-        seen = self.seen[key]
+            self.found.seen[key] = AlarmSeen(self.terminal, alarm, name, began_us, ended_us, at_us)
+        seen = self.found.seen[key]
         seen.reports += ended_us is None
         seen.seen_us = max(seen.seen_us, at_us)
         seen.ended_us = ended_us

@@ -9,10 +9,11 @@ is one ticket per silence; whether a ticket of an earlier silence is still open,
 open ticket per terminal and fault): then this is the same fault again, and the same ticket.
 
 **Mass gate** (批量离线). When within `mass_window_s` more terminals fall silent than `mass_share` of the
-fleet that was talking, and at least `mass_least`, the cause is not in the terminals. That is one incident and
-no ticket. To it belong those that made it up, later ones while it is still growing so, and those that were
-last heard before it began: who has spoken since is not part of it and gets a ticket of its own. It is over
-when fewer than half of the number that opened it are left; these survivors are judged again.
+fleet that was talking, and at least `mass_least`, the cause is not in the terminals; of a smaller fleet it
+takes everybody. That is one incident and no ticket. To it belong those that made it up, later ones while it
+is still growing so, and those that were last heard before it began: who has spoken since is not part of it
+and gets a ticket of its own. It is over when fewer than half of the number that opened it are left; these
+survivors are judged again.
 
 Only creation is suppressed, never resolution: a ticket that is open closes on proof during an incident as
 well.
@@ -55,6 +56,9 @@ INCIDENT: Final = "mass_silence"
 """The kind of these incidents."""
 POWER_LOST_BITS: Final = 1 << 7 | 1 << 8
 """Alarm bits 7 and 8 (主电源欠压, 主电源掉电), the same in all editions."""
+EVERYBODY: Final = 5
+"""In a fleet smaller than `mass_least` it takes all of it, and at least so many: three trucks in one garage
+are no outage."""
 _CHINA: Final = timezone(timedelta(hours=8))
 
 
@@ -239,6 +243,7 @@ def _gate(
     is_recent = is_silent & (silence.silent_at_us > silence.tick_us - int(policy.mass_window_s * SECOND_US))
     talking = int(np.count_nonzero(watched(silence, expected) & (~is_silent | is_recent)))
     least = max(policy.mass_least, ceil(policy.mass_share * talking))
+    least = min(least, max(EVERYBODY, talking))
     recent = int(np.count_nonzero(is_recent))
     if recent >= least:
         joining = np.flatnonzero(is_recent)

@@ -1,6 +1,7 @@
 """Which silences become tickets, which become one incident, and what closes a ticket."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,17 @@ def test_a_few_are_no_mass_however_small_the_fleet() -> None:
     silence(fleet, range(4))
     fleet.run(until=1000)
     assert [event.split()[1] for event in fleet.story] == ["ticket"] * 4
+
+
+def test_a_small_fleet_that_is_silent_as_a_whole_is_an_incident() -> None:
+    fleet = column(6)
+    fleet.policy = replace(POLICY, mass_least=10)
+    silence(fleet, range(6))
+    fleet.run(until=1000)
+    assert [event.split()[1] for event in fleet.story] == ["incident"]
+    wake(fleet, range(5))
+    fleet.run(until=2000)
+    assert [event.split()[1] for event in fleet.story] == ["incident", "over", "ticket"]
 
 
 def test_tickets_from_before_an_incident_are_not_asked_for_twice() -> None:
