@@ -6,7 +6,7 @@ place is part of the key of an alarm: speeding in area 5 and speeding in area 6 
 i64 so that reports stay columns; 0 means that the report names no place. `object_name` gives the text that
 the database keeps.
 
-Sources: JT/T 808-2013 tables 28 to 30, 808-2019 tables 28 to 30.
+Source: JT/T 808-2013 tables 28 to 30.
 """
 
 from typing import Final
