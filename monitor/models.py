@@ -384,6 +384,13 @@ class AlarmDetail(Alarm):
     changes: list[Change]
 
 
+class Why(BaseModel):
+    """A reason as code and numbers, for the page to say in any language. Lengths of time end in `_s`."""
+
+    code: str
+    params: dict[str, Any]
+
+
 class Ticket(BaseModel):
     """Repair work 工单, opened for a reason and closed on proof."""
 

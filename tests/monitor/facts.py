@@ -7,6 +7,11 @@ from psycopg.types.json import Jsonb
 
 from store.select import Connection, Row
 
+EVIDENCE = {
+    "reason": {"code": "silent_moving", "params": {"silent_s": 1200, "allowed_s": 300}},
+    "mode": "moving",
+    "last_frames": ["7e02"],
+}
 T0 = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 
 
@@ -95,7 +100,7 @@ class Facts:
             "terminal_id": terminal_id,
             "fault": "silent",
             "reason": "nothing received for 20 minutes, expected every 30 s",
-            "evidence": Jsonb({"mode": "moving", "last_frames": ["7e02"]}),
+            "evidence": Jsonb(EVIDENCE),
             "opened_at": T0,
             **values,
         }

@@ -8,7 +8,7 @@ import httpx
 from psycopg.types.json import Jsonb
 
 from store.select import Connection
-from tests.monitor.facts import T0, Facts
+from tests.monitor.facts import EVIDENCE, T0, Facts
 
 
 async def test_ticket_goes_its_way_and_remembers_it(anna: httpx.AsyncClient, facts: Facts) -> None:
@@ -22,7 +22,8 @@ async def test_ticket_goes_its_way_and_remembers_it(anna: httpx.AsyncClient, fac
     closed = (await anna.post(f"{path}/close", json={"note": "司机确认"})).json()
     assert (closed["state"], closed["closed_because"]) == ("closed", "anna: 司机确认")
     ticket = (await anna.get(path)).json()
-    assert ticket["evidence"] == {"mode": "moving", "last_frames": ["7e02"]}
+    assert ticket["evidence"] == EVIDENCE
+    assert ticket["why"] == EVIDENCE["reason"]
     assert [change["change"] for change in ticket["changes"]] == [
         "opened",
         "accepted",
