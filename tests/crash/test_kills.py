@@ -1,0 +1,161 @@
+"""kill -9 of anything at any moment: what was answered is there once, and all is as in a calm pass."""
+
+import asyncio
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import psycopg
+import pytest
+
+from northwatch.wiring import worker_options
+from protocol.edition import Edition
+from tests.crash.installation import PARTS, Installation
+from tests.crash.terminals import Driver
+from tests.databases import Server
+from worker.run import Worker
+
+pytestmark = pytest.mark.crash
+
+EDITIONS = (Edition.E2011, Edition.E2013, Edition.E2019)
+TERMINALS = 24
+SHORT_KILLS, LONG_KILLS = 8, 240
+CATCH_UP_S = 60
+GMT8 = timedelta(hours=8)
+
+SHORT_SILENCE = {
+    "NORTHWATCH_SILENCE__MOVING_S": "3",
+    "NORTHWATCH_SILENCE__DWELL_S": "1",
+    "NORTHWATCH_SILENCE__MASS_LEAST": "6",
+    "NORTHWATCH_WORKER__SNAPSHOT_S": "1",
+}
+"""So that tickets open and close, and snapshots are taken, while things are killed."""
+
+Facts: TypeAlias = dict[str, Counter[tuple[object, ...]]]
+
+FACTS = {
+    "positions": """
+        SELECT t.identity, p.reported_at, p.received_at, p.last_received_at, p.placed_at, p.body_hash,
+               p.copies, p.lat, p.lon, p.speed_kmh, p.alarm_bits, p.status_bits, p.items, p.serial,
+               p.late, p.quality
+        FROM positions p JOIN terminals t ON t.id = p.terminal_id""",
+    "alarms": """
+        SELECT t.identity, a.condition, a.object, a.severity, a.began_at, a.received_at, a.last_seen_at,
+               a.ended_at, a.reports, a.late, a.on_desk, a.lat, a.lon
+        FROM alarms a JOIN terminals t ON t.id = a.terminal_id""",
+    "alarm_changes": """
+        SELECT t.identity, a.condition, a.began_at, c.at, c.change
+        FROM alarm_changes c JOIN alarms a ON a.id = c.alarm_id JOIN terminals t ON t.id = a.terminal_id""",
+    "tickets": """
+        SELECT t.identity, k.fault, k.state, k.reason, k.opened_at, k.closed_at, k.closed_because
+        FROM tickets k JOIN terminals t ON t.id = k.terminal_id""",
+    "link_events": """
+        SELECT t.identity, e.at, e.event, e.session, e.peer
+        FROM link_events e JOIN terminals t ON t.id = e.terminal_id""",
+    "quarantine": "SELECT received_at, peer, msg_id, reason, raw, position, ordinal FROM quarantine",
+}
+"""What must not depend on crashes: everything but database identifiers and the moments of commits."""
+
+
+async def drive_and_kill(place: Installation, kills: int, chance: random.Random) -> list[Driver]:
+    """Report without pause while one part after another is killed and started again."""
+    drivers = [Driver(n, EDITIONS[n % 3], place.port, rests_at=30 + 40 * n) for n in range(TERMINALS)]
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for driver in drivers:
+            tasks.create_task(driver.drive(stop, rate_s=0.02))
+        for _ in range(kills):
+            await asyncio.sleep(chance.uniform(0.2, 1.5))
+            part = chance.choice(PARTS)
+            await asyncio.to_thread(place.kill, part)
+            await asyncio.sleep(chance.choice((0.0, 0.3, 1.0)))
+            await asyncio.to_thread(place.start, part)
+            if part == "gateway":
+                await asyncio.to_thread(place.wait_for_gateway)
+        stop.set()
+    return drivers
+
+
+def wait_until_read(place: Installation) -> None:
+    """Wait until the worker has read everything that the terminals were answered for."""
+    target = int.from_bytes((place.log / "head").read_bytes()[:8], "little")
+    deadline = time.monotonic() + CATCH_UP_S
+    position = -1
+    while time.monotonic() < deadline:
+        with place.connect() as database:
+            row = database.execute("SELECT position FROM cursors").fetchone()
+        position = int(str(row[0])) if row else -1
+        if position >= target:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"the worker stands at {position} of {target}:\n{place.output('worker')}")
+
+
+def facts(dsn: str) -> Facts:
+    with psycopg.connect(dsn) as database:
+        return {name: Counter(database.execute(query).fetchall()) for name, query in FACTS.items()}
+
+
+def assert_answered_once(place: Installation, drivers: list[Driver]) -> int:
+    """Every answered report is one row; copies count the times it was sent again."""
+    stored: Counter[tuple[str, datetime, int]] = Counter()
+    with place.connect() as database:
+        rows: list[Any] = database.execute(
+            "SELECT t.identity, p.reported_at, round(p.lat * 1e6)::int"
+            " FROM positions p JOIN terminals t ON t.id = p.terminal_id"
+        ).fetchall()
+        stored.update(rows)
+    total = 0
+    for driver in drivers:
+        for report in driver.answered:
+            reported_at = datetime.fromisoformat(report["time"]).replace(tzinfo=UTC) - GMT8
+            key = (driver.identity, reported_at, report["latitude_raw"])
+            assert stored[key] == 1, f"{key} was answered and stands {stored[key]} times in positions"
+            total += 1
+    return total
+
+
+@pytest.mark.timeout(3600)
+def test_answered_reports_survive_any_kill(embedded_server: Server, request: pytest.FixtureRequest) -> None:
+    kills = LONG_KILLS if request.config.getoption("--long") else SHORT_KILLS
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    # Not pytest's own directory: the embedded server's account may not enter that.
+    directory = Path(tempfile.mkdtemp(prefix="northwatch-crash-"))
+    try:
+        with Installation(directory, **SHORT_SILENCE) as place:
+            place.wait_for_gateway()
+            drivers = asyncio.run(drive_and_kill(place, kills, random.Random(seed)))
+            place.kill("gateway")
+            wait_until_read(place)
+            place.kill("worker")
+            total = assert_answered_once(place, drivers)
+            print(f"{total} reports answered over {sum(place.kills.values())} kills: {place.kills}")
+            crashed = facts(place.database.dsn())
+            calm = calm_pass(place, embedded_server)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    print({name: rows.total() for name, rows in calm.items()})
+    for name, rows in calm.items():
+        missing, extra = rows - crashed[name], crashed[name] - rows
+        assert not missing and not extra, (
+            f"{name}: only in the calm pass {missing}, only after crashes {extra}"
+        )
+
+
+def calm_pass(place: Installation, server: Server) -> Facts:
+    """Read the same log once, without interruption, into a fresh database."""
+    dsn = server.clone()
+    worker = Worker(worker_options(place.settings()), dsn, place.whole_log(), place.directory / "calm")
+    try:
+        while worker.step():
+            pass
+        worker.close()
+        return facts(dsn)
+    finally:
+        server.drop(dsn)
