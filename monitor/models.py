@@ -400,7 +400,7 @@ class Ticket(BaseModel):
     fault: str
     state: Literal["open", "accepted", "repaired", "closed", "cancelled"]
     reason: str
-    why: dict[str, Any] | None = None
+    why: Why | None
     """The reason as `{code, params}`, to be said in any language."""
     opened_at: datetime
     closed_at: datetime | None

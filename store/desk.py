@@ -62,7 +62,8 @@ DESK_STATES: dict[str, LiteralString] = {
 }
 
 TICKET: LiteralString = f"""
-SELECT k.id, {_TERMINAL}, {_VEHICLE}, k.fault, k.state, k.reason, k.evidence->'reason' AS why,
+SELECT k.id, {_TERMINAL}, {_VEHICLE}, k.fault, k.state, k.reason,
+       CASE WHEN k.evidence #>> '{{reason,code}}' IS NOT NULL THEN k.evidence -> 'reason' END AS why,
        k.opened_at, k.closed_at, k.closed_because,
        {_someone("worker", "assigned_to")}, k.note
 FROM tickets k
