@@ -400,7 +400,8 @@ class _Terminal:
 
     def _run_reaches(self, at_us: int) -> bool:
         """The run of late data is newer than what was last said live, and reaches up to now."""
-        return self.report.live_us < self.late_us <= at_us <= self.late_us + LATE_HOLE_US
+        is_next = self.report.live_us < self.late_us <= at_us <= self.late_us + LATE_HOLE_US
+        return is_next and self.late_edition == self.report.edition
 
     def _end_live(self, bit: int, alarm: AlarmBit) -> None:
         report, episode = self.report, self._episode(bit)
