@@ -43,13 +43,12 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A condition holds no longer."""
+    """A condition holds no longer: the open alarm of the key, or, with `began_us`, a late one, is over."""
 
     terminal_id: int
     condition: str
     object: str
-    late: bool
-    began_us: int
+    began_us: int | None
     ended_us: int
     received_us: int
 
@@ -89,13 +88,14 @@ WITH r AS (
 ), open AS (
     UPDATE alarms a
        SET reports = a.reports + 1, last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
-      FROM r WHERE {key} AND a.ended_at IS NULL
+      FROM r WHERE {key} AND a.ended_at IS NULL AND r.ended_at IS NULL  -- history stands beside what is open
  RETURNING a.id, r.n
 ), same AS ({same}
 ), new AS (
     INSERT INTO alarms (terminal_id, vehicle_id, {columns})
     SELECT r.terminal_id, i.vehicle_id, {columns}
-      FROM r LEFT JOIN installations i ON i.terminal_id = r.terminal_id AND i.removed_at IS NULL
+      FROM r LEFT JOIN installations i ON i.terminal_id = r.terminal_id AND i.installed_at < r.received_at
+                                      AND coalesce(i.removed_at > r.received_at, true)
      WHERE n NOT IN (SELECT n FROM open UNION ALL SELECT n FROM same)
      ORDER BY n
  RETURNING id, terminal_id, condition, object, received_at
@@ -130,8 +130,8 @@ _ENDED_LIVE = f"""
 WITH r AS (
     SELECT *
       FROM unnest(%(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[],
-                  %(began_at)s::timestamptz[], %(ended_at)s::timestamptz[], %(received_at)s::timestamptz[])
-        AS r (terminal_id, condition, object, began_at, ended_at, received_at)
+                  %(ended_at)s::timestamptz[], %(received_at)s::timestamptz[])
+        AS r (terminal_id, condition, object, ended_at, received_at)
 ), over AS (
     UPDATE alarms a SET ended_at = greatest(a.began_at, r.ended_at)
       FROM r WHERE {_KEY} AND a.ended_at IS NULL
@@ -183,7 +183,7 @@ def apply(connection: Connection, changes: Sequence[Change]) -> None:
 
 
 def _is_late(change: Change) -> bool:
-    return change.ended_us is not None if isinstance(change, Seen) else change.late
+    return change.late if isinstance(change, Raised) else change.began_us is not None
 
 
 def _rounds(changes: Sequence[Change]) -> Iterator[list[Change]]:

@@ -67,12 +67,14 @@ _OPEN = """
 WITH history AS (
     SELECT coalesce(jsonb_agg(jsonb_build_object('at', at, 'event', event, 'peer', peer)
                               ORDER BY at DESC, id DESC), '[]') AS links
-      FROM (SELECT * FROM link_events WHERE terminal_id = %(terminal_id)s
+      FROM (SELECT * FROM link_events WHERE terminal_id = %(terminal_id)s AND at < %(at)s
              ORDER BY at DESC, id DESC LIMIT %(limit)s) e
 ), new AS (
     INSERT INTO tickets (terminal_id, vehicle_id, fault, reason, evidence, opened_at)
     SELECT %(terminal_id)s,
-           (SELECT vehicle_id FROM installations WHERE terminal_id = %(terminal_id)s AND removed_at IS NULL),
+           (SELECT vehicle_id FROM installations
+             WHERE terminal_id = %(terminal_id)s AND installed_at < %(at)s
+               AND coalesce(removed_at > %(at)s, true)),
            %(fault)s, %(reason)s, %(evidence)s::jsonb || jsonb_build_object('links', links), %(at)s
       FROM history
     ON CONFLICT (terminal_id, fault) WHERE closed_at IS NULL DO NOTHING

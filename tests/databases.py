@@ -56,7 +56,7 @@ def embedded_server() -> Iterator[Server]:
     try:
         yield _with_template(database.dsn("postgres"))
     finally:
-        database.stop()
+        database.kill()  # quicker than a clean stop, and nothing of it is kept
         shutil.rmtree(directory, ignore_errors=True)
 
 

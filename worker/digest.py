@@ -189,8 +189,7 @@ def _alarm_change(change: bits.AlarmChange, terminal_id: int, reports: Reports) 
             terminal_id=terminal_id,
             condition=change.alarm.name,
             object=change.object,
-            late=change.is_late,
-            began_us=change.began_us,
+            began_us=change.began_us if change.is_late else None,
             ended_us=change.ended_us,
             received_us=change.received_us,
         )

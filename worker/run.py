@@ -104,7 +104,7 @@ class Worker:
         self._fleet: Fleet | None = None
         self._position = 0
         self._cursor: int | None = None
-        self._log_time_us = 0
+        self._log_time_us = self._terminals = 0
         self._snapshot_position = -1
         self._snapshot_due = self._states_due = 0.0
         self._error = ""
@@ -154,7 +154,7 @@ class Worker:
 
     def close(self) -> None:
         """Keep a last snapshot and let go of everything."""
-        if self._fleet is not None and self._connection is not None:
+        if self._position != self._snapshot_position:
             self._keep_snapshot(now=True)
         if self._connection is not None:
             self._connection.close()
@@ -174,7 +174,7 @@ class Worker:
             "lag_bytes": lag_bytes,
             "lag_s": round(lag_s, 3),
             "log_time": from_us(self._log_time_us).isoformat() if self._log_time_us else None,
-            "terminals": len(self._fleet) if self._fleet is not None else 0,
+            "terminals": self._terminals,
             "error": self._error,
         }
 
@@ -206,13 +206,13 @@ class Worker:
         self._cursor = cursors.read(connection, reader.log_id)
         target = reader.start if self._cursor is None else self._cursor
         kept = snapshot.load(self._state_directory, reader.log_id) if self._cursor is not None else None
-        if kept is None or kept.position > target:
+        found = kept is not None and kept.position <= target
+        if kept is None or not found:
             kept = self._without_snapshot(target)
         self._replay(kept, target)
         self._fleet, self._position, self._snapshot_position = kept.fleet, target, kept.position
-        if self._cursor is None:
-            # So that there is a snapshot for every cursor.
-            self._keep_snapshot(now=True)
+        if not found:
+            self._keep_snapshot(now=True)  # so that there is one for every cursor
 
     def _replay(self, kept: Snapshot, target: int) -> None:
         """Move the snapshot's fleet on to `target`."""
@@ -247,6 +247,7 @@ class Worker:
         assert reader is not None and connection is not None and fleet is not None
         batch = read_batch(records, poisoned)
         states_too = time.monotonic() >= self._states_due
+        self._fleet = None  # until it is known to be right again
         with connection.transaction(force_rollback=not keep):
             recognise(connection, batch, fleet)
             facts = digest(batch, fleet, self.options.policies)
@@ -257,15 +258,15 @@ class Worker:
             if bound or states_too or facts.is_visible:
                 _tell_viewers(connection, "fleet" if bound else "facts")
         if keep:
-            self._committed(batch, states_too)
+            self._committed(batch, fleet, states_too)
 
-    def _committed(self, batch: Batch, states_too: bool) -> None:
-        assert self._fleet is not None
+    def _committed(self, batch: Batch, fleet: Fleet, states_too: bool) -> None:
+        self._fleet, self._terminals = fleet, len(fleet)
         self._position = self._cursor = batch.end
         self._log_time_us = batch.log_time_us
         self._metrics.took(batch)
         if states_too:
-            self._fleet.terminals["changed"] = False
+            fleet.terminals["changed"] = False
             self._states_due = time.monotonic() + self.options.states_s
 
     def _write_states(self, connection: cursors.Connection, fleet: Fleet) -> None:
@@ -363,9 +364,8 @@ class Worker:
         """Write a snapshot when it is time, and let the log go up to it."""
         if self._fleet is None or self._reader is None:
             return
-        if self._position == self._snapshot_position and self._cursor is not None:
-            return
-        if now or time.monotonic() >= self._snapshot_due:
+        has_moved = self._position != self._snapshot_position
+        if now or (has_moved and time.monotonic() >= self._snapshot_due):
             snapshot.save(self._state_directory, Snapshot(self._reader.log_id, self._position, self._fleet))
             self._snapshot_position = self._position
             if self._cursor is not None:

@@ -36,25 +36,28 @@ SMALL = LogLimits(quota_bytes=1 << 30, free_floor_bytes=0, segment_bytes=1 << 20
 
 _FACTS: dict[str, LiteralString] = {
     "terminals": """
-        SELECT identity, edition, registered_plate, registered_plate_color, model, registered_at, authenticated_at,
-               first_seen_at
+        SELECT identity, edition, registered_plate, registered_plate_color, model, registered_at,
+               authenticated_at, first_seen_at
           FROM terminals""",
     "installations": """
         SELECT identity, v.plate, v.plate_color, x.installed_at, x.removed_at
-          FROM installations x JOIN terminals t ON t.id = x.terminal_id JOIN vehicles v ON v.id = x.vehicle_id""",
+          FROM installations x JOIN terminals t ON t.id = x.terminal_id
+          JOIN vehicles v ON v.id = x.vehicle_id""",
     "positions": "SELECT identity, x.* FROM positions x JOIN terminals t ON t.id = x.terminal_id",
     "quarantine": "SELECT identity, x.* FROM quarantine x LEFT JOIN terminals t ON t.id = x.terminal_id",
     "link_events": "SELECT identity, x.* FROM link_events x JOIN terminals t ON t.id = x.terminal_id",
     "alarms": """
         SELECT identity, plate, x.*
-          FROM alarms x JOIN terminals t ON t.id = x.terminal_id LEFT JOIN vehicles v ON v.id = x.vehicle_id""",
+          FROM alarms x JOIN terminals t ON t.id = x.terminal_id
+          LEFT JOIN vehicles v ON v.id = x.vehicle_id""",
     "alarm_changes": """
         SELECT identity, a.condition, a.object, a.began_at, x.at, x.change, x.detail
           FROM alarm_changes x JOIN alarms a ON a.id = x.alarm_id JOIN terminals t ON t.id = a.terminal_id""",
     "tickets": "SELECT identity, x.* FROM tickets x JOIN terminals t ON t.id = x.terminal_id",
     "ticket_changes": """
         SELECT identity, k.fault, k.opened_at, x.at, x.change, x.detail
-          FROM ticket_changes x JOIN tickets k ON k.id = x.ticket_id JOIN terminals t ON t.id = k.terminal_id""",
+          FROM ticket_changes x JOIN tickets k ON k.id = x.ticket_id
+          JOIN terminals t ON t.id = k.terminal_id""",
     "incidents": "SELECT * FROM incidents",
     "terminal_states": "SELECT identity, x.* FROM terminal_states x JOIN terminals t ON t.id = x.terminal_id",
 }

@@ -1,21 +1,344 @@
-"""The worker on a real log and a real database."""
+"""The worker on a real log and a real database: what a story means, as facts."""
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from tests.worker.stories import Story, facts, work
+import psycopg
+import pytest
+
+from protocol.edition import Edition
+from store.quality import Quality
+from store.records import CloseReason
+from tests.worker.stories import BEGIN, Story, facts, finish, work, worker
+from tickets.policy import TicketPolicy
+from tickets.silence import SilencePolicy
+from worker.digest import Policies
+
+MOVING = {"speed_kmh": 36.0}
+QUICK = Policies(
+    SilencePolicy(moving_s=30, parked_s=60, asleep_s=120),
+    TicketPolicy(dwell_s=10, mass_least=4, mass_window_s=20, proof_reports=2, proof_s=60),
+)
 
 
-def test_reports_become_positions(tmp_path: Path, dsn: str) -> None:
-    story = Story(tmp_path / "log")
-    story.started()
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path / "log")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def one(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    assert len(rows) == 1
+    return rows[0]
+
+
+def test_a_report_becomes_a_position(story: Story, state: Path, dsn: str) -> None:
     session = story.open("13912345678")
-    for _ in range(3):
-        story.tick()
-        story.tell(session, lat=41.9, lon=123.5, speed_kmh=36.0, alarm=1)
-    story.close(session)
-    work(story, dsn, tmp_path / "state")
+    story.tell(session, lat=41.9, lon=-123.5, altitude_m=65535, direction_deg=359, extras=[], **MOVING)
+    work(story, dsn, state)
+    row = one(facts(dsn)["positions"])
+    assert (row["identity"], row["lat"], row["lon"]) == ("13912345678", 41.9, -123.5)
+    assert (row["altitude_m"], row["heading_deg"], row["speed_kmh"]) == (65535, 359, 36.0)
+    assert row["reported_at"] == row["placed_at"] == row["received_at"] == BEGIN
+    assert row["authenticated"] and not row["late"] and row["copies"] == 1
+    assert row["quality"] == Quality.OUT_OF_RANGE
+
+
+def test_the_latest_state_follows(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    story.tell(session, lat=41.9, **MOVING)
+    story.tick(5)
+    story.tell(session, fix=False, acc=False)
+    story.tick()
+    story.say(session, 0x0002)
+    work(story, dsn, state)
+    row = one(facts(dsn)["terminal_states"])
+    assert (row["link"], row["mode"]) == ("open", "parked")
+    assert (row["lat"], row["fix_at"]) == (41.9, BEGIN)
+    assert row["reported_at"] == BEGIN + timedelta(seconds=5)
+    assert row["last_received_at"] == BEGIN + timedelta(seconds=6)
+
+
+def test_a_retransmission_is_counted(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    body = story.body()
+    for seconds in (0, 10, 200):
+        story.tick(seconds)
+        story.say(session, 0x0200, body)
+    work(story, dsn, state, batch_bytes=64)
+    row = one(facts(dsn)["positions"])
+    assert row["copies"] == 3
+    assert row["last_received_at"] - row["received_at"] == timedelta(seconds=210)
+    assert not row["late"]
+
+
+def test_late_reports_are_stored_and_move_nothing(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    story.tell(session, lat=41.5)
+    backfill = [story.body(ago_s=ago, lat=41.0) for ago in (3600, 60)]
+    story.tick(60)
+    story.say(session, 0x0704, {"type": 1, "items": backfill})
+    story.tell(session, ago_s=61, lat=41.1)
+    story.tell(session, lat=41.6)
+    work(story, dsn, state)
     found = facts(dsn)
-    assert [row["lat"] for row in found["positions"]] == [41.9] * 3
-    assert {row["event"] for row in found["link_events"]} == {"opened", "peer_closed"}
-    (alarm,) = found["alarms"]
-    assert (alarm["condition"], alarm["reports"], alarm["ended_at"]) == ("emergency", 3, None)
+    assert {(row["lat"], row["late"]) for row in found["positions"]} == {
+        (41.0, True),
+        (41.1, True),
+        (41.5, False),
+        (41.6, False),
+    }
+    assert one(found["terminal_states"])["lat"] == 41.6
+
+
+def test_a_clock_ahead_makes_no_honest_report_late(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    story.tell(session, ago_s=-3600)
+    story.tick()
+    story.tell(session)
+    work(story, dsn, state)
+    ahead, honest = sorted(facts(dsn)["positions"], key=lambda row: row["received_at"])
+    assert ahead["quality"] == Quality.CLOCK_IMPLAUSIBLE and not honest["late"]
+    assert one(facts(dsn)["terminal_states"])["reported_at"] == honest["reported_at"]
+
+
+def test_one_condition_is_one_alarm(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    for alarm in (0, 1, 1, 2, 2, 3, 0):
+        story.tick()
+        story.tell(session, alarm=alarm)
+    work(story, dsn, state, batch_bytes=200)
+    found = {row["condition"]: row for row in facts(dsn)["alarms"]}
+    assert found["emergency"]["ended_at"] is None and found["emergency"]["reports"] >= 2
+    assert found["overspeed"]["ended_at"] - found["overspeed"]["began_at"] == timedelta(seconds=3)
+    assert found["overspeed"]["ends"] == "by_terminal" and found["emergency"]["severity"] == 1
+    assert found["overspeed"]["lat"] == 41.8
+
+
+def test_bits_are_read_by_the_edition(story: Story, state: Path, dsn: str) -> None:
+    old, new = story.open("13912345678"), story.open("13912345679", Edition.E2019)
+    for session in (old, new):
+        story.tell(session, alarm=1 << 3)
+    work(story, dsn, state)
+    assert {(row["identity"], row["condition"]) for row in facts(dsn)["alarms"]} == {
+        ("13912345678", "danger_warning"),
+        ("13912345679", "dangerous_driving"),
+    }
+    assert {(row["identity"], row["edition"]) for row in facts(dsn)["terminals"]} == {
+        ("13912345678", "2013"),
+        ("13912345679", "2019"),
+    }
+
+
+def test_what_cannot_be_used_is_in_quarantine(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    story.reject(b"\x7e\x01\x02\x7e", session=session)
+    story.reject(b"garbage", "garbage")
+    frames = {
+        "unknown_id": story.plain(session, 0x0F01, b"\0abc"),
+        "short_body": story.plain(session, 0x0200, b"\1\2\3"),
+        "undecodable_body": story.plain(session, 0x0001, b"\1"),
+        "encrypted_body": story.plain(session, 0x0200, bytes(28), attributes=1 << 10),
+        "fragment": story.plain(session, 0x0102, b"part", fragment=(2, 1)),
+        "bad_header": story.plain(session, 0x0002) + b"\0",
+    }
+    story.frames([(session, frame) for frame in frames.values()])
+    story.tell(session)
+    work(story, dsn, state)
+    found = facts(dsn)
+    kept = {row["reason"]: row["raw"] for row in found["quarantine"]}
+    assert kept == frames | {"bad_checksum": b"\x7e\x01\x02\x7e", "garbage": b"garbage"}
+    assert len(found["positions"]) == 1
+
+
+def test_a_registration_fills_terminal_and_vehicle(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    said = {
+        "province_id": 21,
+        "city_id": 100,
+        "manufacturer_id": "ABCDE",
+        "terminal_model": "T1",
+        "terminal_id": "7654321",
+    }
+    for plate, color in (("辽A·12345", 2), ("辽B99999", 2), ("LVIN1234567890", 0)):
+        story.say(session, 0x0100, {**said, "plate_number": plate, "plate_color": color})
+        story.tick()
+    other = story.open("13912345679")
+    story.say(other, 0x0100, {**said, "plate_number": "辽A12345", "plate_color": 2})
+    story.tell(session, alarm=2)
+    work(story, dsn, state)
+    found = facts(dsn)
+    first, second = sorted(found["terminals"], key=lambda row: row["identity"])
+    assert first["registered_plate"] == "LVIN1234567890" and second["registered_plate"] == "辽A12345"
+    bound = one(found["installations"])
+    assert (bound["identity"], bound["plate"], bound["installed_at"]) == ("13912345678", "辽A12345", BEGIN)
+    assert one(found["alarms"])["plate"] == "辽A12345"
+
+
+def test_an_older_session_changes_nothing(story: Story, state: Path, dsn: str) -> None:
+    first = story.open("13912345678")
+    story.tick()
+    story.open("13912345678")
+    story.close(first, CloseReason.TAKEN_OVER)
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert one(found["terminal_states"])["link"] == "open"
+    assert sorted(row["event"] for row in found["link_events"]) == ["opened", "opened", "taken_over"]
+
+
+def test_a_new_gateway_ends_the_sessions_of_the_old_one(story: Story, state: Path, dsn: str) -> None:
+    story.open("13912345678")
+    story.tick()
+    story.started()
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert one(found["terminal_states"])["link"] == "closed"
+    assert {row["event"] for row in found["link_events"]} == {"opened", "gateway_restarted"}
+
+
+def test_silence_becomes_a_ticket_and_proof_closes_it(story: Story, state: Path, dsn: str) -> None:
+    silent, talking = story.open("13912345678"), story.open("13912345679")
+    for _ in range(60):
+        story.tick()
+        story.tell(talking, **MOVING)
+        if story.now_us < 1e6 * (BEGIN.timestamp() + 5):
+            story.tell(silent, alarm=1 << 8, **MOVING)
+    work(story, dsn, state, policies=QUICK)
+    found = facts(dsn)
+    ticket = one(found["tickets"])
+    assert (ticket["identity"], ticket["fault"], ticket["state"]) == ("13912345678", "silent", "open")
+    assert "Its main power was low or lost before" in ticket["reason"]
+    evidence = ticket["evidence"]
+    assert evidence["last_fix"]["lat"] == 41.8 and evidence["mode"] == "moving"
+    assert evidence["last_report"]["alarms"] == ["power_lost"]
+    assert [frame["msg_id"] for frame in evidence["last_frames"]] == ["0x0200"] * 3
+    assert [link["event"] for link in evidence["links"]] == ["opened"]
+    states = {row["identity"]: row["silent_since"] for row in found["terminal_states"]}
+    assert states == {"13912345678": BEGIN + timedelta(seconds=4), "13912345679": None}
+
+    for _ in range(3):
+        story.tell(silent, **MOVING)
+        story.tick()
+    work(story, dsn, state, policies=QUICK)
+    found = facts(dsn)
+    ticket = one(found["tickets"])
+    assert ticket["state"] == "closed" and "reports again" in ticket["closed_because"]
+    assert sorted(row["change"] for row in found["ticket_changes"]) == ["closed", "opened"]
+    assert {row["silent_since"] for row in found["terminal_states"]} == {None}
+
+
+def test_many_silent_terminals_are_one_incident(story: Story, state: Path, dsn: str) -> None:
+    sessions = [story.open(f"1391234500{n}") for n in range(6)]
+    story.frames([(session, story.report(session, **MOVING)) for session in sessions])
+    story.tick(80)
+    work(story, dsn, state, policies=QUICK)
+    found = facts(dsn)
+    assert found["tickets"] == []
+    assert one(found["incidents"])["terminals"] == 6
+
+
+def test_a_blocked_terminal_gets_no_ticket(story: Story, state: Path, dsn: str) -> None:
+    session, other = story.open("13912345678"), story.open("13912345679")
+    story.tell(session, **MOVING)
+    work(story, dsn, state, policies=QUICK)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE terminals SET blocked = true WHERE identity = '13912345678'")
+    for _ in range(2):
+        story.tick()
+        work(story, dsn, state, policies=QUICK)
+    for _ in range(60):
+        story.tick()
+        story.tell(other, **MOVING)
+    work(story, dsn, state, policies=QUICK)
+    assert facts(dsn)["tickets"] == []
+
+
+def test_the_log_goes_only_behind_cursor_and_snapshot(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    story.tell(session)
+    with worker(story, dsn, state, snapshot_s=1e9) as made:
+        story.sync()
+        finish(made)
+        health = made.health()
+        assert health["snapshot"] < health["cursor"] == story.writer.durable
+    with worker(story, dsn, state) as made:
+        made.step()
+        assert made.health()["snapshot"] == made.health()["cursor"] == story.writer.durable
+        assert made.health()["ok"] and made.health()["lag_bytes"] == 0
+
+
+def test_only_one_worker_reads_a_log(story: Story, state: Path, dsn: str) -> None:
+    story.open("13912345678")
+    story.sync()
+    with worker(story, dsn, state) as first, worker(story, dsn, state) as second:
+        finish(first)
+        with pytest.raises(psycopg.OperationalError, match="another worker"):
+            second.step()
+
+
+def test_a_lost_snapshot_is_made_good_from_the_database(story: Story, state: Path, dsn: str) -> None:
+    silent, talking = story.open("13912345678"), story.open("13912345679")
+    story.tell(silent, alarm=2, **MOVING)
+    for _ in range(50):
+        story.tick()
+        story.tell(talking, alarm=1, **MOVING)
+    work(story, dsn, state, policies=QUICK)
+    (state / "snapshot.npz").write_bytes(b"damaged")
+    story.tick()
+    story.tell(silent, ago_s=3600, lat=41.0)
+    for _ in range(3):
+        story.tell(silent, alarm=2, **MOVING)
+        story.tell(talking, alarm=1, **MOVING)
+        story.tick()
+    story.tell(silent, alarm=0, **MOVING)
+    work(story, dsn, state, policies=QUICK)
+    found = facts(dsn)
+    assert one(found["tickets"])["state"] == "closed"
+    assert {(row["condition"], row["ended_at"] is None) for row in found["alarms"]} == {
+        ("overspeed", False),
+        ("emergency", True),
+    }
+    assert [row["late"] for row in found["positions"] if row["lat"] == 41.0] == [True]
+
+
+def test_a_frame_that_cannot_be_written_goes_to_quarantine_alone(story: Story, state: Path, dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("ALTER TABLE positions ADD CHECK (speed_kmh < 200)")
+    session = story.open("13912345678")
+    poison = story.report(session, ago_s=3, speed_kmh=250.0)
+    for _ in range(3):
+        story.frames([(session, story.report(session, ago_s=ago)) for ago in (9, 8, 7)])
+        story.tick(10)
+    story.frames(
+        [
+            (session, story.report(session, ago_s=4)),
+            (session, poison),
+            (session, story.report(session, ago_s=2)),
+        ]
+    )
+    story.tick(10)
+    story.tell(session)
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert len(found["positions"]) == 12
+    assert (one(found["quarantine"])["reason"], one(found["quarantine"])["raw"]) == ("poisoned", poison)
+
+
+def test_a_record_that_cannot_be_read_is_skipped_and_stays_skipped(
+    story: Story, state: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = story.open("13912345678")
+    story.tell(session)
+    story.reject(b"\0" * 5, "reason\0with zero")
+    story.tell(session, ago_s=1)
+    work(story, dsn, state, snapshot_s=1e9)
+    story.tell(session, ago_s=2)
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert len(found["positions"]) == 3
+    assert one(found["quarantine"])["ordinal"] == -1
