@@ -1,0 +1,89 @@
+"""The desk under the hand of an operator: keys, rows that do not jump, a link that is lost."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.center import EMERGENCY, PATIENCE_S, Center, location_report
+from tests.browser.conftest import SignIn
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+expect.set_options(timeout=PATIENCE_S * 1000)
+
+
+def test_rows_do_not_jump_under_the_hand(sign_in: SignIn, center: Center) -> None:
+    page = sign_in()
+    center.send(location_report("13900000011", EMERGENCY))
+    first = page.locator("[data-testid=alarm-row]").first
+    first.wait_for()
+    page.get_by_test_id("alarms").hover()
+    rows = page.get_by_test_id("alarm-row").evaluate_all("all => all.map(row => row.dataset.alarmId)")
+    center.send(location_report("13900000012", EMERGENCY))
+    expect(page.get_by_test_id("alarms-new")).to_be_visible()
+    assert rows == page.get_by_test_id("alarm-row").evaluate_all("all => all.map(row => row.dataset.alarmId)")
+    page.mouse.move(800, 400)
+    expect(page.get_by_test_id("alarms-new")).to_have_count(0)
+    expect(page.locator("[data-testid=alarm-row]", has_text="13900000012")).to_be_visible()
+
+
+def test_the_keyboard_takes_and_handles(sign_in: SignIn, center: Center) -> None:
+    page = sign_in()
+    center.send(location_report("13900000021", EMERGENCY))
+    row = page.locator("[data-testid=alarm-row][data-desk=free]", has_text="13900000021")
+    row.wait_for()
+    for _ in range(page.get_by_test_id("alarm-row").count()):
+        page.keyboard.press("j")
+        if "13900000021" in page.locator("[data-testid=alarm-row].focused").inner_text():
+            break
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("vehicle-card")).to_contain_text("13900000021")
+    page.keyboard.press("a")
+    mine = page.locator("[data-testid=alarm-row]", has_text="13900000021")
+    expect(mine).to_have_attribute("data-desk", "taken")
+    page.keyboard.press("h")
+    expect(page.get_by_test_id("handle-dialog")).to_be_visible()
+    page.keyboard.press("3")
+    page.keyboard.press("Control+Enter")
+    expect(mine).to_have_count(0)
+    page.keyboard.press("?")
+    expect(page.get_by_test_id("keys-dialog")).to_be_visible()
+
+
+def test_search_goes_to_a_vehicle(sign_in: SignIn) -> None:
+    page = sign_in()
+    plate = page.locator("[data-testid=vehicle-row]:not([data-plate=''])").nth(5).get_attribute("data-plate")
+    page.keyboard.press("/")
+    page.keyboard.type(plate or "?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("vehicle-card")).to_have_attribute("data-plate", plate or "?")
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("vehicle-card")).to_have_count(0)
+
+
+def test_a_lost_link_is_said_and_comes_back_by_itself(sign_in: SignIn, center: Center) -> None:
+    page = sign_in()
+    expect(page.get_by_test_id("lamp-live")).to_have_attribute("data-state", "open")
+    center.kill("monitor")
+    expect(page.get_by_test_id("banner-live")).to_be_visible()
+    expect(page.get_by_test_id("lamp-live")).to_have_attribute("data-state", "open")
+    expect(page.get_by_test_id("banner-live")).to_have_count(0)
+
+
+def test_a_wrong_password_is_refused_in_the_persons_language(sign_in: SignIn) -> None:
+    page = sign_in()
+    page.get_by_test_id("sign-out").click()
+    page.get_by_test_id("sign-in-name").fill("nobody")
+    page.get_by_test_id("sign-in-password").fill("not the password")
+    page.get_by_test_id("sign-in-submit").click()
+    expect(page.get_by_test_id("sign-in-problem")).to_have_text("用户名或密码不对。")
+    page.get_by_test_id("language").click()
+    expect(page.get_by_test_id("sign-in-submit")).to_have_text("Sign in")
+
+
+def test_font_and_map_come_from_our_own_server(sign_in: SignIn, center: Center) -> None:
+    page = sign_in()
+    page.locator("[data-testid=map][data-ready=true]").wait_for()
+    loaded = page.evaluate("[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)")
+    assert any("Noto Sans SC" in family for family in loaded)
+    resources = "performance.getEntriesByType('resource').map(entry => new URL(entry.name).origin)"
+    assert set(page.evaluate(resources)) == {center.url}

@@ -1,0 +1,97 @@
+"""The pages around the desk: people, the fleet, the import, and what could not be read."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.center import PATIENCE_S, Center, location_report
+from tests.browser.conftest import Picture, SignIn
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+expect.set_options(timeout=PATIENCE_S * 1000)
+
+FLEET = "plate,plate_color,identity\n辽A70001,黄,13970000001\n"
+GARBAGE = bytes.fromhex("7e0200001c0139000000990001deadbeef7e")
+
+
+def test_an_operator_watches_and_an_administrator_arranges(sign_in: SignIn) -> None:
+    admin = sign_in()
+    admin.get_by_test_id("nav-users").click()
+    admin.get_by_test_id("user-add").click()
+    admin.get_by_test_id("user-name").fill("zhao")
+    admin.get_by_test_id("user-display-name").fill("赵敏")
+    admin.get_by_test_id("user-new-password").fill("night shift 2026")
+    admin.get_by_test_id("form-submit").click()
+    expect(admin.locator("[data-testid=user-item][data-name=zhao]")).to_be_visible()
+    operator = sign_in("zhao", "night shift 2026")
+    expect(operator.get_by_test_id("sign-out")).to_contain_text("赵敏")
+    expect(operator.get_by_test_id("nav-users")).to_have_count(0)
+    operator.get_by_test_id("nav-vehicles").click()
+    expect(operator.get_by_test_id("vehicle-item").first).to_be_visible()
+    expect(operator.get_by_test_id("vehicle-add")).to_have_count(0)
+
+
+def test_a_terminal_is_claimed_out_of_the_lobby(sign_in: SignIn, center: Center) -> None:
+    center.send(location_report("13900000031"))
+    page = sign_in()
+    page.get_by_test_id("nav-terminals").click()
+    page.get_by_test_id("terminals-search").fill("13900000031")
+    row = page.locator("[data-testid=terminal-item][data-identity='13900000031']")
+    expect(row).to_have_attribute("data-known", "false")
+    row.get_by_test_id("terminal-claim").click()
+    page.get_by_test_id("claim-plate").fill("辽A00031")
+    page.get_by_test_id("form-submit").click()
+    expect(row).to_have_attribute("data-known", "true")
+    expect(row).to_contain_text("辽A00031")
+    row.get_by_test_id("terminal-block").click()
+    expect(row).to_have_attribute("data-blocked", "true")
+
+
+def test_an_import_names_every_bad_line_and_is_done_whole(sign_in: SignIn, tmp_path: Path) -> None:
+    page = sign_in()
+    page.get_by_test_id("nav-import").click()
+    fleet = tmp_path / "fleet.csv"
+    fleet.write_text(f"{FLEET}辽A70002,黄,not hex\n", "utf-8")
+    page.get_by_test_id("import-file").set_input_files(fleet)
+    expect(page.locator("[data-testid=import-fault][data-line='3']")).to_be_visible()
+    fleet.write_text(
+        "plate,plate_color,identity\n辽A70001,黄,13970000001\n辽A70002,黄,13970000002\n", "gb18030"
+    )
+    page.get_by_test_id("import-file").set_input_files(fleet)
+    expect(page.get_by_test_id("import-report")).to_have_attribute("data-dry-run", "true")
+    page.get_by_test_id("import-submit").click()
+    expect(page.get_by_test_id("import-report")).to_have_attribute("data-dry-run", "false")
+    page.get_by_test_id("nav-vehicles").click()
+    page.get_by_test_id("vehicles-search").fill("辽A7000")
+    expect(page.get_by_test_id("vehicle-item")).to_have_count(2)
+
+
+def test_what_cannot_be_read_is_shown_as_it_came(sign_in: SignIn, center: Center, picture: Picture) -> None:
+    center.send(GARBAGE)
+    page = sign_in()
+
+    def find() -> None:
+        page.get_by_test_id("nav-health").click()
+        page.get_by_test_id("nav-quarantine").click()
+        page.get_by_test_id("quarantine-page").wait_for()
+
+    find()
+    row = page.locator("[data-testid=quarantine-row]", has_text="de ad be ef").first
+    while row.count() == 0:
+        page.wait_for_timeout(300)
+        find()
+    row.click()
+    expect(page.get_by_test_id("quarantine-hex")).to_contain_text("de ad be ef")
+    picture(page, "quarantine")
+
+
+def test_health_shows_every_part(sign_in: SignIn, picture: Picture) -> None:
+    page = sign_in()
+    page.get_by_test_id("nav-health").click()
+    for part in ("gateway", "worker", "database", "log"):
+        expect(page.locator(f"[data-testid=health-part][data-part={part}]")).to_have_attribute(
+            "data-state", "ok"
+        )
+    picture(page, "health")
