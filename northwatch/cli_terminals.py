@@ -46,7 +46,7 @@ def list_terminals(
 ) -> None:
     """List terminals."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from store import fleet
 
@@ -65,7 +65,9 @@ def list_terminals(
             if (cursor := page.next) is None:
                 return rows
 
-    table = Table("identity", "edition", "vehicle", "link", "mode", "last received", "state")
+    table = Table(
+        Column("identity", no_wrap=True), "edition", "vehicle", "link", "mode", "last received", "state"
+    )
     for row in _in_database(config, read):
         received = row["last_received_at"]
         table.add_row(
