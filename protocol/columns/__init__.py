@@ -1,9 +1,9 @@
 """Columns: the hot messages of a whole batch read, checked and answered at once.
 
-`scan` finds the frames in what many links have sent; `FrameBatch.from_plain` takes those that the log has kept.
-`locations` reads every location report in a batch into a `PositionBatch`, and `general_replies` answers frames with
-0x8001. All of it is derived from the construct declarations and held by tests to what they and the scalar `Deframer`
-say about the same bytes.
+`scan` finds the frames in what many links have sent; `FrameBatch.from_plain` takes those that the log has
+kept. `locations` reads every location report in a batch into a `PositionBatch`, and `general_replies` answers
+frames with 0x8001. All of it is derived from the construct declarations and held by tests to what they and
+the scalar `Deframer` say about the same bytes.
 """
 
 from protocol.columns.batch import FrameBatch

@@ -18,41 +18,47 @@ from protocol.frame import (
     LENGTH_BITS,
 )
 
-SIZE_2013: Final = HEADER_2013.sizeof()
-SIZE_2019: Final = HEADER_2019.sizeof()
-
 
 def with_numeric_id(declaration: Any) -> np.dtype[np.void]:
-    """Give a header's layout, its id also as numbers: `id_low` ends where the id ends, `id_high` stands before."""
+    """Give a header's layout with the id as numbers as well.
+
+    `id_low` are the eight bytes that end where the id ends, `id_high` the two before them.
+    """
     layout = layout_of(declaration)
     members = {name: (kind, offset) for name, (kind, offset, *_) in (layout.fields or {}).items()}
     kind, offset = members["raw_id"]
     end = offset + kind.itemsize
     members["id_low"] = np.dtype(">u8"), end - 8
-    members["id_high"] = np.dtype(">u2"), max(end - 10, 0)
-    return np.dtype(
-        {
-            "names": list(members),
-            "formats": [kind for kind, _ in members.values()],
-            "offsets": [offset for _, offset in members.values()],
-            "itemsize": SIZE_2019,
-        }
-    )
+    if end >= 10:
+        members["id_high"] = np.dtype(">u2"), end - 10
+    names, kinds, offsets = zip(*((name, *place) for name, place in members.items()), strict=True)
+    return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": _HEADER_SPACE})
 
 
+_HEADER_SPACE: Final = HEADER_2019.sizeof()
 _LAYOUT_2013: Final = with_numeric_id(HEADER_2013)
 _LAYOUT_2019: Final = with_numeric_id(HEADER_2019)
 _ID_BITS_2013: Final = np.uint64((1 << 48) - 1)
 """The part of `id_low` that is the six-byte id of the 2013 header; above it stand the attributes."""
+
+_LAYOUT_SHIFT: Final = 13
+"""Brings the attributes' bits for fragments and for the 2019 header down to 0 and 1."""
+_ATTRIBUTES: Final = np.arange(8) << _LAYOUT_SHIFT
+_AROUND_2013: Final = HEADER_2013.sizeof() + 1 + np.where(_ATTRIBUTES & FRAGMENT_BIT, FRAGMENT.sizeof(), 0)
+"""By the upper bits of the attributes: how many bytes header and checksum are."""
+_AROUND_2019: Final = np.where(
+    _ATTRIBUTES & BIT_2019, _AROUND_2013 + HEADER_2019.sizeof() - HEADER_2013.sizeof(), np.iinfo(np.int64).min
+)
+"""The same for the 2019 header; no number of bytes where bit 14 does not announce it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameBatch:
     """Verified plain frames in one buffer, with their headers as columns.
 
-    `data` may hold other bytes between the frames and goes on for at least `MARGIN` bytes behind the last one.
-    Offsets are into `data`. A terminal is compared and looked up by its **key**, the number that its id is: the
-    six-byte and the ten-byte id of one SIM are the same key, as they are the same identity.
+    `data` may hold other bytes between the frames and goes on for `MARGIN` bytes behind the last one. Offsets
+    are into `data`. A terminal is looked up by its **key**, the number that its id is: the six-byte and the
+    ten-byte id of one SIM are the same key, as they are the same identity.
     """
 
     data: U8
@@ -77,7 +83,8 @@ class FrameBatch:
     @property
     def is_fragment(self) -> Flags:
         """The body is one part of a longer one."""
-        return (self.attributes & FRAGMENT_BIT) != 0
+        parts: Flags = (self.attributes & FRAGMENT_BIT) != 0
+        return parts
 
     @property
     def cipher(self) -> I64:
@@ -143,16 +150,16 @@ class FrameBatch:
 def read_headers(data: U8, start: I64, length: I64) -> tuple[FrameBatch, Flags]:
     """Read the header at every `start`, and tell where header, body and checksum add up to `length`.
 
-    Bit 14 with a length that only the 2013 header explains is read as such (see `protocol.frame`). What does not
-    add up has columns without meaning.
+    A frame with bit 14 whose length only the 2013 header explains has that one (see `protocol.frame`). The
+    columns of what does not add up mean nothing.
     """
     header = gathered(data, start, _LAYOUT_2019)
     as_2013 = header.view(_LAYOUT_2013)
     attributes = header["attributes"].astype(np.int64)
     body_length = attributes & LENGTH_BITS
-    body_start = start + (length - 1 - body_length)
-    header_size = body_start - start - np.where(attributes & FRAGMENT_BIT, FRAGMENT.sizeof(), 0)
-    is_2019 = (header_size == SIZE_2019) & (attributes & BIT_2019 != 0)
+    around = length - body_length
+    layout = attributes >> _LAYOUT_SHIFT
+    is_2019 = around == _AROUND_2019[layout]
     batch = FrameBatch(
         data=data,
         start=start,
@@ -161,10 +168,10 @@ def read_headers(data: U8, start: I64, length: I64) -> tuple[FrameBatch, Flags]:
         attributes=attributes,
         serial=np.where(is_2019, header["serial"], as_2013["serial"]).astype(np.int32),
         is_2019=is_2019,
-        version=np.where(is_2019, header["version"], np.uint8(0)),
-        key_high=np.where(is_2019, header["id_high"], np.uint16(0)),
+        version=header["version"] * is_2019,
+        key_high=header["id_high"] * is_2019,
         key_low=np.where(is_2019, header["id_low"], as_2013["id_low"] & _ID_BITS_2013),
-        body_start=body_start,
+        body_start=start + around - 1,
         body_length=body_length,
     )
-    return batch, is_2019 | (header_size == SIZE_2013)
+    return batch, is_2019 | (around == _AROUND_2013[layout])

@@ -1,54 +1,70 @@
-"""Chains of length-prefixed elements in many bodies at once: additional items, and the reports inside 0x0704.
+"""Chains of elements in many bodies at once: additional items, and the reports inside 0x0704.
 
-The walk goes by steps: step k reads the k-th element of every body that has one, so the number of numpy calls follows
-the longest chain and the work follows the number of elements, whatever the layouts.
+An element is two bytes of head, of which the last or both say how long its content is, and the content. The
+walk goes by steps: step k reads the k-th element of every body that has one, so the number of numpy calls
+follows the longest chain and the work follows the number of elements, whatever the layouts. When few bodies
+have more, a plain loop ends their chains.
 """
 
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from protocol.columns.dtypes import I64, U8, Flags, window
+from protocol.columns.dtypes import I64, U8
 
 HEAD: Final = 2
-"""Every element begins with two bytes: the length, or an id and the length."""
+"""Bytes of an element before its content."""
 
-_FEW: Final = 12
-"""Bodies for which a loop over their elements is cheaper than a numpy step (about 10 µs) for all of them; it also
-keeps one body of hundreds of empty elements from costing everybody hundreds of steps."""
+FEW: Final = 24
+"""So many bodies cost a loop as much per element as a step of numpy calls costs for all of them (8 µs). The
+loop also keeps one body of hundreds of empty elements from costing its batch hundreds of steps."""
 
 
 class Chain(NamedTuple):
-    """All elements as columns: the first of each body, then the second of each, and so on."""
+    """The elements of all bodies as columns; those of one body are in their order."""
 
     body: I64
     """Which body, as its place in the arrays given."""
-    head: I64
-    """The two bytes before the content, as one number."""
     start: I64
-    """Offset of the content."""
-    length: I64
+    """Offset of the content; the head stands before it."""
     end: I64
     """For every body: where its chain breaks off, or the body's end."""
 
 
-def walk(data: U8, start: I64, length: I64, length_bits: int) -> Chain:
-    """Follow the chains that begin at `start` and fill `length` bytes, as far as whole elements go.
-
-    `length_bits` of an element's head say how long its content is.
-    """
-    heads = window(data, ">u2")
+def walk(data: U8, start: I64, length: I64, *, has_word_lengths: bool = False) -> Chain:
+    """Follow the chains that begin at `start` and fill `length` bytes, as far as whole elements go."""
     body, at, end = np.arange(len(start)), start, start + length
     reached = start.copy()
-    steps = [(body[:0], at[:0], at[:0])]
-    while len(body):
-        head = heads[at].astype(np.int64)  # behind a chain's end stands something that does not fit either
-        following = at + HEAD + (head & length_bits)
+    steps = [(body[:0], at[:0])]
+    while len(body) > FEW:
+        # Where a chain has ended, its successor stands, whatever it is: its head reaches beyond the end too.
+        size = data[at + 1].astype(np.int64)
+        if has_word_lengths:
+            size += data[at].astype(np.int64) << 8
+        following = at + size + HEAD
         fits = following <= end
         if not fits.all():
             going = fits.nonzero()[0]
-            body, at, end, head, following = (x[going] for x in (body, at, end, head, following))
-        steps.append((body, head, at))
+            body, at, end, following = body[going], at[going], end[going], following[going]
+        steps.append((body, at))
         reached[body] = at = following
-    bodies, all_heads, starts = (np.concatenate(columns) for columns in zip(*steps, strict=True))
-    return Chain(bodies, all_heads, starts + HEAD, all_heads & length_bits, reached)
+    steps.append(_looped(data, body, at, end, reached, has_word_lengths))
+    bodies, heads = (np.concatenate(columns) for columns in zip(*steps, strict=True))
+    return Chain(bodies, heads + HEAD, reached)
+
+
+def _looped(data: U8, body: I64, at: I64, end: I64, reached: I64, has_word_lengths: bool) -> tuple[I64, I64]:
+    """End the chains of few bodies one element at a time."""
+    view = data.data
+    bodies: list[int] = []
+    heads: list[int] = []
+    for index, position, limit in zip(body.tolist(), at.tolist(), end.tolist(), strict=True):
+        while position + HEAD <= limit:
+            size = view[position + 1] + (view[position] << 8 if has_word_lengths else 0)
+            if position + HEAD + size > limit:
+                break
+            bodies.append(index)
+            heads.append(position)
+            position += HEAD + size
+        reached[index] = position
+    return np.array(bodies, np.int64), np.array(heads, np.int64)

@@ -1,43 +1,34 @@
 """Additional items (附加信息) of many location reports at once. JT/T 808-2019 §8.18, table 27."""
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 
-from protocol.columns.chains import walk
-from protocol.columns.dtypes import I64, U8, Flags, window
-
-_LENGTH_BITS: Final = 0xFF
-_ID_SHIFT: Final = 8
+from protocol.columns.chains import HEAD, walk
+from protocol.columns.dtypes import I64, U8, Flags, unsigned, window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Items:
-    """All items as columns: the first of each report, then the second of each, and so on."""
+    """All items as columns; those of one report are in their order."""
 
     data: U8
     report: I64
     """Which report, as its place in the arrays given."""
-    id: I64
+    id: U8
     start: I64
     """Offset of the content in `data`."""
-    length: I64
+    length: U8
     is_whole: Flags
-    """For every report: its chain of items ends where the body ends. Items before a break are here all the same."""
+    """For every report: its chain of items ends where the body ends. What stands before a break is here."""
 
     @classmethod
     def read(cls, data: U8, start: I64, length: I64) -> Self:
         """Read the chains of items that begin at `start` and fill `length` bytes."""
-        chain = walk(data, start, length, _LENGTH_BITS)
-        return cls(
-            data,
-            chain.body,
-            chain.head >> _ID_SHIFT,
-            chain.start,
-            chain.length,
-            chain.end == start + length,
-        )
+        chain = walk(data, start, length)
+        head = chain.start - HEAD
+        return cls(data, chain.body, data[head], chain.start, data[head + 1], chain.end == start + length)
 
     def find(self, item_id: int) -> tuple[I64, I64]:
         """Give offset and length of an item for every report: of its first one, -1 where there is none."""
@@ -48,9 +39,8 @@ class Items:
         return offset, length
 
     def numbers(self, item_id: int, size: int) -> I64:
-        """Give an unsigned item of `size` bytes for every report, -1 where it is absent or has another size."""
-        offset, length = self.find(item_id)
-        present = (length == size).nonzero()[0]
-        values = np.full(len(offset), -1)
-        values[present] = window(self.data, f">u{size}")[offset[present]]
+        """Give an unsigned item of `size` bytes for every report: its first one of that size, else -1."""
+        found = ((self.id == item_id) & (self.length == size)).nonzero()[0][::-1]
+        values = np.full(len(self.is_whole), -1)
+        values[self.report[found]] = window(self.data, unsigned(size))[self.start[found]]
         return values

@@ -1,7 +1,7 @@
 """Location reports of a whole batch as columns: 0x0200, and the reports inside 0x0704.
 
-Offsets, widths and byte order of the 28 leading bytes come from `protocol.messages.location.LOCATION`, scaled numbers
-and times from the column readings of its adapters. All editions send the same layout.
+Offsets, widths and byte order of the 28 leading bytes come from `protocol.messages.location.LOCATION`, scaled
+numbers and times from the column readings of its adapters. All editions send the same layout.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,21 @@ import numpy as np
 import xxhash
 
 from protocol.columns.batch import FrameBatch
-from protocol.columns.chains import walk
-from protocol.columns.dtypes import F32, F64, I32, I64, U8, U32, Flags, column, gathered, layout_of, window
+from protocol.columns.chains import HEAD, walk
+from protocol.columns.dtypes import (
+    F32,
+    F64,
+    I32,
+    I64,
+    U8,
+    U32,
+    Flags,
+    column,
+    gathered,
+    layout_of,
+    unsigned,
+    window,
+)
 from protocol.columns.items import Items
 from protocol.columns.times import times_us
 from protocol.frame import CIPHER_BITS, FRAGMENT_BIT
@@ -29,14 +42,14 @@ NO_IO_STATE: Final = -1
 SHORT_BODY: Final = "short_body"
 """Why a report is bad: fewer bytes than the fixed fields have."""
 CUT_BATCH: Final = "cut_batch"
-"""Why a batch is bad: fewer whole reports than it announces, or bytes that are none. Its whole reports are read."""
+"""Why a 0x0704 is bad: it has fewer whole reports than it announces, or bytes that are none. These whole ones
+are read."""
 
 _LAYOUT: Final = layout_of(LOCATION)
 _MICRODEGREES: Final = 1e6
 _CORE: Final = _LAYOUT.itemsize
 _BATCH_HEAD: Final = 3
 """0x0704 begins with the number of reports, WORD, and their type, BYTE."""
-_BATCH_LENGTH_BITS: Final = 0xFFFF
 _MILEAGE: Final = (0x01, 4)
 _MILEAGE_PER_KM: Final = 10
 _IO_STATE: Final = (0x2A, 2)
@@ -53,14 +66,14 @@ class BadBody(NamedTuple):
 class PositionBatch:
     """Location reports as columns in human units, in order of their arrival.
 
-    Values are as sent, whatever they say: a latitude of 116 degrees is a matter for quality verdicts, not for decoding.
-    Offsets are into `data`.
+    Values are as sent, whatever they say: a latitude of 116 degrees is a matter for quality verdicts, not for
+    decoding. Offsets are into `data`.
     """
 
     data: U8
     row: I64
     """Row of the frame in its batch."""
-    batch_type: I32
+    batch_type: I64
     """0 normal or 1 from a blind zone, as its 0x0704 says; `NOT_IN_BATCH` for a 0x0200."""
     body_start: I64
     """The report alone, also within a 0x0704."""
@@ -122,53 +135,57 @@ def locations(batch: FrameBatch, rows: I64 | None = None) -> PositionBatch:
 
     Args:
         batch: frames of any kind
-        rows: which of them to look at; by default all whose body is complete and not encrypted
+        rows: which of them to look at, ascending; by default all whose body is complete and not encrypted
     """
     if rows is None:
         rows = ((batch.attributes & (FRAGMENT_BIT | CIPHER_BITS)) == 0).nonzero()[0]
     msg_id = batch.msg_id[rows]
-    single = rows[msg_id == LOCATION_REPORT]
-    several = rows[msg_id == BATCH_REPORT]
-    reports = _Reports(
-        single,
-        batch.body_start[single],
-        batch.body_length[single],
-        np.full(len(single), NOT_IN_BATCH, np.int32),
-    )
+    single, several = rows[msg_id == LOCATION_REPORT], rows[msg_id == BATCH_REPORT]
+    start, length = batch.body_start, batch.body_length
+    alone = np.full(len(single), NOT_IN_BATCH)
+    reports = _Reports(single, start[single], length[single], alone)
     bad: list[BadBody] = []
     if len(several):
-        inside, bad = _unpacked(batch.data, several, batch.body_start[several], batch.body_length[several])
-        both = _Reports(*(np.concatenate(columns) for columns in zip(reports, inside, strict=True)))
-        reports = both.take(both.row.argsort(kind="stable"))
+        inside, bad = _unpacked(batch.data, several, start[several], length[several])
+        reports = reports.merged(inside)
     return _positions(batch.data, reports, bad)
 
 
 def batch_locations(data: U8, row: I64, start: I64, length: I64) -> PositionBatch:
-    """Read the location reports of 0x0704 bodies, wherever they stand: of fragments put together, say."""
-    reports, bad = _unpacked(data, row, start, length)
-    return _positions(data, reports.take(reports.row.argsort(kind="stable")), bad)
+    """Read the location reports inside 0x0704 bodies, wherever these stand: fragments put together, say.
+
+    `data` goes on for `MARGIN` bytes behind the last body.
+    """
+    nothing = _Reports(row[:0], row[:0], row[:0], row[:0])
+    inside, bad = _unpacked(data, row, start, length)
+    return _positions(data, nothing.merged(inside), bad)
 
 
 def body_hashes(positions: PositionBatch) -> I64:
     """Give XXH3-64 of every report's body, as signed numbers: part of the identity of a position record."""
-    view = memoryview(positions.data)
+    view, digest = positions.data.data, xxhash.xxh3_64_intdigest
     starts = positions.body_start.tolist()
     ends = (positions.body_start + positions.body_length).tolist()
-    digest = xxhash.xxh3_64_intdigest
     hashes = [digest(view[start:end]) for start, end in zip(starts, ends, strict=True)]
     return np.array(hashes, np.uint64).view(np.int64)
 
 
 class _Reports(NamedTuple):
-    """Where reports stand."""
+    """Where reports stand; the columns of `PositionBatch` of the same names."""
 
     row: I64
-    start: I64
-    length: I64
-    batch_type: I32
+    body_start: I64
+    body_length: I64
+    batch_type: I64
 
     def take(self, which: I64 | Flags) -> "_Reports":
+        """Give some of them."""
         return _Reports(*(values[which] for values in self))
+
+    def merged(self, others: "_Reports") -> "_Reports":
+        """Give both, by row."""
+        both = _Reports(*(np.concatenate((mine, others[k])) for k, mine in enumerate(self)))
+        return both.take(both.row.argsort(kind="stable"))
 
 
 def _unpacked(data: U8, row: I64, start: I64, length: I64) -> tuple[_Reports, list[BadBody]]:
@@ -176,36 +193,33 @@ def _unpacked(data: U8, row: I64, start: I64, length: I64) -> tuple[_Reports, li
     long_enough = length >= _BATCH_HEAD
     bad = [BadBody(index, SHORT_BODY) for index in row[~long_enough].tolist()]
     row, start, length = row[long_enough], start[long_enough], length[long_enough]
-    announced = window(data, ">u2")[start]
-    chain = walk(data, start + _BATCH_HEAD, length - _BATCH_HEAD, _BATCH_LENGTH_BITS)
+    announced = window(data, unsigned(2))[start]
+    chain = walk(data, start + _BATCH_HEAD, length - _BATCH_HEAD, has_word_lengths=True)
     cut = (chain.end != start + length) | (np.bincount(chain.body, minlength=len(row)) < announced)
     bad += [BadBody(index, CUT_BATCH) for index in row[cut].tolist()]
-    batch_type = data[start[chain.body] + _BATCH_HEAD - 1].astype(np.int32)
-    return _Reports(row[chain.body], chain.start, chain.length, batch_type), bad
+    batch_type = data[start[chain.body] + _BATCH_HEAD - 1].astype(np.int64)
+    sizes = window(data, unsigned(2))[chain.start - HEAD].astype(np.int64)
+    return _Reports(row[chain.body], chain.start, sizes, batch_type), bad
 
 
 def _positions(data: U8, reports: _Reports, bad: list[BadBody]) -> PositionBatch:
     """Read the fields of reports."""
-    short = reports.length < _CORE
-    if short.any():
-        bad = bad + [BadBody(index, SHORT_BODY) for index in reports.row[short].tolist()]
-        reports = reports.take(~short)
-    core = gathered(data, reports.start, _LAYOUT)
+    is_short = reports.body_length < _CORE
+    if is_short.any():
+        bad = bad + [BadBody(row, SHORT_BODY) for row in reports.row[is_short].tolist()]
+        reports = reports.take(~is_short)
+    core = gathered(data, reports.body_start, _LAYOUT)
     status = core["status"].astype(np.uint32)
     lat_raw, lon_raw = core["latitude_raw"].astype(np.uint32), core["longitude_raw"].astype(np.uint32)
-    has_fix = (status & POSITIONED) != 0
-    items = Items.read(data, reports.start + _CORE, reports.length - _CORE)
+    items = Items.read(data, reports.body_start + _CORE, reports.body_length - _CORE)
     mileage = items.numbers(*_MILEAGE)
     return PositionBatch(
         data=data,
-        row=reports.row,
-        batch_type=reports.batch_type,
-        body_start=reports.start,
-        body_length=reports.length,
+        **reports._asdict(),
         alarm_bits=core["alarm"].astype(np.uint32),
         status_bits=status,
-        lat=_degrees(lat_raw, status & SOUTH, has_fix),
-        lon=_degrees(lon_raw, status & WEST, has_fix),
+        lat=_degrees(lat_raw, status, SOUTH),
+        lon=_degrees(lon_raw, status, WEST),
         lat_raw=lat_raw,
         lon_raw=lon_raw,
         altitude_m=core["altitude_m"].astype(np.int32),
@@ -220,9 +234,9 @@ def _positions(data: U8, reports: _Reports, bad: list[BadBody]) -> PositionBatch
     )
 
 
-def _degrees(microdegrees: U32, is_negative: U32, has_fix: Flags) -> F64:
-    """Give signed degrees. The hemisphere stands in the status word, never in the number."""
+def _degrees(microdegrees: U32, status: U32, negative: int) -> F64:
+    """Give degrees, negative where that bit of the status says so, NaN without a fix."""
     degrees = microdegrees / _MICRODEGREES
-    np.negative(degrees, out=degrees, where=is_negative != 0)
-    degrees[~has_fix] = np.nan
+    np.negative(degrees, out=degrees, where=(status & negative) != 0)
+    degrees[(status & POSITIONED) == 0] = np.nan
     return degrees

@@ -1,7 +1,7 @@
 """平台通用应答, general replies (0x8001) to a whole batch, ready for the wire. JT/T 808-2019 §8.2.
 
-Every answer is built in a row of a matrix with room for the longer header. The shorter header stands further right,
-so that id, serial, body and checksum of both editions share their columns; only the front differs.
+Every answer is built in a row of a matrix with room for the longer header. The shorter one stands further
+right, so that id, serial, body and checksum of both have the same columns and only the front differs.
 """
 
 from typing import Any, Final
@@ -9,35 +9,35 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from protocol.columns.batch import SIZE_2013, SIZE_2019, FrameBatch, with_numeric_id
-from protocol.columns.dtypes import I64, U8, U64, Records, layout_of
+from protocol.columns.batch import FrameBatch, with_numeric_id
+from protocol.columns.dtypes import I64, U8, U64, Flags, Records, layout_of
 from protocol.frame import BIT_2019, ESCAPE, FLAG, HEADER_2013, HEADER_2019
 from protocol.message import PLATFORM_REPLY
 from protocol.messages.session import GENERAL_REPLY
 
 _BODY_SIZE: Final = GENERAL_REPLY.sizeof()
 _ROW: Final = 32
-"""Flag, 2019 header, body, checksum and flag, with zeros before them up to whole eight-byte words."""
+"""Flag, 2019 header, body, checksum and flag, and zeros before them up to whole eight-byte words."""
 _BODY_AT: Final = _ROW - 2 - _BODY_SIZE
-_FRONT_2013: Final = _BODY_AT - SIZE_2013 - 1
-_FRONT_2019: Final = _BODY_AT - SIZE_2019 - 1
-"""Where a row's first flag stands."""
+_FRONT_2013: Final = _BODY_AT - HEADER_2013.sizeof() - 1
+_FRONT_2019: Final = _BODY_AT - HEADER_2019.sizeof() - 1
+"""Where the first flag stands in a row."""
+_COLUMNS: Final = np.arange(_FRONT_2019, _ROW, dtype=np.uint8)
 
 
 def _row_layout(header: Any) -> np.dtype[np.void]:
     """Put a header's fields right before those of the body, and the checksum behind."""
-    front = with_numeric_id(header)
-    body = layout_of(GENERAL_REPLY)
+    parts = (with_numeric_id(header), _BODY_AT - header.sizeof()), (layout_of(GENERAL_REPLY), _BODY_AT)
     members = {
-        name: (kind, _BODY_AT - header.sizeof() + at) for name, (kind, at, *_) in (front.fields or {}).items()
+        name: (kind, at + offset)
+        for layout, at in parts
+        for name, (kind, offset, *_) in (layout.fields or {}).items()
     }
-    members |= {name: (kind, _BODY_AT + at) for name, (kind, at, *_) in (body.fields or {}).items()}
     members["checksum"] = np.dtype("u1"), _ROW - 2
-    names, formats, offsets = zip(*((name, kind, at) for name, (kind, at) in members.items()), strict=True)
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": _ROW})
+    names, kinds, offsets = zip(*((name, *place) for name, place in members.items()), strict=True)
+    return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": _ROW})
 
 
-_COLUMNS: Final = np.arange(_ROW)
 _ROW_2013: Final = _row_layout(HEADER_2013)
 _ROW_2019: Final = _row_layout(HEADER_2019)
 
@@ -45,13 +45,13 @@ _ROW_2019: Final = _row_layout(HEADER_2019)
 def general_replies(batch: FrameBatch, rows: I64, serials: ArrayLike, results: ArrayLike) -> tuple[U8, I64]:
     """Answer some frames of a batch with 0x8001.
 
-    Id and header edition are those of the frame that is answered.
+    Id, header edition and version byte are those of the frame that is answered.
 
     Args:
         batch: verified frames
         rows: which of them to answer
         serials: the platform's serial for each answer
-        results: 0 done, 1 failed, 2 bad message, 3 not supported, 4 alarm handled; one for all or one for each
+        results: 0 done, 1 failed, 2 bad message, 3 not supported, 4 alarm handled; one for all or for each
 
     Returns:
         the answers' bytes back to back, flags and escapes included, and `len(rows) + 1` offsets: answer k is
@@ -64,15 +64,17 @@ def general_replies(batch: FrameBatch, rows: I64, serials: ArrayLike, results: A
     answers["version"] = batch.version[rows]
     answers["id_high"] = batch.key_high[rows]
     answers["id_low"] = batch.key_low[rows]
-    as_2013 = answers.view(_ROW_2013)
-    np.copyto(as_2013["msg_id"], PLATFORM_REPLY, where=~is_2019)
-    np.copyto(as_2013["attributes"], _BODY_SIZE, where=~is_2019)
+    if not is_2019.all():
+        is_2013 = ~is_2019
+        as_2013 = answers.view(_ROW_2013)
+        np.copyto(as_2013["msg_id"], PLATFORM_REPLY, where=is_2013)
+        np.copyto(as_2013["attributes"], _BODY_SIZE, where=is_2013)
     answers["serial"] = serials
     answers["ack_serial"] = batch.serial[rows]
     answers["ack_msg_id"] = batch.msg_id[rows]
     answers["result"] = results
     answers["checksum"] = _checksums(answers)
-    return _on_the_wire(answers.view(np.uint8).reshape(-1, _ROW), np.where(is_2019, _FRONT_2019, _FRONT_2013))
+    return _on_the_wire(answers.view(np.uint8).reshape(-1, _ROW), is_2019)
 
 
 def _checksums(answers: Records) -> U64:
@@ -84,17 +86,18 @@ def _checksums(answers: Records) -> U64:
     return folded & np.uint64(0xFF)
 
 
-def _on_the_wire(rows: U8, front: I64) -> tuple[U8, I64]:
+def _on_the_wire(rows: U8, is_2019: Flags) -> tuple[U8, I64]:
     """Cut every row at its front, escape, and set the flags, whose places are still zero."""
+    front = np.where(is_2019, np.uint8(_FRONT_2019), np.uint8(_FRONT_2013))
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(_ROW - front, out=offsets[1:])
-    plain = rows[_COLUMNS >= front[:, None]]
-    special = (plain - np.uint8(ESCAPE) < 2).nonzero()[0]
+    plain = rows[:, _FRONT_2019:][front[:, None] <= _COLUMNS]
     wire = bytearray(plain)
+    special = (plain - np.uint8(ESCAPE) < 2).nonzero()[0]
     if len(special):
-        # Each is counted for the answers behind it.
-        offsets += np.searchsorted(special, offsets)
+        offsets += special.searchsorted(offsets)  # one byte more for everything behind
         wire = wire.replace(b"\x7d", b"\x7d\x01").replace(b"\x7e", b"\x7d\x02")
     data = np.frombuffer(wire, np.uint8)
-    data[offsets[:-1]] = data[offsets[1:] - 1] = FLAG
+    data[offsets[:-1]] = FLAG
+    data[offsets[1:] - 1] = FLAG
     return data, offsets

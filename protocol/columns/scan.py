@@ -1,12 +1,13 @@
 """All frames of many received chunks at once.
 
-`scan` finds exactly what one `protocol.deframer.Deframer` per link finds (a property test holds it to that), with a
-fixed number of numpy calls for any number of frames.
+`scan` finds exactly what one `protocol.deframer.Deframer` for each link finds, in a fixed number of numpy
+calls for any number of frames.
 
-How: the chunks are joined, and the **special** bytes 0x7e and 0x7d located. Every special byte disappears from the
-plain form, a flag altogether and an escape by leaving its successor to stand for both, so the plain offset of any
-wire offset is that offset less the number of special bytes before it, and one boolean selection turns all wire bytes
-into plain bytes. Between flags stand pieces; an exclusive or over every piece tells which are whole.
+How: the chunks are joined and their **special** bytes located, 0x7e and 0x7d. None of them is in the plain
+form: flags are dropped, and of an escape the second byte stays and comes to stand for both. So one boolean
+selection turns all wire bytes into plain bytes, and a plain offset is the wire offset less the number of
+special bytes before it. Between the flags are pieces; the exclusive or over each and its header tell which
+are frames.
 """
 
 from collections.abc import Sequence
@@ -17,82 +18,86 @@ import numpy as np
 
 from protocol.columns.batch import FrameBatch, read_headers
 from protocol.columns.dtypes import I64, MARGIN, U8, Flags
-from protocol.deframer import RejectedBytes, deframe
-from protocol.errors import Garbage
-from protocol.frame import ESCAPE, FLAG, MAX_FRAME
+from protocol.errors import BadChecksum, BadEscape, BadLength, Garbage, TooLong, TooShort
+from protocol.frame import BIT_2019, ESCAPE, FLAG, MAX_FRAME, MIN_PLAIN_2013, MIN_PLAIN_2019
 
 _FLAG: Final = bytes((FLAG,))
 _ESCAPE: Final = bytes((ESCAPE,))
 _MARGIN: Final = bytes(MARGIN)
-_ESCAPED_BITS: Final = 0x7C
-"""0x01 and 0x02 behind an escape stand for 0x7d and 0x7e."""
-
-
 _NOWHERE: Final = np.empty(0, np.int64)
+_ESCAPED_BITS: Final = np.uint8(0x7C)
+"""What 0x01 and 0x02 behind an escape lack of 0x7d and 0x7e."""
 
 
 class Rejection(NamedTuple):
-    """Bytes that are no frame, with the chunk that brought the flag that ended them."""
+    """Bytes that are no frame, with the chunk that brought the flag which ended them."""
 
     source: int
     reason: str
+    """`FrameError.reason` of the fault."""
     raw: bytes
+    """As received, without the flags; at most `MAX_FRAME` bytes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WireBatch:
-    """What a scan found. Frames and rejections of one chunk are in their order on the wire."""
+    """What a scan found. Frames and rejections of one chunk are each in their order on the wire."""
 
     frames: FrameBatch
     source: I64
-    """Index of the chunk, for every frame."""
+    """Index of the chunk, for every frame; ascending."""
     raw: Flags
-    """The frame ended with an unescaped checksum 0x7d: escaping its plain form does not restore what came."""
+    """The checksum was an unescaped 0x7d: escaping the plain frame does not restore what was received."""
     rejected: list[Rejection]
     tails: list[bytes]
-    """For every chunk, what to put before the link's next bytes. See `rejoin`."""
+    """For every chunk, what to put before the next bytes of its link; see `rejoin`."""
 
 
 def scan(chunks: Sequence[bytes]) -> WireBatch:
-    """Find the frames of received chunks, one chunk per link.
-
-    Args:
-        chunks: for each link its last tail and what it has sent since, joined by `rejoin`
-    """
-    lengths = np.fromiter(map(len, chunks), np.int64, len(chunks))
-    joined = b"".join([*chunks, _MARGIN])
-    wire = np.frombuffer(joined, np.uint8)
-    ends = lengths.cumsum()
+    """Find the frames in received chunks, one chunk for each link: its last tail, and what it sent since."""
     tails, rejected = [_FLAG] * len(chunks), []
-    whole = (wire[ends - lengths] == FLAG) & (wire[ends - 1] == FLAG) & (lengths > 0)
-    if not whole.all():
+    joined, starts, ends = _joined(chunks)
+    wire = np.frombuffer(joined, np.uint8)
+    is_whole = (wire[starts] == FLAG) & (wire[ends - 1] == FLAG) & (starts < ends)
+    if not is_whole.all():
         trimmed = list(chunks)
-        for index in (~whole).nonzero()[0].tolist():
+        for index in (~is_whole).nonzero()[0].tolist():
             garbage, trimmed[index], tails[index] = _trim(chunks[index])
             if garbage:
                 rejected.append(Rejection(index, Garbage.reason, garbage))
-        joined = b"".join([*trimmed, _MARGIN])
+        joined, starts, ends = _joined(trimmed)
         wire = np.frombuffer(joined, np.uint8)
-        ends = np.fromiter(map(len, trimmed), np.int64, len(trimmed)).cumsum()
-    pieces = _pieces(wire, _ESCAPE in joined)
+    pieces = _parted(wire, _ESCAPE in joined)
     batch, agrees = read_headers(pieces.plain, pieces.start, pieces.length)
-    sound = agrees & (np.bitwise_xor.reduceat(pieces.plain, pieces.start) == 0) & ~pieces.is_misescaped
+    sums_up = np.bitwise_xor.reduceat(pieces.plain, pieces.start) == 0
+    sound = agrees & sums_up
+    sound[pieces.misescaped] = False
     source = _sources(pieces, ends)
+    raw = np.zeros(len(sound), np.bool_)
+    raw[pieces.unescaped] = True
     if sound.all():
-        return WireBatch(batch, source, pieces.is_raw, rejected, tails)
-    for index in (~sound).nonzero()[0].tolist():
-        fault = deframe(joined[pieces.opening[index] + 1 : pieces.closing[index]])
-        assert isinstance(fault, RejectedBytes)
-        rejected.append(Rejection(int(source[index]), *fault))
+        return WireBatch(batch, source, raw, rejected, tails)
+    rows = (~sound).nonzero()[0]
+    reasons = _reasons(pieces, batch.attributes, agrees, sums_up)[rows].tolist()
+    places = zip(pieces.opening[rows].tolist(), pieces.closing[rows].tolist(), strict=True)
+    raws = (joined[opening + 1 : min(closing, opening + 1 + MAX_FRAME)] for opening, closing in places)
+    rejected += map(Rejection, source[rows].tolist(), reasons, raws)
     rows = sound.nonzero()[0]
-    return WireBatch(batch.take(rows), source[rows], pieces.is_raw[rows], rejected, tails)
+    return WireBatch(batch.take(rows), source[rows], raw[rows], rejected, tails)
 
 
 def rejoin(tail: bytes, data: bytes) -> bytes:
-    """Put a link's tail before its next bytes. Most chunks are whole frames and come back as they are."""
+    """Put a link's tail before its next bytes. Most data are whole frames and come back as they are."""
     if tail == _FLAG and data[:1] == _FLAG:
         return data
     return tail + data
+
+
+def _joined(chunks: Sequence[bytes]) -> tuple[bytes, I64, I64]:
+    """Join chunks, a margin behind them, and tell where each begins and ends."""
+    lengths = np.fromiter(map(len, chunks), np.int64, len(chunks))
+    ends = lengths.cumsum()
+    return b"".join([*chunks, _MARGIN]), ends - lengths, ends
 
 
 def _trim(chunk: bytes) -> tuple[bytes, bytes, bytes]:
@@ -104,68 +109,88 @@ def _trim(chunk: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 class _Pieces(NamedTuple):
-    """What stands between flags and is not empty."""
+    """What stands between two flags and is not empty."""
 
     plain: U8
+    """All of them back to back, and the margin."""
     start: I64
     length: I64
     opening: I64
     """Offset on the wire of the flag before."""
     closing: I64
-    is_raw: Flags
-    is_misescaped: Flags
+    unescaped: I64
+    """Indices of pieces that end with a single 0x7d."""
+    misescaped: I64
+    """Indices of pieces with an escape of something else, again for each."""
 
 
-def _pieces(wire: U8, has_escapes: bool) -> _Pieces:
+def _parted(wire: U8, has_escapes: bool) -> _Pieces:
     """Undo the escapes of chunks that begin and end with a flag, and part them at the flags."""
+    unescaped = misescaped = _NOWHERE
     if has_escapes:
-        wire, special, flags, borders, unescaped, misescaped = _unescaped(wire)
+        wire, is_special, flags, borders, unescaped, misescaped = _resolved(wire)
     else:
-        special = wire == FLAG
-        flags = special.nonzero()[0]
+        is_special = wire == FLAG
+        flags = is_special.nonzero()[0]
         borders = flags - np.arange(len(flags))
-        unescaped = misescaped = _NOWHERE
-    plain = wire[~special]
     sizes = borders[1:] - borders[:-1]
     filled = sizes.nonzero()[0]
-    opening, closing = flags[filled], flags[filled + 1]
-    is_raw, is_misescaped = np.zeros((2, len(filled)), np.bool_)
-    is_raw[np.searchsorted(closing, unescaped)] = True
-    is_misescaped[np.searchsorted(closing, misescaped)] = True
-    return _Pieces(plain, borders[filled], sizes[filled], opening, closing, is_raw, is_misescaped)
+    closing = flags[filled + 1]
+    return _Pieces(
+        plain=wire[~is_special],
+        start=borders[filled],
+        length=sizes[filled],
+        opening=flags[filled],
+        closing=closing,
+        unescaped=closing.searchsorted(unescaped),
+        misescaped=closing.searchsorted(misescaped),
+    )
 
 
-def _unescaped(wire: U8) -> tuple[U8, Flags, I64, I64, I64, I64]:
-    """Resolve escapes in place, as seen from where they stand.
+def _resolved(wire: U8) -> tuple[U8, Flags, I64, I64, I64, I64]:
+    """Let the second byte of every escape stand for both.
 
     Returns:
-        a copy of the wire in which every escape's successor stands for both; its special bytes; where the flags are;
-        where they would be in the plain bytes; single 0x7d before a flag (unescaped checksums, which are not special);
-        escapes of nothing
+        the wire after that, its special bytes, its flags, where these would be among the plain bytes, every
+        0x7d before a flag (a checksum that was not escaped: it stays), and every escape of something else
     """
-    special = wire - np.uint8(ESCAPE) < 2
-    at = special.nonzero()[0]
-    is_flag = wire[at] == FLAG
-    escapes = at[~is_flag]
+    is_special = wire - np.uint8(ESCAPE) < 2
+    special = is_special.nonzero()[0]
+    is_flag = wire[special] == FLAG
+    escapes = special[~is_flag]
     codes = wire[escapes + 1]
     wire = wire.copy()
-    wire[escapes + 1] = codes ^ np.uint8(_ESCAPED_BITS)
+    wire[escapes + 1] = codes ^ _ESCAPED_BITS
     unescaped = misescaped = _NOWHERE
-    wrong = codes - np.uint8(1) > 1
-    if wrong.any():
-        escapes, codes = escapes[wrong], codes[wrong]
+    is_wrong = codes - np.uint8(1) > 1
+    if is_wrong.any():
+        escapes, codes = escapes[is_wrong], codes[is_wrong]
         wire[escapes + 1] = codes
         unescaped, misescaped = escapes[codes == FLAG], escapes[codes != FLAG]
-        special[unescaped] = False
-        still = special[at]
-        at, is_flag = at[still], is_flag[still]
+        is_special[unescaped] = False
+        remains = is_special[special]
+        special, is_flag = special[remains], is_flag[remains]
     ranks = is_flag.nonzero()[0]
-    flags = at[ranks]
-    return wire, special, flags, flags - ranks, unescaped, misescaped
+    flags = special[ranks]
+    return wire, is_special, flags, flags - ranks, unescaped, misescaped
 
 
 def _sources(pieces: _Pieces, ends: I64) -> I64:
     """Tell from which chunk each piece came, given where the chunks end."""
     if len(pieces.closing) == len(ends) and (pieces.closing + 1 == ends).all():
         return np.arange(len(ends))  # one frame from each link, the usual tick
-    return np.searchsorted(ends, pieces.closing, "right")
+    return ends.searchsorted(pieces.closing, "right")
+
+
+def _reasons(pieces: _Pieces, attributes: I64, agrees: Flags, sums_up: Flags) -> np.ndarray:
+    """Name the fault of every piece, in the order of `protocol.deframer` and `protocol.frame.verify`."""
+    is_misescaped = np.zeros(len(agrees), np.bool_)
+    is_misescaped[pieces.misescaped] = True
+    shortest = np.where(attributes & BIT_2019, MIN_PLAIN_2019, MIN_PLAIN_2013)
+    faults = {
+        TooLong.reason: pieces.closing - pieces.opening - 1 > MAX_FRAME,
+        BadEscape.reason: is_misescaped,
+        TooShort.reason: ~agrees & (pieces.length < shortest),
+        BadChecksum.reason: ~sums_up,
+    }
+    return np.select(list(faults.values()), [np.array(reason) for reason in faults], BadLength.reason)

@@ -1,7 +1,7 @@
 """BCD times of a whole batch, by table.
 
-Six bytes YY MM DD hh mm ss are three pairs, and each pair is one of 65,536 numbers: a table per pair, filled once by
-the declaration's own reading, turns a time into three look-ups and two additions.
+Six bytes YY MM DD hh mm ss are three pairs, and each pair is one of 65,536 numbers: a table for each, filled
+once by the declaration's own reading, turns a time into three look-ups and two additions.
 """
 
 from functools import cache
@@ -30,7 +30,7 @@ def times_us(bcd: U8) -> I64:
 
 @cache
 def _tables() -> tuple[I64, I64, I64, I64]:
-    """Give for every pair: µs at the start of the month, at its end, within the month, and within the hour."""
+    """Give µs by pair: where the month starts, where it ends, day and hour in it, minute and second."""
     first_of_month = _read((0, 1), [0, 0, 0x01, 0, 0, 0])
     last_days = [_read((0, 1), [0, 0, day, 0x23, 0x59, 0x59]) for day in (0x28, 0x29, 0x30, 0x31)]
     month_end = np.max(last_days, axis=0) + 1  # the next second is one too far, the next µs as well
