@@ -20,7 +20,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from northwatch import supervisor, wiring
-from northwatch.config import Settings, without_password
+from northwatch.config import GatewaySettings, MonitorSettings, Settings, without_password
 from northwatch.process import stop_event
 from northwatch.supervisor import Backoff, Child, Journal, Supervisor
 from store import schema
@@ -132,9 +132,10 @@ class Up:
         if database.ready.is_set() and "worker" not in started:
             self._start("worker")
             self._start("monitor")
-        if self._demo and "sim" not in started and self._answers(self.settings.gateway.port):
-            self._start("sim", "--terminals", str(self._demo), "--scenario", "demo")
-        if "monitor" in started and not self._welcomed and self._answers(self.settings.monitor.port):
+        if self._demo and "sim" not in started and self._answers(self.settings.gateway):
+            host = _reachable(self.settings.gateway.host)
+            self._start("sim", "--terminals", str(self._demo), "--host", host, "--scenario", "demo")
+        if "monitor" in started and not self._welcomed and self._answers(self.settings.monitor):
             self._welcomed = True
             self._console.print(_welcome(self.settings, database.first_password, self._demo))
 
@@ -142,9 +143,9 @@ class Up:
         command: Sequence[str] = [sys.executable, "-m", "northwatch", name, *self._options, *arguments]
         return self._supervisor.add(name, command, self._environ)
 
-    def _answers(self, port: int) -> bool:
+    def _answers(self, listener: GatewaySettings | MonitorSettings) -> bool:
         try:
-            with socket.create_connection(("localhost", port), CONNECT_TIMEOUT_S):
+            with socket.create_connection((_reachable(listener.host), listener.port), CONNECT_TIMEOUT_S):
                 return True
         except OSError:
             return False
@@ -155,6 +156,11 @@ class Up:
         supervisor.require_free(monitor.host, monitor.port, "monitor.port")
         supervisor.require_free("127.0.0.1", gateway.health_port, "gateway.health_port")
         supervisor.require_free("127.0.0.1", worker.health_port, "worker.health_port")
+
+
+def _reachable(host: str) -> str:
+    """Give an address of this machine under which one that listens on `host` is found."""
+    return "localhost" if host in ("0.0.0.0", "::", "") else host
 
 
 def _demo_environ(settings: Settings) -> dict[str, str]:
@@ -174,7 +180,7 @@ def _demo_environ(settings: Settings) -> dict[str, str]:
 
 def _welcome(settings: Settings, password: str | None, demo: int | None) -> Panel:
     rows = [
-        ("web page", f"http://localhost:{settings.monitor.port}"),
+        ("web page", f"http://{_reachable(settings.monitor.host)}:{settings.monitor.port}"),
         ("user", "admin" if password else "as before; `northwatch user password NAME` sets a new password"),
         ("password", f"{password}   (shown this once)" if password else ""),
         ("terminals", f"port {settings.gateway.port}, TCP"),

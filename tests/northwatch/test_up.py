@@ -42,6 +42,8 @@ class House:
             "NORTHWATCH_GATEWAY__HEALTH_PORT": str(self.ports["gateway_health"]),
             "NORTHWATCH_WORKER__HEALTH_PORT": str(self.ports["worker_health"]),
             "NORTHWATCH_MONITOR__PORT": str(self.ports["monitor"]),
+            "NORTHWATCH_GATEWAY__HOST": "127.0.0.1",
+            "NORTHWATCH_MONITOR__HOST": "127.0.0.1",
             "NORTHWATCH_DEMO__REPORT_S": "1",
         }
         self.lines: list[str] = []
