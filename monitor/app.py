@@ -58,7 +58,12 @@ def create_app(options: MonitorOptions) -> FastAPI:
     headers = pages.SECURITY_HEADERS | {
         "Content-Security-Policy": pages.content_security_policy(options.map.tiles_url)
     }
-    app.add_middleware(Gate, trusted_origins=options.trusted_origins, headers=headers)
+    app.add_middleware(
+        Gate,
+        trusted_origins=options.trusted_origins,
+        headers=headers,
+        count=center.metrics.answered,
+    )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -4,7 +4,7 @@ In: a request that changes something comes from our own page, says what its body
 Out: browsers guess no types, send no referrer, and run nothing on the page that is not ours.
 """
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,9 +25,16 @@ class Gate:
     """ASGI middleware."""
 
     def __init__(
-        self, app: ASGIApp, *, trusted_origins: Iterable[str], headers: MutableMapping[str, str]
+        self,
+        app: ASGIApp,
+        *,
+        trusted_origins: Iterable[str],
+        headers: Mapping[str, str],
+        count: Callable[[int], None],
     ) -> None:
+        """`headers` are added to every answer; `count` is told its status."""
         self.app = app
+        self.count = count
         self.trusted_origins = frozenset(trusted_origins)
         self.headers = headers
 
@@ -38,6 +45,7 @@ class Gate:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self.count(message["status"])
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
                     headers.setdefault(name, value)

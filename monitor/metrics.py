@@ -29,7 +29,7 @@ class Metrics:
         self._center = center
         registry = CollectorRegistry()
         self.registry = registry
-        self.requests = Counter("northwatch_requests", "Requests answered", ["status"], registry=registry)
+        self._requests = Counter("northwatch_requests", "Requests answered", ["status"], registry=registry)
         viewers = Gauge("northwatch_viewers", "Screens connected to the live picture", registry=registry)
         viewers.set_function(lambda: len(center.live.viewers))
         self._add_figures(registry)
@@ -45,6 +45,10 @@ class Metrics:
         for name, meaning in figures.items():
             gauge = Gauge(f"northwatch_{name}", meaning, registry=registry)
             gauge.set_function(partial(self._figure, name))
+
+    def answered(self, status: int) -> None:
+        """Count a request by the status of its answer."""
+        self._requests.labels(str(status)).inc()
 
     def _figure(self, name: str) -> float:
         return self._center.live.figures()[name]

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, Request, Response
 
 from monitor.models import (
@@ -43,6 +44,10 @@ from store.select import Row
 
 router = APIRouter(tags=["people"])
 
+WRONG = "Name or password is wrong, or the user is disabled."
+
+_log = structlog.get_logger("monitor")
+
 
 @router.post("/sign-in", response_model=Person, responses=CHANGES | problems(429))
 async def sign_in(given: Credentials, request: Request, response: Response, center: At) -> Row:
@@ -57,12 +62,15 @@ async def sign_in(given: Credentials, request: Request, response: Response, cent
                 not await people.password_matches(known[1] if known else None, given.password)
                 or known is None
             ):
-                raise Problem(401, "sign_in_failed", "Name or password is wrong, or the user is disabled.")
+                _log.warning(
+                    "sign-in refused", address=address
+                )  # the name may be a password in the wrong field
+                raise Problem(401, "sign_in_failed", WRONG)
         async with center.database() as connection:
             cookie = await people.open_sign_in(connection, known[0], center.options.sign_in_lasts)
             person = await people.signed_in(connection, cookie, center.options.sign_in_lasts)
             if person is None:
-                raise Problem(401, "sign_in_failed", "Name or password is wrong, or the user is disabled.")
+                raise Problem(401, "sign_in_failed", WRONG)
             await people.audit(connection, person["name"], "signed_in", person["name"], address=address)
     set_cookie(response, cookie, secure=center.options.secure_cookie or request.url.scheme == "https")
     return person

@@ -143,6 +143,7 @@ async def test_neighbours_are_asked(options: MonitorOptions, gateway: Endpoint, 
             assert samples["northwatch_up", "gateway"] == 1
             assert samples["northwatch_up", "worker"] == 0
             assert samples["northwatch_viewers", "monitor"] == 0
+            assert samples["northwatch_requests_total", "monitor"] > 0
             assert "identity" not in metrics.text
 
 
