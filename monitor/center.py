@@ -29,6 +29,8 @@ connections.
 """
 WAIT_S = 3.0
 """How long a request waits for a connection before it is told that there is none."""
+WAIT_WHILE_AWAY_S = 1.0
+"""… when the live picture has noticed already that the database is away."""
 RECONNECT_S = 4.0
 """After so long the pool gives a broken connection up; the next request then tries anew, without a long
 pause.
@@ -78,7 +80,8 @@ class Center:
         Raises:
             psycopg.OperationalError, psycopg_pool.PoolTimeout: the database is away.
         """
-        async with self.pool.connection() as connection:
+        wait_s = WAIT_S if self.live.is_current else WAIT_WHILE_AWAY_S
+        async with self.pool.connection(timeout=wait_s) as connection:
             yield connection
 
     async def _connect(self) -> Connection:
