@@ -16,6 +16,7 @@ from protocol.frame import unescape
 from store.log import LogRecord
 from store.quarantine import POISONED
 from store.records import Event, FrameFlag, Frames, Started, Tick, decode
+from worker.fleet import FRAME_BYTES
 
 I64: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -131,6 +132,7 @@ def _with_frames(
     if (flags & FrameFlag.RAW).any():
         data, length = _unescaped(data, length, flags)
     frames, bad = FrameBatch.from_plain(data, length)
+    frames = replace(frames, data=np.concatenate([frames.data, np.zeros(FRAME_BYTES, np.uint8)]))
     starts = np.cumsum(counts) - counts
     columns: dict[str, npt.NDArray[Any]] = {
         "session": _joined([each.sessions for each in heads], np.int64),

@@ -22,8 +22,13 @@ def evidence(fleet: Fleet, index: int, reason: Reason) -> dict[str, Any]:
         "last_fix": _last_fix(terminal),
         "last_report": _last_report(terminal),
         "last_frames": [
-            {"received_at": _time(at_us), "msg_id": f"0x{plain[:2].hex().upper()}", "hex": plain.hex()}
-            for at_us, plain in fleet.last_frames[index]
+            {
+                "received_at": _time(each.received_us),
+                "msg_id": f"0x{each.data[:2].hex().upper()}",
+                "hex": each.data.hex(),
+                "size_bytes": each.length,
+            }
+            for each in fleet.last_frames(index)
         ],
     }
 

@@ -6,9 +6,8 @@ committed. After any failure they are thrown away and restored from a snapshot (
 log.
 """
 
-from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,11 @@ Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FRAMES_KEPT: Final = 3
 """Last frames of each terminal, for the evidence of a ticket."""
+FRAME_BYTES: Final = 128
+"""So much of each: more than a usual location report. Longer ones are cut, because this is kept for
+every terminal.
+"""
+KEPT_FRAME: Final = np.dtype([("received_us", "<i8"), ("length", "<i4"), ("data", f"V{FRAME_BYTES}")])
 
 E2011, E2013, E2019 = range(3)
 """Editions as numbers: places in `alerts.bits.EDITIONS`."""
@@ -49,6 +53,7 @@ TERMINAL: Final = np.dtype(
         ("lon", "<f8"),
         ("fix_us", "<i8"),
         ("changed", "?"),  # not yet written to terminal_states
+        ("next_frame", "u1"),  # where among the kept ones the next one goes
     ]
 )
 _NEVER_YET: Final = {name: NEVER for name in TERMINAL.names or () if name.endswith("_us")}
@@ -61,7 +66,15 @@ _NOTHING_YET: Final = {
 }
 
 SESSION: Final = np.dtype([("number", "<i8"), ("terminal", "<i8")])
-KEPT_FRAME: Final = np.dtype([("terminal", "<i8"), ("received_us", "<i8"), ("length", "<i8")])
+
+
+class KeptFrame(NamedTuple):
+    """One of the last frames of a terminal."""
+
+    received_us: int
+    length: int
+    data: bytes
+    """Plain, and cut at `FRAME_BYTES`."""
 
 
 @dataclass(slots=True)
@@ -73,8 +86,7 @@ class Fleet:
     terminals: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, TERMINAL))
     sessions: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SESSION))
     """Ascending by number."""
-    last_frames: list[deque[tuple[int, bytes]]] = field(default_factory=list)
-    """Receive time and plain bytes."""
+    frames: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros((0, FRAMES_KEPT), KEPT_FRAME))
     alarms: AlarmState = field(default_factory=AlarmState.empty)
     silence: SilenceState = field(default_factory=SilenceState.empty)
     tickets: TicketState = field(default_factory=TicketState.empty)
@@ -89,7 +101,6 @@ class Fleet:
         """Make a place for a terminal. Call `grow` when all are added."""
         self.index[identity] = len(self.identities)
         self.identities.append(identity)
-        self.last_frames.append(deque(maxlen=FRAMES_KEPT))
         if len(self.identities) > len(self.terminals):
             self._make_room()
         self.terminals[self.index[identity]]["id"] = terminal_id
@@ -120,29 +131,43 @@ class Fleet:
         return np.where(self.sessions["number"][at] == numbers, self.sessions["terminal"][at], -1)
 
     def keep_frames(self, frames: FrameBatch, rows: slice, terminal: I64, received_us: I64) -> None:
-        """Remember the frames as the last ones of their terminals."""
-        data = (
-            frames.data[: int(frames.start[rows][-1] + frames.length[rows][-1])].tobytes()
-            if len(terminal)
-            else b""
-        )
-        start, length = frames.start[rows], frames.length[rows]
-        kept = self.last_frames
-        for index, at_us, begin, end in zip(
-            terminal.tolist(), received_us.tolist(), start.tolist(), (start + length).tolist(), strict=True
-        ):
-            kept[index].append((at_us, data[begin:end]))
+        """Remember the frames as the last ones of their terminals. The data goes on for `FRAME_BYTES`
+        behind them.
+        """
+        order = np.argsort(terminal, kind="stable")
+        ordered = terminal[order]
+        ends = np.flatnonzero(np.diff(ordered, append=-1))
+        counts = np.diff(ends, prepend=-1)
+        newer = np.repeat(ends, counts) - np.arange(len(order))
+        kept = newer < FRAMES_KEPT  # of many frames of one terminal only the last ones
+        order, ordered, newer = order[kept], ordered[kept], newer[kept]
+        counts = np.minimum(counts, FRAMES_KEPT)
+        place = self.terminals["next_frame"][ordered] + np.repeat(counts, counts) - 1 - newer
+        slots = np.empty(len(order), KEPT_FRAME)
+        slots["received_us"] = received_us[order]
+        slots["length"] = frames.length[rows][order]
+        whole = np.ndarray((len(frames.data) - FRAME_BYTES + 1,), f"V{FRAME_BYTES}", frames.data, 0, (1,))
+        slots["data"] = whole[frames.start[rows][order]]
+        self.frames[ordered, place % FRAMES_KEPT] = slots
+        last = ordered[newer == 0]
+        self.terminals["next_frame"][last] = (self.terminals["next_frame"][last] + counts) % FRAMES_KEPT
+
+    def last_frames(self, index: int) -> list[KeptFrame]:
+        """Give the last frames of a terminal, oldest first."""
+        slots = np.roll(self.frames[index], -int(self.terminals["next_frame"][index]))
+        return [
+            KeptFrame(int(each["received_us"]), int(each["length"]), each["data"].tobytes()[: each["length"]])
+            for each in slots
+            if each["length"]
+        ]
 
     def to_arrays(self) -> Arrays:
         """Give everything as named arrays; `from_arrays` restores it."""
-        frames = [(index, *frame) for index, kept in enumerate(self.last_frames) for frame in kept]
-        heads = [(index, at_us, len(plain)) for index, at_us, plain in frames]
         arrays: Arrays = {
             "identities": np.frombuffer("\n".join(self.identities).encode(), np.uint8),
             "terminals": self.terminals[: len(self)],
             "sessions": self.sessions,
-            "frame_heads": np.array(heads, KEPT_FRAME),
-            "frame_data": np.frombuffer(b"".join(plain for _, _, plain in frames), np.uint8),
+            "frames": self.frames[: len(self)],
         }
         for part in ("alarms", "silence", "tickets"):
             arrays |= {f"{part}.{name}": value for name, value in getattr(self, part).to_arrays().items()}
@@ -155,21 +180,17 @@ class Fleet:
         Raises:
             KeyError, ValueError: another version wrote it.
         """
-        if arrays["terminals"].dtype != TERMINAL or arrays["sessions"].dtype != SESSION:
+        expected = {"terminals": TERMINAL, "sessions": SESSION, "frames": KEPT_FRAME}
+        if any(arrays[name].dtype != kind for name, kind in expected.items()):
             raise ValueError("another version wrote these arrays")
         text = arrays["identities"].tobytes().decode()
         identities = text.split("\n") if text else []
-        last_frames: list[deque[tuple[int, bytes]]] = [deque(maxlen=FRAMES_KEPT) for _ in identities]
-        data, end = arrays["frame_data"].tobytes(), 0
-        for index, at_us, length in arrays["frame_heads"].tolist():
-            last_frames[index].append((at_us, data[end : end + length]))
-            end += length
         return cls(
             identities=identities,
             index={identity: number for number, identity in enumerate(identities)},
             terminals=arrays["terminals"].copy(),
             sessions=arrays["sessions"].copy(),
-            last_frames=last_frames,
+            frames=arrays["frames"].copy(),
             alarms=AlarmState.from_arrays(_part(arrays, "alarms")),
             silence=SilenceState.from_arrays(_part(arrays, "silence")),
             tickets=TicketState.from_arrays(_part(arrays, "tickets")),
@@ -181,7 +202,9 @@ class Fleet:
         for name, value in (_NEVER_YET | _NOTHING_YET).items():
             larger[name] = value
         larger[: len(self.terminals)] = self.terminals
-        self.terminals = larger
+        frames = np.zeros((len(larger), FRAMES_KEPT), KEPT_FRAME)
+        frames[: len(self.frames)] = self.frames
+        self.terminals, self.frames = larger, frames
 
 
 def _part(arrays: Arrays, prefix: str) -> Arrays:
