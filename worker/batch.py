@@ -91,6 +91,7 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
     """Read consecutive records of the log, at least one. Frames and records that are `poisoned` are not
     read.
     """
+    unusable: list[Unusable] = []
     heads: list[Frames] = []
     held: list[LogRecord] = []
     parts: list[Part] = []
@@ -98,6 +99,7 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
     begin = row = 0
     for record in records:
         if poisoned and (record.position, WHOLE_RECORD) in poisoned:
+            unusable.append(_unusable_record(record))
             continue
         content = decode(record.kind, record.payload)
         if isinstance(content, Frames):
@@ -115,7 +117,9 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
             events.append(Happened(content, record.received_at_us, record.position))
     if events or row > begin:
         parts.append(Part(events, slice(begin, row), None))
-    return _with_frames(records, heads, held, parts, poisoned)
+    batch = _with_frames(records, heads, held, parts, poisoned)
+    batch.unusable.extend(unusable)
+    return batch
 
 
 def _with_frames(
@@ -168,6 +172,17 @@ def _with_frames(
         parts=parts,
         unusable=unusable,
         **columns,
+    )
+
+
+def _unusable_record(record: LogRecord) -> Unusable:
+    return Unusable(
+        raw=bytes(record.payload),
+        reason=POISONED,
+        session=0,
+        at_us=record.received_at_us,
+        position=record.position,
+        ordinal=WHOLE_RECORD,
     )
 
 

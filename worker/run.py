@@ -27,7 +27,6 @@ from store import cursors, quarantine, terminals
 from store.fleet import LIVE_CHANNEL
 from store.log import LogError, LogReader, LogRecord
 from store.placement import Placement
-from store.quarantine import Quarantined
 from store.records import Frames, decode
 from store.times import from_us
 from worker import snapshot
@@ -35,6 +34,7 @@ from worker.batch import WHOLE_RECORD, Batch, Place, read_batch
 from worker.commit import recognise, write, write_states
 from worker.digest import Policies, digest
 from worker.fleet import Fleet
+from worker.poison import poisonous
 from worker.recall import recall
 from worker.snapshot import Snapshot
 
@@ -119,7 +119,7 @@ class Worker:
         while not stop.is_set():
             try:
                 did_something = self.step()
-            except (psycopg.Error, LogError, OSError, cursors.CursorMoved) as error:
+            except Exception as error:  # the place that owns the task: it says so and tries again
                 self._give_up(error)
                 stop.wait(backoff)
                 backoff = min(2 * backoff, LONGEST_BACKOFF_S)
@@ -133,18 +133,14 @@ class Worker:
         """Take one batch, if there is one, and say whether there was.
 
         Raises:
-            psycopg.Error, LogError, CursorMoved: not now. Nothing was written; call again later.
+            psycopg.Error, LogError, CursorMoved, …: not now. Nothing was written; call again later.
         """
         reader = self._ready()
         records = reader.read(self._position, self.options.batch_bytes)
         if records:
-            try:
-                self._take(records)
-            except NOT_NOW:
-                raise
-            except Exception as error:  # the one place that owns the batch: whatever it is, the rest goes on
+            error = self._try(records)
+            if error is not None:
                 log.error("batch_poisoned", position=records[0].position, error=_told(error))
-                self._restore()
                 self._divide(records)
             self._error = ""
         elif time.monotonic() >= self._states_due:
@@ -286,79 +282,49 @@ class Worker:
                 _tell_viewers(connection, "facts")
             fleet.terminals["changed"] = False
 
+    def _try(
+        self, records: Sequence[LogRecord], aside: Collection[Place] = (), *, keep: bool = True
+    ) -> Exception | None:
+        """Take the records, and give the error if they cannot be written."""
+        try:
+            self._take(records, aside, keep=keep)
+        except NOT_NOW:
+            raise
+        except Exception as error:  # whatever it is: it is about these records, and others must go on
+            self._restore()
+            return error
+        if not keep:
+            self._restore()
+        return None
+
     def _divide(self, records: Sequence[LogRecord]) -> None:
-        """Take the records in ever smaller parts, until what cannot be written stands alone."""
+        """Take the records in ever smaller parts, until one that cannot be written stands alone."""
         if len(records) == 1:
             self._set_aside(records[0])
             return
         middle = len(records) // 2
         for part in (records[:middle], records[middle:]):
-            try:
-                self._take(part)
-            except NOT_NOW:
-                raise
-            except Exception:
-                self._restore()
+            if self._try(part) is not None:
                 self._divide(part)
 
     def _set_aside(self, record: LogRecord) -> None:
-        """Write one record without the frames that cannot be written; those go to quarantine.
+        """Write one record without the frames that cannot be written, or else without all of it; what is left
+        out goes to quarantine.
 
-        If nothing of it can be written, not even the fact that it was read, the fault lies elsewhere.
+        If even that cannot be written, the fault is not in the record: the error goes to the caller.
         """
-        everything = self._places(record)
-        poisoned = self._poisoned(record, everything) if everything else []
-        try:
-            self._take([record], poisoned)
-        except NOT_NOW:
-            raise
-        except Exception as error:
-            self._restore()
-            self._skip(record, error)
-        self._metrics.poisoned.inc(max(1, len(poisoned)))
+        frames = _places(record)
 
-    def _places(self, record: LogRecord) -> list[Place]:
-        content = decode(record.kind, record.payload)
-        count = len(content.sessions) if isinstance(content, Frames) else 0
-        return [(record.position, ordinal) for ordinal in range(count)]
+        def can_be_written(chosen: Sequence[Place]) -> bool:
+            return self._try([record], set(frames).difference(chosen), keep=False) is None
 
-    def _poisoned(self, record: LogRecord, frames: list[Place]) -> list[Place]:
-        """Find the frames, among these, that cannot be written, by trying to write them without all
-        others.
-        """
-        try:
-            self._take([record], set(self._places(record)) - set(frames), keep=False)
-        except NOT_NOW:
-            raise
-        except Exception:
-            self._restore()
-        else:
-            self._restore()
-            return []
-        if len(frames) == 1:
-            return frames
-        middle = len(frames) // 2
-        return self._poisoned(record, frames[:middle]) + self._poisoned(record, frames[middle:])
-
-    def _skip(self, record: LogRecord, error: Exception) -> None:
-        """Put a whole record into quarantine."""
-        reader, connection = self._reader, self._connection
-        assert reader is not None and connection is not None
-        log.error("record_poisoned", position=record.position, error=_told(error))
-        entry = Quarantined(
-            received_us=record.received_at_us,
-            reason=quarantine.POISONED,
-            raw=bytes(record.payload),
-            position=record.position,
-            ordinal=WHOLE_RECORD,
-            detail=repr(error).replace("\0", "")[:500],
-        )
-        with connection.transaction():
-            quarantine.insert(connection, reader.log_id, [entry])
-            cursors.move(
-                connection, reader.log_id, self._cursor, record.next_position, from_us(record.received_at_us)
-            )
-        self._position = self._cursor = record.next_position
+        aside = poisonous(frames, can_be_written)
+        error = self._try([record], aside)
+        if error is not None:
+            aside = [(record.position, WHOLE_RECORD)]
+            self._take([record], aside)
+        log.error("poison_set_aside", position=record.position, places=len(aside), error=repr(error))
+        self._metrics.poisoned.inc(len(aside))
 
     def _keep_snapshot(self, *, now: bool = False) -> None:
         """Write a snapshot when it is time, and let the log go up to it."""
@@ -415,6 +381,13 @@ class _Metrics:
         self.batches.inc()
         self.log_time.set(batch.log_time_us / 1e6)
         self.cursor.set(batch.end)
+
+
+def _places(record: LogRecord) -> list[Place]:
+    """Give the places of a record's frames."""
+    content = decode(record.kind, record.payload)
+    count = len(content.sessions) if isinstance(content, Frames) else 0
+    return [(record.position, ordinal) for ordinal in range(count)]
 
 
 def _connect(dsn: str) -> cursors.Connection:

@@ -330,7 +330,7 @@ def test_a_frame_that_cannot_be_written_goes_to_quarantine_alone(story: Story, s
 
 
 def test_a_record_that_cannot_be_read_is_skipped_and_stays_skipped(
-    story: Story, state: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+    story: Story, state: Path, dsn: str
 ) -> None:
     session = story.open("13912345678")
     story.tell(session)
