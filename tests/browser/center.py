@@ -24,13 +24,13 @@ EMERGENCY = 1 << 0
 ACC_ON, POSITIONED = 1 << 0, 1 << 1
 
 HURRIED_DEMO = {
-    "REPORT_S": "2",
-    "CYCLE_S": "100",
-    "EMERGENCY_AT_S": "12",
-    "SILENCE_AT_S": "14",
-    "SILENCE_LASTS_S": "50",
-    "MOVING_S": "10",
-    "DWELL_S": "5",
+    "REPORT_S": "1.5",
+    "CYCLE_S": "90",
+    "EMERGENCY_AT_S": "6",
+    "SILENCE_AT_S": "8",
+    "SILENCE_LASTS_S": "36",
+    "MOVING_S": "9",
+    "DWELL_S": "3",
 }
 """The demo's story in half of its time."""
 
