@@ -373,7 +373,7 @@ async def terminal_track(
         raise NotFound("terminal", terminal_id)
     return await _track(
         connection,
-        "SELECT * FROM positions WHERE terminal_id = %(id)s AND lat IS NOT NULL"
+        "SELECT * FROM positions WHERE terminal_id = %(id)s AND quality & 1 = 0"
         " AND placed_at >= %(since)s AND placed_at < %(until)s",
         {"id": terminal_id, "since": since, "until": until, "limit": limit},
     )
@@ -394,7 +394,7 @@ async def vehicle_track(
         "SELECT p.* FROM positions p JOIN installations i ON i.terminal_id = p.terminal_id"
         " AND p.placed_at >= i.installed_at AND p.placed_at < coalesce(i.removed_at, 'infinity')"
         " WHERE i.vehicle_id = %(id)s AND p.placed_at >= %(since)s AND p.placed_at < %(until)s"
-        " AND p.lat IS NOT NULL",
+        " AND p.quality & 1 = 0",
         {"id": vehicle_id, "since": since, "until": until, "limit": limit},
     )
 

@@ -39,7 +39,8 @@ class Quality(IntFlag):
     """The bits of `positions.quality`; 0 is a report without reproach."""
 
     NO_FIX = 1
-    """Status bit 1 is off: the coordinates are old or invented, so none are kept."""
+    """Status bit 1 is off: the coordinates are kept as sent, but they are old or invented, so nothing uses
+    them."""
     CLOCK_IMPLAUSIBLE = 2
     """The terminal's clock is more than five minutes ahead of ours, or further back than any stored
     report."""
@@ -67,22 +68,22 @@ def judge(
     *,
     lat: Floats,
     lon: Floats,
+    has_fix: Flags,
     speed_kmh: Floats,
     altitude_m: npt.NDArray[np.int32],
     items_ok: Flags,
 ) -> Verdict:
-    """Judge reports column by column. `lat` and `lon` are NaN without a fix; a missing time is `NO_TIME`."""
+    """Judge reports column by column; a missing time is `NO_TIME`."""
     has_time = reported_us != NO_TIME
     # Compared without subtracting: NO_TIME minus anything would overflow.
     too_old = reported_us < received_us - _PAST_US
     ahead = reported_us > received_us + AHEAD_US
     believed = has_time & ~too_old & (reported_us <= received_us + _FUTURE_US)
-    fix = ~np.isnan(lat)
-    quality = np.where(fix, 0, int(Quality.NO_FIX)).astype(np.int32)
+    quality = np.where(has_fix, 0, int(Quality.NO_FIX)).astype(np.int32)
     quality[has_time & (too_old | ahead)] |= int(Quality.CLOCK_IMPLAUSIBLE)
     quality[~has_time] |= int(Quality.UNPARSABLE_TIME)
     quality[~items_ok] |= int(Quality.ITEMS_MALFORMED)
-    strange = fix & (_outside(lat, LAT_DEG) | _outside(lon, LON_DEG))
+    strange = has_fix & (_outside(lat, LAT_DEG) | _outside(lon, LON_DEG))
     strange |= _outside(speed_kmh, SPEED_KMH) | _outside(altitude_m, ALTITUDE_M)
     quality[strange] |= int(Quality.OUT_OF_RANGE)
     return Verdict(np.where(believed, reported_us, received_us), quality, believed & ~ahead)

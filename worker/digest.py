@@ -115,7 +115,7 @@ def _digest_part(batch: Batch, part: _Part, fleet: Fleet, facts: Facts) -> Flags
         is_2019=batch.frames.is_2019[reports.row[live]],
     )
     silence.observe(fleet.silence, heard, said)
-    policy.credit(fleet.tickets, reporter[~late & reports.moves_forward & ~np.isnan(reports.lat)])
+    policy.credit(fleet.tickets, reporter[~late & reports.moves_forward & reports.has_fix])
     _remember_latest(fleet, reporter[live], reports.take(live))
     fleet.terminals["changed"][part.terminal] = True
     fleet.keep_frames(batch.frames, rows, part.terminal, heard.received_us)
@@ -193,8 +193,7 @@ def _alarm_change(change: bits.AlarmChange, terminal_id: int, reports: Reports) 
             ended_us=change.ended_us,
             received_us=change.received_us,
         )
-    lat, lon = float(reports.lat[change.row]), float(reports.lon[change.row])
-    has_fix = lat == lat
+    has_fix = bool(reports.has_fix[change.row])
     return alarms.Raised(
         terminal_id=terminal_id,
         condition=change.alarm.name,
@@ -208,8 +207,8 @@ def _alarm_change(change: bits.AlarmChange, terminal_id: int, reports: Reports) 
         ended_us=change.ended_us,
         seen_us=change.seen_us,
         received_us=change.received_us,
-        lat=lat if has_fix else None,
-        lon=lon if has_fix else None,
+        lat=float(reports.lat[change.row]) if has_fix else None,
+        lon=float(reports.lon[change.row]) if has_fix else None,
         speed_kmh=float(reports.speed_kmh[change.row]),
     )
 
@@ -225,7 +224,7 @@ def _remember_latest(fleet: Fleet, terminal: I64, live: Reports) -> None:
         latest[name][terminal] = getattr(live, name)
     timed = live.moves_forward
     latest["reported_us"][terminal[timed]] = live.reported_us[timed]
-    fixed = ~np.isnan(live.lat)
+    fixed = live.has_fix
     latest["lat"][terminal[fixed]] = live.lat[fixed]
     latest["lon"][terminal[fixed]] = live.lon[fixed]
     latest["fix_us"][terminal[fixed]] = live.placed_us[fixed]

@@ -48,6 +48,7 @@ class Reports:
     body_hash: I64
     lat: F64
     lon: F64
+    has_fix: Flags
     speed_kmh: F32
     heading_deg: I32
     altitude_m: I32
@@ -81,6 +82,7 @@ def read_reports(batch: Batch, found: PositionBatch) -> Reports:
         received_us,
         lat=found.lat,
         lon=found.lon,
+        has_fix=found.has_fix,
         speed_kmh=found.speed_kmh,
         altitude_m=found.altitude_m,
         items_ok=found.items_ok,
@@ -97,6 +99,7 @@ def read_reports(batch: Batch, found: PositionBatch) -> Reports:
         body_hash=body_hashes(found),
         lat=found.lat,
         lon=found.lon,
+        has_fix=found.has_fix,
         speed_kmh=found.speed_kmh,
         heading_deg=found.heading_deg,
         altitude_m=found.altitude_m,

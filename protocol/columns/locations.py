@@ -81,9 +81,11 @@ class PositionBatch:
     alarm_bits: U32
     status_bits: U32
     lat: F64
-    """Degrees, south negative; NaN without a fix."""
+    """Degrees, south negative, as sent: without a fix they are old or invented."""
     lon: F64
-    """Degrees, west negative; NaN without a fix."""
+    """Degrees, west negative, as sent."""
+    has_fix: Flags
+    """Status bit 1: the terminal knows where it is."""
     lat_raw: U32
     """1e-6 degrees without sign, whatever the status says."""
     lon_raw: U32
@@ -220,6 +222,7 @@ def _positions(data: U8, reports: _Reports, bad: list[BadBody]) -> PositionBatch
         status_bits=status,
         lat=_degrees(lat_raw, status, SOUTH),
         lon=_degrees(lon_raw, status, WEST),
+        has_fix=(status & POSITIONED) != 0,
         lat_raw=lat_raw,
         lon_raw=lon_raw,
         altitude_m=core["altitude_m"].astype(np.int32),
@@ -235,8 +238,7 @@ def _positions(data: U8, reports: _Reports, bad: list[BadBody]) -> PositionBatch
 
 
 def _degrees(microdegrees: U32, status: U32, negative: int) -> F64:
-    """Give degrees, negative where that bit of the status says so, NaN without a fix."""
+    """Give degrees, negative where that bit of the status says so."""
     degrees = microdegrees / _MICRODEGREES
     np.negative(degrees, out=degrees, where=(status & negative) != 0)
-    degrees[(status & POSITIONED) == 0] = np.nan
     return degrees

@@ -7,7 +7,7 @@ CREATE TABLE position_columns (
     received_at timestamptz NOT NULL,         -- of the first copy
     last_received_at timestamptz NOT NULL,
     body_hash bigint NOT NULL,                -- XXH3-64 of the location body, its time and its items
-    lat double precision,                     -- WGS-84 degrees; null without a fix (status bit 1)
+    lat double precision,                     -- WGS-84 degrees as sent, with a fix (status bit 1) or without
     lon double precision,
     alarm_bits bigint NOT NULL,
     status_bits bigint NOT NULL,

@@ -90,11 +90,9 @@ def check(positions: PositionBatch, index: int, fields: dict[str, Any]) -> None:
     assert positions.status_bits[index] == fields["status"]
     assert positions.lat_raw[index] == fields["latitude_raw"]
     assert positions.lon_raw[index] == fields["longitude_raw"]
-    if fields["status"] & 2:
-        assert positions.lat[index] == fields["latitude"]
-        assert positions.lon[index] == fields["longitude"]
-    else:
-        assert np.isnan(positions.lat[index]) and np.isnan(positions.lon[index])
+    assert positions.lat[index] == fields["latitude"]
+    assert positions.lon[index] == fields["longitude"]
+    assert positions.has_fix[index] == bool(fields["status"] & 2)
     assert positions.altitude_m[index] == fields["altitude_m"]
     assert positions.speed_kmh[index] == np.float32(fields["speed_kmh"])
     assert positions.heading_deg[index] == fields["direction_deg"]

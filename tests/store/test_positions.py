@@ -29,13 +29,14 @@ def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
     received = np.array(received_us, np.int64)
     reported = np.where(clock == 7, NO_TIME, NOW_US + clock)
     fix = contents % 3 != 0
-    lat = np.where(fix, 41.0 + contents / 100, np.nan)
+    lat, lon = 41.0 + contents / 100, np.full(len(reports), 123.0)
     count = len(reports)
     verdict = judge(
         reported,
         received,
         lat=lat,
-        lon=np.where(fix, 123.0, np.nan),
+        lon=lon,
+        has_fix=fix,
         speed_kmh=(contents % 200).astype(np.float32),
         altitude_m=contents.astype(np.int32),
         items_ok=np.ones(count, np.bool_),
@@ -51,7 +52,7 @@ def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
         body_hash=clock * 1000 + contents,
         copies=np.ones(count, np.int32),
         lat=lat,
-        lon=np.where(fix, 123.0, np.nan),
+        lon=lon,
         speed_kmh=(contents % 200).astype(np.float32),
         heading_deg=(contents % 360).astype(np.int32),
         altitude_m=contents.astype(np.int32),
