@@ -49,3 +49,22 @@ export function duration(milliseconds: number): string {
 export const age = (at: Time | null): string => (at ? duration(now.value - Date.parse(at)) : '—')
 
 const pad = (value: number): string => String(Math.floor(value)).padStart(2, '0')
+
+const SPOKEN_UNITS = [
+  { seconds: 86_400, zh: '天', en: 'd' },
+  { seconds: 3_600, zh: '小时', en: 'h' },
+  { seconds: 60, zh: '分', en: 'min' },
+  { seconds: 1, zh: '秒', en: 's' },
+]
+
+/** A length of time with its two largest units: 3 小时 20 分, 3 h 20 min. */
+export function spoken(seconds: number, language: 'zh' | 'en'): string {
+  const whole = Math.max(0, Math.round(seconds))
+  const first = SPOKEN_UNITS.findIndex((unit) => whole >= unit.seconds)
+  if (first < 0) return `0 ${SPOKEN_UNITS.at(-1)![language]}`
+  const parts = SPOKEN_UNITS.slice(first, first + 2).map((unit, i) => {
+    const rest = i ? whole % SPOKEN_UNITS[first]!.seconds : whole
+    return { count: Math.floor(rest / unit.seconds), unit: unit[language] }
+  })
+  return parts.filter(({ count }) => count).map(({ count, unit }) => `${count} ${unit}`).join(' ')
+}

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { en } from '../src/i18n/en'
 import { zh } from '../src/i18n/zh'
-import { duration, moment } from '../src/time'
+import { duration, moment, spoken } from '../src/time'
 
 const slots = (text: string): string[] => (text.match(/\{\w+\}/g) ?? []).sort()
 
@@ -23,4 +23,10 @@ describe('times', () => {
     [50 * 3600_000, '2d 2h'],
     [-5_000, '0s'],
   ])('%d ms are %s', (length, text) => expect(duration(length)).toBe(text))
+  it.each([
+    [13, '13 秒', '13 s'],
+    [312, '5 分 12 秒', '5 min 12 s'],
+    [7200, '2 小时', '2 h'],
+    [0, '0 秒', '0 s'],
+  ])('%d s in words', (seconds, zh, en) => expect([spoken(seconds, 'zh'), spoken(seconds, 'en')]).toEqual([zh, en]))
 })

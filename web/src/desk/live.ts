@@ -4,7 +4,7 @@ import { computed, ref, shallowRef, triggerRef } from 'vue'
 import { address, person } from '../api/client'
 import type { Alarm, LiveMessage, Severity, Ticket } from '../api/types'
 import { setServerTime } from '../time'
-import { apply, emptyDesk, putAlarm, putTicket, type Difference } from './state'
+import { apply, count, emptyDesk, putAlarm, putTicket, type Difference } from './state'
 
 const SILENCE_MS = 25_000 // the server gives a sign of life at least every 15 s
 const FIRST_RETRY_MS = 500
@@ -28,6 +28,9 @@ export const emergencies = computed(
   () => new Set([...desk.value.alarms.values()].filter(({ severity, desk: at }) => severity === 1 && at === 'free').map(({ terminal }) => terminal.id)),
 )
 export const alarming = computed<ReadonlySet<number>>(() => new Set(worstAlarms.value.keys()))
+/** Terminals that somebody watches over: all but the blocked ones. */
+export const watched = computed(() => [...desk.value.states.values()].filter(({ blocked }) => !blocked))
+export const counts = computed(() => count(watched.value, alarming.value))
 export const ticketed = computed(() => new Map([...desk.value.tickets.values()].map((ticket) => [ticket.terminal.id, ticket])))
 
 type Listener = (difference: Difference) => void

@@ -1,8 +1,8 @@
 // The reasons of tickets and incidents, said in the person's language. The server decides and gives code and numbers.
 
 import type { Why } from '../api/types'
-import { duration } from '../time'
-import { t, type Key } from '.'
+import { spoken } from '../time'
+import { language, t, type Key } from '.'
 import { zh } from './zh'
 
 /** The sentence of a reason, or `otherwise` where this page does not know it. */
@@ -16,6 +16,6 @@ export function sentence(why: Why | null | undefined, otherwise: string): string
 
 /** Lengths of time come as `…_s`, in seconds. The zone of times needs no saying: the page has only one. */
 function said(name: string, value: string | number): [string, string | number] {
-  if (name.endsWith('_s') && typeof value === 'number') return [name.slice(0, -2), duration(value * 1000)]
+  if (name.endsWith('_s') && typeof value === 'number') return [name.slice(0, -2), spoken(value, language.value)]
   return [name, typeof value === 'string' ? value.replace(/ \(UTC\+8\)$/, '') : value]
 }

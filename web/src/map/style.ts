@@ -151,7 +151,7 @@ const vehicleLayers: LayerSpecification[] = [
 /** The whole style. With tiles of its own, the center sees those instead of the built-in land and roads. */
 export function styleFor(settings: Settings | null, language: Language): StyleSpecification {
   const tiles = settings?.map.tiles_url
-  const normalPlates = plates('vehicles-plates', ['!', isAbnormal], 6.3)
+  const normalPlates = plates('vehicles-plates', ['!', isAbnormal], 5.8)
   return {
     version: 8,
     sources: {
