@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 
 from store.fleet import tell_viewers
 from store.people import audit
+from store.quality import Quality
 from store.refusals import AlreadyExists, NotFound
 from store.select import Connection, Page, Row, decode_cursor, fetch_all, fetch_one, fetch_page, where
 
@@ -356,6 +357,10 @@ async def quarantine_summary(connection: Connection, *, since: datetime, until: 
     )
 
 
+# Coordinates without a fix are old or invented, and a terminal can send 4,000 degrees.
+_CAN_BE_DRAWN: LiteralString = (
+    f"p.quality & {Quality.NO_FIX:d} = 0 AND p.lat BETWEEN -90 AND 90 AND p.lon BETWEEN -180 AND 180"
+)
 TRACK_COLUMNS: LiteralString = (
     "placed_at AS at, lat, lon, speed_kmh, heading_deg, altitude_m, alarm_bits, status_bits, late, quality"
 )
@@ -373,8 +378,8 @@ async def terminal_track(
         raise NotFound("terminal", terminal_id)
     return await _track(
         connection,
-        "SELECT * FROM positions WHERE terminal_id = %(id)s AND quality & 1 = 0"
-        " AND placed_at >= %(since)s AND placed_at < %(until)s",
+        "SELECT p.* FROM positions p WHERE p.terminal_id = %(id)s"
+        f" AND p.placed_at >= %(since)s AND p.placed_at < %(until)s AND {_CAN_BE_DRAWN}",
         {"id": terminal_id, "since": since, "until": until, "limit": limit},
     )
 
@@ -394,7 +399,7 @@ async def vehicle_track(
         "SELECT p.* FROM positions p JOIN installations i ON i.terminal_id = p.terminal_id"
         " AND p.placed_at >= i.installed_at AND p.placed_at < coalesce(i.removed_at, 'infinity')"
         " WHERE i.vehicle_id = %(id)s AND p.placed_at >= %(since)s AND p.placed_at < %(until)s"
-        " AND p.quality & 1 = 0",
+        f" AND {_CAN_BE_DRAWN}",
         {"id": vehicle_id, "since": since, "until": until, "limit": limit},
     )
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from store import fleet
 from store.placement import Placement
 from store.quality import Quality
-from store.quality import Quality
 from store.refusals import BadCursor, Unacceptable
 from store.select import decode_cursor, encode_cursor
 from tests.monitor.facts import T0, Facts
@@ -175,7 +174,8 @@ async def test_track_follows_the_vehicle_through_its_terminals(
         at = T0 + timedelta(minutes=minute)
         await facts.position(old, at, speed_kmh=float(minute))
         await facts.position(new, at, speed_kmh=float(minute))
-    await facts.position(old, T0 + timedelta(minutes=1, seconds=1), quality=int(Quality.NO_FIX))
+    for seconds, values in enumerate(({"quality": int(Quality.NO_FIX)}, {"lat": None}, {"lon": 4294.9}), 1):
+        await facts.position(old, T0 + timedelta(minutes=1, seconds=seconds), **values)
     period = {"from": T0.isoformat(), "to": (T0 + timedelta(hours=3)).isoformat()}
     track = (await root.get(f"/api/v1/vehicles/{vehicle}/track", params=period)).json()
     assert (track["total"], track["step"]) == (100, 1)
