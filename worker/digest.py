@@ -5,14 +5,14 @@ The log's ticks are the only clock. Whatever is decided here is decided the same
 however it is cut into batches.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from alerts import bits
-from protocol.columns import BadBody, locations
+from protocol.columns import BadBody, batch_locations, locations
 from store import alarms, tickets
 from store.positions import SEARCH_BACK, PositionRows
 from store.quarantine import Quarantined
@@ -25,8 +25,8 @@ from worker.evidence import evidence
 from worker.facts import Facts
 from worker.fleet import Fleet
 from worker.links import follow_links
-from worker.messages import follow_editions, quarantined, read_others
-from worker.reports import Reports, position_rows, read_reports
+from worker.messages import assemble, follow_editions, quarantined, read_others
+from worker.reports import Reports, joined, position_rows, read_reports, with_bodies
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U8: TypeAlias = npt.NDArray[np.uint8]
@@ -55,9 +55,7 @@ def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
     terminal = fleet.of_sessions(batch.session)
     edition = follow_editions(batch, fleet, terminal, facts)
     read_others(batch, fleet, terminal, edition, facts)
-    found = locations(batch.frames)
-    _quarantine_bad(batch, fleet, terminal, found.bad, facts)
-    reports = read_reports(batch, found)
+    batch, reports = _reports(batch, fleet, terminal, facts)
     late = np.zeros(len(reports), np.bool_)
     for part in batch.parts:
         follow_links(part.events, fleet, facts)
@@ -71,6 +69,25 @@ def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
     )
     facts.positions = _rows(batch, reports, fleet, terminal, late)
     return facts
+
+
+def _reports(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> tuple[Batch, Reports]:
+    """Read the location reports, those in pieces as well, and give the batch with the data in which they
+    lie.
+    """
+    whole = assemble(batch, fleet, terminal, facts)
+    found = locations(batch.frames)
+    bad, reports = found.bad, read_reports(batch, found)
+    if whole:
+        data, start = with_bodies(batch.frames.data, [body for _, body in whole])
+        batch = replace(batch, frames=replace(batch.frames, data=data))
+        rows = np.array([row for row, _ in whole], np.int64)
+        length = np.array([len(body) for _, body in whole], np.int64)
+        found = batch_locations(data, rows, start, length)
+        bad = bad + found.bad
+        reports = joined(reports, read_reports(batch, found))
+    _quarantine_bad(batch, fleet, terminal, bad, facts)
+    return batch, reports
 
 
 @dataclass(frozen=True, slots=True)

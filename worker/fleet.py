@@ -16,6 +16,7 @@ from alerts.state import AlarmState
 from protocol.columns import FrameBatch
 from tickets.policy import TicketState
 from tickets.silence import NEVER, SilenceState
+from worker.fragments import Fragments
 
 I64: TypeAlias = npt.NDArray[np.int64]
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -87,6 +88,7 @@ class Fleet:
     sessions: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SESSION))
     """Ascending by number."""
     frames: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros((0, FRAMES_KEPT), KEPT_FRAME))
+    fragments: Fragments = field(default_factory=Fragments)
     alarms: AlarmState = field(default_factory=AlarmState.empty)
     silence: SilenceState = field(default_factory=SilenceState.empty)
     tickets: TicketState = field(default_factory=TicketState.empty)
@@ -168,6 +170,7 @@ class Fleet:
             "terminals": self.terminals[: len(self)],
             "sessions": self.sessions,
             "frames": self.frames[: len(self)],
+            "fragments": self.fragments.to_array(),
         }
         for part in ("alarms", "silence", "tickets"):
             arrays |= {f"{part}.{name}": value for name, value in getattr(self, part).to_arrays().items()}
@@ -191,6 +194,7 @@ class Fleet:
             terminals=arrays["terminals"].copy(),
             sessions=arrays["sessions"].copy(),
             frames=arrays["frames"].copy(),
+            fragments=Fragments.from_array(arrays["fragments"]),
             alarms=AlarmState.from_arrays(_part(arrays, "alarms")),
             silence=SilenceState.from_arrays(_part(arrays, "silence")),
             tickets=TicketState.from_arrays(_part(arrays, "tickets")),

@@ -16,9 +16,11 @@ from store.terminals import Registration
 from worker.batch import Batch
 from worker.facts import Facts
 from worker.fleet import E2013, E2019, Fleet
+from worker.fragments import Piece, is_sensible, lost_piece
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U8: TypeAlias = npt.NDArray[np.uint8]
+Flags: TypeAlias = npt.NDArray[np.bool_]
 
 HEARTBEAT, REGISTER, LOCATION, BATCH_LOCATION = 0x0002, 0x0100, 0x0200, 0x0704
 
@@ -59,7 +61,10 @@ def read_others(batch: Batch, fleet: Fleet, terminal: I64, edition: U8, facts: F
     """Read the frames that are not read as columns, in order."""
     frames = batch.frames
     is_column = np.isin(frames.msg_id, (HEARTBEAT, LOCATION, BATCH_LOCATION))
-    for row in np.flatnonzero(~is_column | frames.is_fragment | (frames.cipher != 0)).tolist():
+    is_assembled = (frames.msg_id == BATCH_LOCATION) & _can_be_assembled(batch)
+    for row in np.flatnonzero(
+        (~is_column | frames.is_fragment | (frames.cipher != 0)) & ~is_assembled
+    ).tolist():
         msg_id = int(frames.msg_id[row])
         declared = MESSAGES.get(msg_id)
         reason, detail = "", ""
@@ -77,6 +82,53 @@ def read_others(batch: Batch, fleet: Fleet, terminal: I64, edition: U8, facts: F
                 facts.registrations.append(_registration(batch, fleet, terminal, edition, row, body))
         if reason:
             facts.quarantined.append(quarantined(batch, fleet, terminal, row, reason=reason, detail=detail))
+
+
+def assemble(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> list[tuple[int, bytes]]:
+    """Put 0x0704 that came in pieces together, and give the row of the last piece with each body."""
+    frames = batch.frames
+    rows = np.flatnonzero((frames.msg_id == BATCH_LOCATION) & _can_be_assembled(batch))
+    bodies: list[tuple[int, bytes]] = []
+    for part in batch.parts:
+        for row in rows[slice(*np.searchsorted(rows, (part.rows.start, part.rows.stop)))].tolist():
+            piece = Piece(
+                frames.plain(row),
+                frames.body(row),
+                int(batch.received_us[row]),
+                int(batch.position[row]),
+                int(batch.ordinal[row]),
+            )
+            body = fleet.fragments.add(
+                int(terminal[row]),
+                int(frames.msg_id[row]),
+                int(frames.serial[row]),
+                _numbers(batch, row),
+                piece,
+            )
+            if body is not None:
+                bodies.append((row, body))
+        if part.tick_us is not None and fleet.fragments.messages:
+            facts.quarantined += [
+                lost_piece(message, piece, int(fleet.terminals["id"][message.terminal]))
+                for message, piece in fleet.fragments.give_up(part.tick_us)
+            ]
+    return bodies
+
+
+def _can_be_assembled(batch: Batch) -> Flags:
+    """Say which frames are fragments whose numbers make sense, and not encrypted."""
+    frames = batch.frames
+    can: Flags = frames.is_fragment & (frames.cipher == 0)
+    for row in np.flatnonzero(can).tolist():
+        can[row] = is_sensible(*_numbers(batch, row))
+    return can
+
+
+def _numbers(batch: Batch, row: int) -> tuple[int, int]:
+    """Give how many fragments there are and which one this is, from 1: two WORDs before the body."""
+    end = int(batch.frames.body_start[row])
+    total, index = batch.frames.data[end - 4 : end].view(">u2").tolist()
+    return total, index
 
 
 def quarantined(

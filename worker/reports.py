@@ -15,6 +15,7 @@ from protocol.columns import PositionBatch, body_hashes
 from store.positions import PositionRows
 from store.quality import judge
 from worker.batch import Batch
+from worker.fleet import FRAME_BYTES
 
 I64: TypeAlias = npt.NDArray[np.int64]
 I32: TypeAlias = npt.NDArray[np.int32]
@@ -158,3 +159,14 @@ def position_rows(
         items_length=reports.items_length,
         data=frames.data,
     )
+
+
+def with_bodies(data: U8, bodies: list[bytes]) -> tuple[U8, I64]:
+    """Append bodies to the data of a batch, and give where each begins. What must follow the last byte
+    follows.
+    """
+    lengths = np.array([len(body) for body in bodies], np.int64)
+    longer = np.concatenate(
+        [data, np.frombuffer(b"".join(bodies), np.uint8), np.zeros(FRAME_BYTES, np.uint8)]
+    )
+    return longer, len(data) + np.cumsum(lengths) - lengths

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from protocol.edition import Edition
+from protocol.messages import encode_body
 from store.records import CloseReason
 from tests.databases import Server
 from tests.worker.faults import ever_later
@@ -32,7 +33,7 @@ ACTIONS = (
     "unknown",
     "reconnect",
 )
-ACTIONS += ("silent", "deregister", "restart", "several")
+ACTIONS += ("silent", "deregister", "restart", "several", "pieces")
 
 
 def tell(story: Story, dice: random.Random, steps: int) -> None:
@@ -84,6 +85,13 @@ def tell(story: Story, dice: random.Random, steps: int) -> None:
                     story.open(identity, story.sessions[s][1])
                     for identity, s in zip(identities, sessions, strict=True)
                 ]
+            case "pieces":
+                items = [story.body(ago_s=dice.randrange(500), alarm=alarm)]
+                body = encode_body(0x0704, Edition.E2013, {"type": 1, "items": items})
+                for number in dice.choice([(1, 2), (2, 1), (1,)]):
+                    piece = body[:20] if number == 1 else body[20:]
+                    story.frames([(session, story.plain(session, 0x0704, piece, fragment=(2, number)))])
+                    story.tick(dice.choice([0, 0, 1]))
             case "several":
                 story.frames([(s, story.report(s, alarm=dice.choice([0, 1, 2]))) for s in sessions * 3])
         story.tick(dice.randrange(2))

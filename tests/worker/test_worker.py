@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from protocol.edition import Edition
+from protocol.messages import encode_body
 from store.quality import Quality
 from store.records import CloseReason
 from tests.worker.stories import BEGIN, Story, facts, finish, work, worker
@@ -154,6 +155,43 @@ def test_what_cannot_be_used_is_in_quarantine(story: Story, state: Path, dsn: st
     kept = {row["reason"]: row["raw"] for row in found["quarantine"]}
     assert kept == frames | {"bad_checksum": b"\x7e\x01\x02\x7e", "garbage": b"garbage"}
     assert len(found["positions"]) == 1
+
+
+def test_a_batch_in_pieces_is_put_together(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    items = [story.body(ago_s=ago) for ago in range(40, 0, -1)]
+    body = encode_body(0x0704, Edition.E2013, {"type": 1, "items": items})
+    pieces = [body[at : at + 500] for at in range(0, len(body), 500)]
+    frames = [
+        story.plain(session, 0x0704, piece, fragment=(len(pieces), number))
+        for number, piece in enumerate(pieces, 1)
+    ]
+    for frame in (frames[1], frames[0], frames[1]):
+        story.frames([(session, frame)])
+        story.tick()
+    work(story, dsn, state)
+    story.frames([(session, frame) for frame in frames[2:]])
+    story.frames([(session, frames[0])])
+    story.tick(700)
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert len(found["positions"]) == 40 and all(row["late"] for row in found["positions"])
+    assert found["quarantine"] == []
+
+
+def test_a_batch_that_stays_incomplete_is_in_quarantine(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    frames = [story.plain(session, 0x0704, bytes(100), fragment=(3, number)) for number in (1, 2, 3)]
+    story.frames([(session, frame) for frame in frames[:2]])
+    nonsense = story.plain(session, 0x0704, bytes(100), fragment=(2, 3))
+    story.frames([(session, nonsense)])
+    story.tick(300)
+    work(story, dsn, state)
+    assert {row["raw"] for row in facts(dsn)["quarantine"]} == {nonsense}
+    story.tick(301)
+    work(story, dsn, state)
+    kept = {row["raw"]: row["reason"] for row in facts(dsn)["quarantine"]}
+    assert kept == dict.fromkeys(frames[:2], "incomplete") | {nonsense: "fragment"}
 
 
 def test_a_registration_fills_terminal_and_vehicle(story: Story, state: Path, dsn: str) -> None:
