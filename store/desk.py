@@ -36,9 +36,24 @@ def _someone(alias: LiteralString, name: LiteralString) -> LiteralString:
     )
 
 
+def is_on_earth(alias: LiteralString) -> LiteralString:
+    """Give the condition that coordinates can be drawn: a terminal can send 4,000 degrees, and no map
+    likes it.
+    """
+    return f"{alias}.lat BETWEEN -90 AND 90 AND {alias}.lon BETWEEN -180 AND 180"
+
+
+def place(alias: LiteralString) -> LiteralString:
+    """Give the columns `lat` and `lon`, null where they cannot be drawn."""
+    return (
+        f"CASE WHEN {is_on_earth(alias)} THEN {alias}.lat END AS lat,"
+        f" CASE WHEN {is_on_earth(alias)} THEN {alias}.lon END AS lon"
+    )
+
+
 ALARM: LiteralString = f"""
 SELECT a.id, {_TERMINAL}, {_VEHICLE}, a.condition, a.object, a.edition, a.severity, a.ends, a.late, a.on_desk,
-       a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports, a.lat, a.lon, a.speed_kmh,
+       a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports, {place("a")}, a.speed_kmh,
        CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL THEN 'taken'
             ELSE 'free' END AS desk,
        {_someone("taker", "taken_by")}, a.taken_at, {_someone("handler", "handled_by")}, a.handled_at,
@@ -357,10 +372,8 @@ async def quarantine_summary(connection: Connection, *, since: datetime, until: 
     )
 
 
-# Coordinates without a fix are old or invented, and a terminal can send 4,000 degrees.
-_CAN_BE_DRAWN: LiteralString = (
-    f"p.quality & {Quality.NO_FIX:d} = 0 AND p.lat BETWEEN -90 AND 90 AND p.lon BETWEEN -180 AND 180"
-)
+# Coordinates without a fix are old or invented.
+_CAN_BE_DRAWN: LiteralString = f"p.quality & {Quality.NO_FIX:d} = 0 AND {is_on_earth('p')}"
 TRACK_COLUMNS: LiteralString = (
     "placed_at AS at, lat, lon, speed_kmh, heading_deg, altitude_m, alarm_bits, status_bits, late, quality"
 )

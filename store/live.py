@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
-from store.desk import ALARM, ALARM_VIEWS, TICKET
+from store.desk import ALARM, ALARM_VIEWS, TICKET, place
 from store.select import Connection, Row, fetch_all, fetch_one
 
 MAX_DESK = 2000
@@ -52,10 +52,10 @@ class TerminalState:
     updated_at: datetime | None
 
 
-_STATES: LiteralString = """
+_STATES: LiteralString = f"""
 SELECT t.id, t.identity, t.known, t.blocked, v.id, v.plate, v.plate_color, coalesce(s.link, 'closed'),
        s.link_changed_at, s.last_received_at, coalesce(s.mode, 'unknown'), s.silent_since,
-       s.reported_at, s.received_at, s.lat, s.lon, s.fix_at, s.speed_kmh, s.heading_deg, s.altitude_m,
+       s.reported_at, s.received_at, {place("s")}, s.fix_at, s.speed_kmh, s.heading_deg, s.altitude_m,
        coalesce(s.alarm_bits, 0), coalesce(s.status_bits, 0), s.mileage_km, s.updated_at
 FROM terminals t
 LEFT JOIN terminal_states s ON s.terminal_id = t.id

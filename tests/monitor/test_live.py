@@ -254,3 +254,16 @@ async def test_states_of_a_transaction_that_commits_late_are_not_missed(
     async with db.transaction():
         seen, horizon = await states(db, horizon)
     assert [(state.terminal_id, state.plate) for state in seen] == [(early, "辽A1")]
+
+
+async def test_impossible_coordinates_reach_no_map(
+    db: Connection, facts: Facts, anna: httpx.AsyncClient
+) -> None:
+    terminal = await facts.terminal()
+    await facts.state(terminal, lat=4294.9, lon=10.0)
+    alarm = await facts.alarm(terminal, lat=1.0, lon=float("nan"))
+    async with db.transaction():
+        (state,), _ = await states(db, None)
+    assert (state.lat, state.lon, state.fix_at is None) == (None, None, False)
+    shown = (await anna.get(f"/api/v1/alarms/{alarm}")).json()
+    assert (shown["lat"], shown["lon"]) == (None, None)
