@@ -2,9 +2,14 @@
 
 The provinces' dialects (苏标, 粤标 …) differ in the width of the alarm identifier (报警标识号), which the
 item's length gives away: the first dialect whose declaration covers the item to its last byte is read.
+
+粤标 adds items 0xF1 and 0xF2 at the end.
 """
 
+from typing import Any, Final
+
 from construct import (
+    Adapter,
     Array,
     Computed,
     Construct,
@@ -19,8 +24,22 @@ from construct import (
 )
 from construct import len_ as length
 
-from protocol.adapters import BcdTime, HexBytes, Text
+from protocol.adapters import BcdTime, HexBytes, Text, as_bytes
 from protocol.item import item
+
+
+class _Spare(Adapter):  # type: ignore[misc]
+    """预留, one byte that a standard leaves free: "00" as it should be, as all reserved bytes are hex; what
+    makers put there is a number and is given as one."""
+
+    def _decode(self, obj: int, context: Any, path: Any) -> int | str:
+        return obj or "00"
+
+    def _encode(self, obj: int | str | bytes, context: Any, path: Any) -> int:
+        return obj if isinstance(obj, int) else int.from_bytes(as_bytes(obj))
+
+
+Spare: Final = _Spare(Int8ub)
 
 
 def identifier(terminal_id: int, **reserved: int) -> Construct:
@@ -30,7 +49,10 @@ def identifier(terminal_id: int, **reserved: int) -> Construct:
         "time" / BcdTime * "时间 of the alarm",
         "sequence" / Int8ub * "序号 among alarms of the same second",
         "attachment_count" / Int8ub * "附件数量 attachments",
-        *(name / HexBytes(width) * "预留 reserved" for name, width in reserved.items()),
+        *(
+            name / (Spare if width == 1 else HexBytes(width)) * "预留 reserved"
+            for name, width in reserved.items()
+        ),
     )
 
 
@@ -51,7 +73,9 @@ PLACE = Struct(
     "latitude" / Computed(this.latitude_raw / 1e6) * "纬度 latitude in degrees",
     "longitude" / Computed(this.longitude_raw / 1e6) * "经度 longitude in degrees",
     "time" / BcdTime * "日期时间 time",
-    "vehicle_status" / Int16ub * "车辆状态 bit 0 ACC, 1 left, 2 right turn, 4 brake, 10 positioned",
+    "vehicle_status"
+    / Int16ub
+    * "车辆状态 bit 0 ACC, 1 left, 2 right turn, 3 wiper, 4 brake, 5 card, 10 positioned",
 )
 HEAD = Struct(
     "alarm_id" / Int32ub * "报警ID counts all alarms",
@@ -128,10 +152,22 @@ item(
         *(
             HEAD + PLACE + Struct("alarm_identifier" / identifier) + tyres(position)
             for dialect, identifier in IDENTIFIERS.items()
-            # 苏标 prints the position as BYTE although its next field begins at 2: both are read.
-            for position in ((Int8ub, Int16ub) if dialect == "苏标" else (Int16ub,))
+            # 苏标 prints the position as BYTE although its next field begins at 2; 粤标 prints BYTE[2]. Both
+            # are read in every dialect.
+            for position in ((Int8ub, Int16ub) if dialect in ("苏标", "湖南") else (Int16ub, Int8ub))
         )
     ),
     clause="T/JSATL 12-2017 table 4-18",
 )
 item(0x67, "盲区监测系统报警信息", "BSD alarm", in_every_dialect(EVENT), clause="T/JSATL 12-2017 table 4-20")
+
+item(
+    0xF1,
+    "安装异常信息",
+    "faulty installation, the maker's bits",
+    Int32ub,
+    clause="T/GDRTA 002-2020 table 5-14",
+)
+item(
+    0xF2, "算法异常信息", "faulty algorithm, the maker's bits", Int32ub, clause="T/GDRTA 002-2020 table 5-14"
+)
