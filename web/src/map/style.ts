@@ -148,6 +148,9 @@ const vehicleLayers: LayerSpecification[] = [
   plates('vehicles-plates-abnormal', isAbnormal, 4),
 ]
 
+/** Tile servers are often numbered: https://t{s}.example/… stands for t0 to t7. */
+const numbered = (url: string): string[] => (url.includes('{s}') ? Array.from({ length: 8 }, (_, i) => url.replace('{s}', String(i))) : [url])
+
 /** The whole style. With tiles of its own, the center sees those instead of the built-in land and roads. */
 export function styleFor(settings: Settings | null, language: Language): StyleSpecification {
   const tiles = settings?.map.tiles_url
@@ -156,7 +159,7 @@ export function styleFor(settings: Settings | null, language: Language): StyleSp
     version: 8,
     sources: {
       ...(tiles
-        ? { tiles: { type: 'raster', tiles: [tiles], tileSize: 256, maxzoom: 18, attribution: settings?.map.tiles_attribution ?? '' } }
+        ? { tiles: { type: 'raster', tiles: numbered(tiles), tileSize: 256, maxzoom: 18, attribution: settings?.map.tiles_attribution ?? '' } }
         : baseSources()),
       places: { type: 'geojson', data: points(PLACES) },
       track: { type: 'geojson', data: empty },
