@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from protocol.columns.dtypes import I64, U8
+from protocol.columns.dtypes import I64, U8, Flags
 
 HEAD: Final = 2
 """Bytes of an element before its content."""
@@ -25,46 +25,56 @@ class Chain(NamedTuple):
 
     body: I64
     """Which body, as its place in the arrays given."""
-    start: I64
-    """Offset of the content; the head stands before it."""
-    end: I64
-    """For every body: where its chain breaks off, or the body's end."""
+    head: I64
+    """Offset of the head; the content is `HEAD` bytes further on."""
+    length: I64
+    """Of the content."""
+    is_whole: Flags
+    """For every body: its chain ends where the body ends."""
 
 
 def walk(data: U8, start: I64, length: I64, *, has_word_lengths: bool = False) -> Chain:
     """Follow the chains that begin at `start` and fill `length` bytes, as far as whole elements go."""
-    body, at, end = np.arange(len(start)), start, start + length
-    reached = start.copy()
-    steps = [(body[:0], at[:0])]
+    limit = start + length
+    body, at, end = np.arange(len(start)), start, limit
+    steps = []
     while len(body) > FEW:
-        # Where a chain has ended, its successor stands, whatever it is: its head reaches beyond the end too.
-        size = data[at + 1].astype(np.int64)
-        if has_word_lengths:
-            size += data[at].astype(np.int64) << 8
-        following = at + size + HEAD
+        # Where a chain has ended, whatever stands behind is no element either: its head alone reaches too far.
+        following = at + HEAD + _lengths(data, at, has_word_lengths)
         fits = following <= end
         if not fits.all():
-            going = fits.nonzero()[0]
-            body, at, end, following = body[going], at[going], end[going], following[going]
+            body, at, end, following = body[fits], at[fits], end[fits], following[fits]
         steps.append((body, at))
-        reached[body] = at = following
-    steps.append(_looped(data, body, at, end, reached, has_word_lengths))
+        at = following
+    steps.append(_looped(data, body, at, end, has_word_lengths))
     bodies, heads = (np.concatenate(columns) for columns in zip(*steps, strict=True))
-    return Chain(bodies, heads + HEAD, reached)
+    lengths = _lengths(data, heads, has_word_lengths)
+    reached = start.copy()
+    reached[bodies] = heads + HEAD + lengths  # the last element of a body comes last, and stays
+    return Chain(bodies, heads, lengths, reached == limit)
 
 
-def _looped(data: U8, body: I64, at: I64, end: I64, reached: I64, has_word_lengths: bool) -> tuple[I64, I64]:
-    """End the chains of few bodies one element at a time."""
+def _lengths(data: U8, head: I64, has_word_lengths: bool) -> I64:
+    """Read how long the contents behind some heads are."""
+    lengths = data[head + 1].astype(np.int64)
+    if has_word_lengths:
+        lengths += data[head].astype(np.int64) << 8
+    return lengths
+
+
+def _looped(data: U8, body: I64, at: I64, end: I64, has_word_lengths: bool) -> tuple[I64, I64]:
+    """End the chains of few bodies one element at a time. Gives body and head of every element."""
     view = data.data
     bodies: list[int] = []
     heads: list[int] = []
     for index, position, limit in zip(body.tolist(), at.tolist(), end.tolist(), strict=True):
         while position + HEAD <= limit:
-            size = view[position + 1] + (view[position] << 8 if has_word_lengths else 0)
-            if position + HEAD + size > limit:
+            following = position + HEAD + view[position + 1]
+            if has_word_lengths:
+                following += view[position] << 8
+            if following > limit:
                 break
             bodies.append(index)
             heads.append(position)
-            position += HEAD + size
-        reached[index] = position
+            position = following
     return np.array(bodies, np.int64), np.array(heads, np.int64)

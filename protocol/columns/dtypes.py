@@ -85,13 +85,13 @@ def window(buffer: U8, kind: np.dtype[Any]) -> npt.NDArray[Any]:
 
 def gathered(buffer: U8, offsets: I64, record: np.dtype[np.void]) -> Records:
     """Copy the records that start at `offsets`."""
-    return window(buffer, _opaque(record))[offsets].view(record)
+    return window(buffer, opaque(record.itemsize))[offsets].view(record)
 
 
 @cache
-def _opaque(record: np.dtype[np.void]) -> np.dtype[np.void]:
-    """Give records as bytes without fields, which numpy copies in one move instead of field by field."""
-    return np.dtype((np.void, record.itemsize))
+def opaque(size: int) -> np.dtype[np.void]:
+    """Give bytes without fields: numpy copies them in one move, and structured records field by field."""
+    return np.dtype((np.void, size))
 
 
 @cache

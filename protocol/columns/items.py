@@ -19,7 +19,7 @@ class Items:
     id: U8
     start: I64
     """Offset of the content in `data`."""
-    length: U8
+    length: I64
     is_whole: Flags
     """For every report: its chain of items ends where the body ends. What stands before a break is here."""
 
@@ -27,8 +27,7 @@ class Items:
     def read(cls, data: U8, start: I64, length: I64) -> Self:
         """Read the chains of items that begin at `start` and fill `length` bytes."""
         chain = walk(data, start, length)
-        head = chain.start - HEAD
-        return cls(data, chain.body, data[head], chain.start, data[head + 1], chain.end == start + length)
+        return cls(data, chain.body, data[chain.head], chain.head + HEAD, chain.length, chain.is_whole)
 
     def find(self, item_id: int) -> tuple[I64, I64]:
         """Give offset and length of an item for every report: of its first one, -1 where there is none."""

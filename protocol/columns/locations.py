@@ -197,11 +197,10 @@ def _unpacked(data: U8, row: I64, start: I64, length: I64) -> tuple[_Reports, li
     row, start, length = row[long_enough], start[long_enough], length[long_enough]
     announced = window(data, unsigned(2))[start]
     chain = walk(data, start + _BATCH_HEAD, length - _BATCH_HEAD, has_word_lengths=True)
-    cut = (chain.end != start + length) | (np.bincount(chain.body, minlength=len(row)) < announced)
-    bad += [BadBody(index, CUT_BATCH) for index in row[cut].tolist()]
+    is_cut = ~chain.is_whole | (np.bincount(chain.body, minlength=len(row)) < announced)
+    bad += [BadBody(index, CUT_BATCH) for index in row[is_cut].tolist()]
     batch_type = data[start[chain.body] + _BATCH_HEAD - 1].astype(np.int64)
-    sizes = window(data, unsigned(2))[chain.start - HEAD].astype(np.int64)
-    return _Reports(row[chain.body], chain.start, sizes, batch_type), bad
+    return _Reports(row[chain.body], chain.head + HEAD, chain.length, batch_type), bad
 
 
 def _positions(data: U8, reports: _Reports, bad: list[BadBody]) -> PositionBatch:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from protocol.columns.batch import FrameBatch, with_numeric_id
-from protocol.columns.dtypes import I64, U8, U64, Flags, Records, layout_of
+from protocol.columns.dtypes import I64, U8, U64, Flags, Records, layout_of, opaque, window
 from protocol.frame import BIT_2019, ESCAPE, FLAG, HEADER_2013, HEADER_2019
 from protocol.message import PLATFORM_REPLY
 from protocol.messages.session import GENERAL_REPLY
@@ -19,10 +19,8 @@ _BODY_SIZE: Final = GENERAL_REPLY.sizeof()
 _ROW: Final = 32
 """Flag, 2019 header, body, checksum and flag, and zeros before them up to whole eight-byte words."""
 _BODY_AT: Final = _ROW - 2 - _BODY_SIZE
-_FRONT_2013: Final = _BODY_AT - HEADER_2013.sizeof() - 1
-_FRONT_2019: Final = _BODY_AT - HEADER_2019.sizeof() - 1
-"""Where the first flag stands in a row."""
-_COLUMNS: Final = np.arange(_FRONT_2019, _ROW, dtype=np.uint8)
+_SIZES: Final = {False: HEADER_2013.sizeof() + _BODY_SIZE + 3, True: HEADER_2019.sizeof() + _BODY_SIZE + 3}
+"""Bytes of an answer, with flags and checksum, by whether it has the 2019 header."""
 
 
 def _row_layout(header: Any) -> np.dtype[np.void]:
@@ -38,6 +36,14 @@ def _row_layout(header: Any) -> np.dtype[np.void]:
     return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": _ROW})
 
 
+def _cut(size: int) -> np.dtype[np.void]:
+    """Give a row's right part of `size` bytes."""
+    return np.dtype(
+        {"names": ["answer"], "formats": [opaque(size)], "offsets": [_ROW - size], "itemsize": _ROW}
+    )
+
+
+_CUTS: Final = {is_2019: (opaque(size), _cut(size)) for is_2019, size in _SIZES.items()}
 _ROW_2013: Final = _row_layout(HEADER_2013)
 _ROW_2019: Final = _row_layout(HEADER_2019)
 
@@ -74,7 +80,7 @@ def general_replies(batch: FrameBatch, rows: I64, serials: ArrayLike, results: A
     answers["ack_msg_id"] = batch.msg_id[rows]
     answers["result"] = results
     answers["checksum"] = _checksums(answers)
-    return _on_the_wire(answers.view(np.uint8).reshape(-1, _ROW), is_2019)
+    return _on_the_wire(answers.view(opaque(_ROW)), is_2019)
 
 
 def _checksums(answers: Records) -> U64:
@@ -86,18 +92,20 @@ def _checksums(answers: Records) -> U64:
     return folded & np.uint64(0xFF)
 
 
-def _on_the_wire(rows: U8, is_2019: Flags) -> tuple[U8, I64]:
+def _on_the_wire(rows: Records, is_2019: Flags) -> tuple[U8, I64]:
     """Cut every row at its front, escape, and set the flags, whose places are still zero."""
-    front = np.where(is_2019, np.uint8(_FRONT_2019), np.uint8(_FRONT_2013))
     offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(_ROW - front, out=offsets[1:])
-    plain = rows[:, _FRONT_2019:][front[:, None] <= _COLUMNS]
-    wire = bytearray(plain)
-    special = (plain - np.uint8(ESCAPE) < 2).nonzero()[0]
+    offsets[1:] = np.where(is_2019, _SIZES[True], _SIZES[False]).cumsum()
+    data = np.zeros(offsets[-1], np.uint8)
+    for edition, (answer, right_part) in _CUTS.items():
+        chosen = is_2019 == edition
+        if chosen.any():
+            window(data, answer)[offsets[:-1][chosen]] = rows[chosen].view(right_part)["answer"]
+    special = (data - np.uint8(ESCAPE) < 2).nonzero()[0]
     if len(special):
         offsets += special.searchsorted(offsets)  # one byte more for everything behind
-        wire = wire.replace(b"\x7d", b"\x7d\x01").replace(b"\x7e", b"\x7d\x02")
-    data = np.frombuffer(wire, np.uint8)
+        escaped = data.tobytes().replace(b"\x7d", b"\x7d\x01").replace(b"\x7e", b"\x7d\x02")
+        data = np.frombuffer(bytearray(escaped), np.uint8)
     data[offsets[:-1]] = FLAG
     data[offsets[1:] - 1] = FLAG
     return data, offsets

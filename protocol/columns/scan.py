@@ -3,11 +3,10 @@
 `scan` finds exactly what one `protocol.deframer.Deframer` for each link finds, in a fixed number of numpy
 calls for any number of frames.
 
-How: the chunks are joined and their **special** bytes located, 0x7e and 0x7d. None of them is in the plain
-form: flags are dropped, and of an escape the second byte stays and comes to stand for both. So one boolean
-selection turns all wire bytes into plain bytes, and a plain offset is the wire offset less the number of
-special bytes before it. Between the flags are pieces; the exclusive or over each and its header tell which
-are frames.
+How: the chunks are joined and their **special** bytes located, 0x7e and 0x7d. None of them stays in the plain
+form: flags go, and of an escape the second byte remains and comes to stand for both. So dropping all special
+bytes at once makes the plain bytes, and a plain offset is the wire offset less the number of special bytes
+before it. Between the flags are pieces; the exclusive or over each and its header tell which are frames.
 """
 
 from collections.abc import Sequence
@@ -67,7 +66,7 @@ def scan(chunks: Sequence[bytes]) -> WireBatch:
                 rejected.append(Rejection(index, Garbage.reason, garbage))
         joined, starts, ends = _joined(trimmed)
         wire = np.frombuffer(joined, np.uint8)
-    pieces = _parted(wire, _ESCAPE in joined)
+    pieces = _parted(joined, wire)
     batch, agrees = read_headers(pieces.plain, pieces.start, pieces.length)
     sums_up = np.bitwise_xor.reduceat(pieces.plain, pieces.start) == 0
     sound = agrees & sums_up
@@ -124,20 +123,23 @@ class _Pieces(NamedTuple):
     """Indices of pieces with an escape of something else, again for each."""
 
 
-def _parted(wire: U8, has_escapes: bool) -> _Pieces:
-    """Undo the escapes of chunks that begin and end with a flag, and part them at the flags."""
+def _parted(joined: bytes, wire: U8) -> _Pieces:
+    """Undo the escapes of chunks that begin and end with a flag, and part them at the flags.
+
+    `wire` are the bytes of `joined`.
+    """
     unescaped = misescaped = _NOWHERE
-    if has_escapes:
-        wire, is_special, flags, borders, unescaped, misescaped = _resolved(wire)
+    if _ESCAPE in joined:
+        plain, flags, borders, unescaped, misescaped = _resolved(wire)
     else:
-        is_special = wire == FLAG
-        flags = is_special.nonzero()[0]
+        plain = np.frombuffer(joined.replace(_FLAG, b""), np.uint8)
+        flags = (wire == FLAG).nonzero()[0]
         borders = flags - np.arange(len(flags))
     sizes = borders[1:] - borders[:-1]
     filled = sizes.nonzero()[0]
     closing = flags[filled + 1]
     return _Pieces(
-        plain=wire[~is_special],
+        plain=plain,
         start=borders[filled],
         length=sizes[filled],
         opening=flags[filled],
@@ -147,32 +149,36 @@ def _parted(wire: U8, has_escapes: bool) -> _Pieces:
     )
 
 
-def _resolved(wire: U8) -> tuple[U8, Flags, I64, I64, I64, I64]:
-    """Let the second byte of every escape stand for both.
+def _resolved(wire: U8) -> tuple[U8, I64, I64, I64, I64]:
+    """Undo escapes.
 
     Returns:
-        the wire after that, its special bytes, its flags, where these would be among the plain bytes, every
-        0x7d before a flag (a checksum that was not escaped: it stays), and every escape of something else
+        the plain bytes, the flags, where these would be among the plain bytes, every 0x7d before a flag (a
+        checksum that was not escaped: it stays), and every escape of something else
     """
     is_special = wire - np.uint8(ESCAPE) < 2
     special = is_special.nonzero()[0]
-    is_flag = wire[special] == FLAG
-    escapes = special[~is_flag]
+    is_escape = wire[special] == ESCAPE
+    escapes = special[is_escape]
     codes = wire[escapes + 1]
-    wire = wire.copy()
-    wire[escapes + 1] = codes ^ _ESCAPED_BITS
     unescaped = misescaped = _NOWHERE
     is_wrong = codes - np.uint8(1) > 1
     if is_wrong.any():
-        escapes, codes = escapes[is_wrong], codes[is_wrong]
-        wire[escapes + 1] = codes
-        unescaped, misescaped = escapes[codes == FLAG], escapes[codes != FLAG]
+        wrong, follower = escapes[is_wrong], codes[is_wrong]
+        unescaped, misescaped = wrong[follower == FLAG], wrong[follower != FLAG]
         is_special[unescaped] = False
         remains = is_special[special]
-        special, is_flag = special[remains], is_flag[remains]
-    ranks = is_flag.nonzero()[0]
+        special, is_escape = special[remains], is_escape[remains]
+        escapes = special[is_escape]
+        codes = wire[escapes + 1]
+    droppable = bytearray(wire)
+    np.frombuffer(droppable, np.uint8)[escapes] = FLAG
+    plain = np.frombuffer(droppable.replace(_FLAG, b""), np.uint8)
+    # What a wrong escape leaves behind is written to its own piece, which is rejected.
+    plain[escapes - is_escape.nonzero()[0]] = codes ^ _ESCAPED_BITS
+    ranks = (~is_escape).nonzero()[0]
     flags = special[ranks]
-    return wire, is_special, flags, flags - ranks, unescaped, misescaped
+    return plain, flags, flags - ranks, unescaped, misescaped
 
 
 def _sources(pieces: _Pieces, ends: I64) -> I64:

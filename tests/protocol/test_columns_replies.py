@@ -1,6 +1,7 @@
 """General replies as columns are, byte for byte, what the declaration writes."""
 
-import itertools
+import random
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
@@ -36,7 +37,7 @@ def test_answers_are_those_of_the_declaration(
     results = np.array([drawn[index][2] for index in keep], np.uint8)
     wire, offsets = general_replies(batch, rows, numbers, results)
     assert offsets[0] == 0 and offsets[-1] == len(wire)
-    assert [wire[begin:end].tobytes() for begin, end in itertools.pairwise(offsets)] == wanted
+    assert [wire[begin:end].tobytes() for begin, end in pairwise(offsets)] == wanted
 
 
 @given(st.binary(min_size=6, max_size=6), st.binary(min_size=10, max_size=10), serials)
@@ -46,3 +47,16 @@ def test_answers_echo_id_and_edition(short_id: bytes, long_id: bytes, serial: in
     for row, frame in enumerate(sent):
         wire, _ = general_replies(batch, np.array([row]), 7, 3)
         assert wire.tobytes() == answer(frame, 7, 3)
+
+
+def test_a_thousand_answers() -> None:
+    rng = random.Random(808)
+    sent = []
+    for _ in range(1000):
+        version = rng.choice([None, 1])
+        sent.append(Frame(0x0002, rng.randbytes(10 if version else 6), rng.randrange(1 << 16), b"", version))
+    batch = scan([frame.encode() for frame in sent]).frames
+    for _ in range(3):  # again, in memory that has been used
+        wire, offsets = general_replies(batch, np.arange(1000), np.arange(1000), 0)
+        found = [wire[begin:end].tobytes() for begin, end in pairwise(offsets)]
+        assert found == [answer(frame, serial, 0) for serial, frame in enumerate(sent)]
