@@ -1,0 +1,80 @@
+"""What the worker writes about terminals, and what it and the gateway read back."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from store import cursors, quarantine, terminals
+from store.fleet_copy import FleetEntry, read_fleet
+from store.quarantine import POISONED, Quarantined
+from store.terminals import Registration
+from store.times import from_us
+
+T = 1_780_000_000_000_000
+SAID = Registration(1, T, "2013", 21, 100, "ABCDE", "T1\0", "7654321", "辽a·12345", 2)
+
+
+@pytest.fixture
+def known(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    terminals.add(connection, {"13912345678": T, "ABCDEF": T})
+    assert terminals.ids(connection, ["13912345678", "ABCDEF", "1"]) == {"13912345678": 1, "ABCDEF": 2}
+    return connection
+
+
+def test_a_terminal_keeps_when_it_was_first_seen(known: psycopg.Connection[Any]) -> None:
+    known.execute("INSERT INTO terminals (identity, known) VALUES ('5', true)")  # entered by a person
+    terminals.add(known, {"13912345678": T + 5, "5": T + 6})
+    seen = dict(known.execute("SELECT identity, first_seen_at FROM terminals").fetchall())
+    assert seen == {"13912345678": from_us(T), "ABCDEF": from_us(T), "5": from_us(T + 6)}
+
+
+def test_a_plate_binds_only_free_partners(known: psycopg.Connection[Any]) -> None:
+    assert terminals.register(known, [SAID], bind=True)
+    assert not terminals.register(
+        known, [replace(SAID, plate="辽B99999"), replace(SAID, terminal_id=2)], bind=True
+    )
+    assert read_fleet(known) == [
+        FleetEntry("13912345678", False, False, "辽A12345", 2),
+        FleetEntry("ABCDEF", False, False, None, None),
+    ]
+
+
+@pytest.mark.parametrize("said", [replace(SAID, plate_color=0), replace(SAID, plate="  ")])
+def test_without_a_plate_nothing_is_bound(known: psycopg.Connection[Any], said: Registration) -> None:
+    assert not terminals.register(known, [said], bind=True)
+    assert not terminals.register(known, [SAID], bind=False)
+    assert read_fleet(known)[0].plate is None
+    assert known.execute("SELECT model, registered_plate FROM terminals WHERE id = 1").fetchone() == (
+        "T1",
+        "辽a·12345",
+    )
+
+
+def test_blocked_terminals_are_told(known: psycopg.Connection[Any]) -> None:
+    known.execute("UPDATE terminals SET blocked = true WHERE id = 2")
+    assert terminals.blocked(known) == {2}
+    assert [each.blocked for each in read_fleet(known)] == [False, True]
+
+
+def test_a_cursor_moves_only_from_where_it_is(connection: psycopg.Connection[Any]) -> None:
+    log_id = uuid4()
+    assert cursors.read(connection, log_id) is None
+    cursors.move(connection, log_id, None, 10, from_us(T))
+    cursors.move(connection, log_id, 10, 20, from_us(T))
+    for wrong in (None, 10):
+        with pytest.raises(cursors.CursorMoved):
+            cursors.move(connection, log_id, wrong, 30, from_us(T))
+    assert cursors.read(connection, log_id) == 20
+
+
+def test_a_place_is_in_quarantine_once(connection: psycopg.Connection[Any]) -> None:
+    log_id = uuid4()
+    entries = [Quarantined(T, POISONED, b"\0", 5, 1), Quarantined(T, "garbage", b"", 5, 2)]
+    for _ in range(2):
+        quarantine.insert(connection, log_id, entries)
+    assert quarantine.poisoned(connection, log_id, 0, 100) == {(5, 1)}
+    assert quarantine.poisoned(connection, log_id, 6, 100) == set()
+    assert connection.execute("SELECT count(*) FROM quarantine").fetchone() == (2,)
