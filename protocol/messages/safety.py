@@ -1,8 +1,9 @@
-"""Active safety on the 808 link: alarms' attachments, devices behind the terminal, upgrades. T/JSATL 12-2017 (苏标)
-§4 and T/GDRTA 002-2020 (粤标) §5. The alarms themselves are items of a location report, `protocol.items`.
+"""Active safety on the 808 link: alarms' attachments, devices behind the terminal, upgrades. T/JSATL 12-2017
+§4 (苏标) and T/GDRTA 002-2020 §5 (粤标). The alarms themselves are items of a location report.
 
 Attachments travel on a link of their own, in this order: 0x1210 what there is; for each file 0x1211, the file
-itself in packets of `protocol.attachments`, 0x1212, and 0x9212 with what is missing; then the terminal hangs up.
+itself in packets of `protocol.attachments`, 0x1212, and 0x9212 with what is missing; then the terminal hangs
+up.
 """
 
 from typing import Final
@@ -17,8 +18,8 @@ from protocol.message import DOWN, UP, message
 from protocol.passthrough import passthrough
 
 SU: Final = "苏标"
-"""The dialect of T/JSATL 12-2017, which terminals use unless their body is of another length or their profile says
-otherwise, whatever the edition of their header."""
+"""The dialect of T/JSATL 12-2017, which terminals use unless their body is of another length or their profile
+says otherwise, whatever the edition of their header."""
 
 OWN_ID: Final = {"苏标": 7, "粤标": 30, "湖南": 7, "四川": 30, "黑龙江": 0}
 """Bytes of the terminal's ID at the head of 0x1210, by dialect; 黑龙江 has none."""
@@ -145,8 +146,8 @@ message(
         * "升级类型 0 terminal, 12 IC card reader, 52 GNSS module, 0x64 ADAS, 0x65 DSM, 0x66 TPMS, 0x67 BSD",
         "upgrade_status"
         / Int8ub
-        * "升级状态 download 1 runs, 2 done, 3 failed; installing 4, 5, 6; 7 no such device, 8 hardware and 10 "
-        "software not fit, 9 same version, 11 other",
+        * "升级状态 download 1 runs, 2 done, 3 failed; installing 4, 5, 6; 7 no such device, 8 hardware and "
+        "10 software not fit, 9 same version, 11 other",
         "upload_progress" / Int8ub * "升级进度 percent",
         "error_code" / Int8ub * "错误码 the maker's",
     ),
@@ -166,8 +167,8 @@ DEVICE_STATE = Struct(
     "working_state" / Int8ub * "工作状态 1 works, 2 stands by, 3 is upgraded, 4 faulty, 16 disconnected",
     "faults"
     / Int32ub
-    * "报警状态 bits 0 camera, 1 main and 2 second storage, 3 infrared light, 4 loudspeaker, 5 battery, 10 radio, "
-    "11 positioning",
+    * "报警状态 bits 0 camera, 1 main and 2 second storage, 3 infrared light, 4 loudspeaker, 5 battery, "
+    "10 radio, 11 positioning",
 )
 DEVICE_SYSTEM = Struct(
     "company" / Prefixed(Int8ub, Text()) * "公司名称 maker",
