@@ -1,11 +1,11 @@
 """Frames as JSON records: what `northwatch decode --jsonl -` answers. Pure; the command does the reading
 and printing.
 
-A request is `{"id": …, "hex": "7e…7e"}`, or a list of fragments under `hex`. Optional hints say what bytes
-alone cannot: `version` ("2011", "2013", "2019") what the terminal registered as, `protocol` ("808"). The
-answer is `{"id": …, "ok": true, "protocol", "version", "msg_id", "terminal", "serial", "body": {…}}`; a
-body that cannot be read is `{"raw": hex, "error": sentence}`; only bytes that are no frame give `{"id": …,
-"ok": false, "error": sentence}`.
+A request is `{"id": …, "hex": "7e…7e"}`, or a list of fragments under `hex`, whose whole body is in the
+answer too. Optional hints say what bytes alone cannot: `version` ("2011", "2013", "2019") what the terminal
+registered as, `protocol` ("808"). The answer is `{"id": …, "ok": true, "protocol", "version", "msg_id",
+"terminal", "serial", "body": {…}}`; a body that cannot be read is `{"raw": hex, "error": sentence}`; only
+bytes that are no frame give `{"id": …, "ok": false, "error": sentence}`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from protocol.adapters import GMT8, as_bytes
+from protocol.adapters import as_bytes
 from protocol.connection import Terminal
 from protocol.edition import Edition, edition_of
 from protocol.errors import BadLength, FrameError, ProtocolError, RemoteProtocolError
@@ -60,6 +60,7 @@ def decode_record(record: dict[str, Any]) -> dict[str, Any]:
     except (ProtocolError, ValueError, KeyError, TypeError) as error:
         return answer | {"ok": False, "error": str(error) or repr(error)}
     edition = edition_of(frame, known)
+    whole = {"reassembled_body_hex": frame.body.hex()} if isinstance(record["hex"], list) else {}
     return answer | {
         "ok": True,
         "protocol": "808",
@@ -67,7 +68,7 @@ def decode_record(record: dict[str, Any]) -> dict[str, Any]:
         "msg_id": f"0x{frame.msg_id:04X}",
         "terminal": frame.identity,
         "serial": frame.serial,
-        "body": body_record(frame, edition),
+        "body": body_record(frame, edition) | whole,
     }
 
 
@@ -99,7 +100,7 @@ def body_record(frame: Frame, edition: Edition) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> Any:
-    """Give a decoded value as JSON has it: bytes as hex, times as sent (GMT+8) without zone."""
+    """Give a decoded value as JSON has it: bytes as hex, times as sent (GMT+8, 0x8004 UTC) without zone."""
     if isinstance(value, dict):
         fields = {name: to_json(field) for name, field in value.items()}
         if "extras" in fields:
@@ -110,7 +111,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime):
-        return value.astimezone(GMT8).strftime("%Y-%m-%dT%H:%M:%S")
+        return value.replace(tzinfo=None).isoformat(timespec="seconds")
     return value
 
 

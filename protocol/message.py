@@ -7,22 +7,30 @@ The files of `protocol/messages/` declare them, one construct each:
 A declaration that differs between editions is a mapping from the first edition that has each layout; an
 edition that is not named has the layout of the newest named one before it. The names inside a declaration
 are the names of the fields everywhere: in Python, in JSON and in the conformance vectors.
+
+Real devices send the layout of another edition than their header says, or one that the standard has not
+(`variants`). A body that does not fit the layout of its own edition, but fits another one to the last byte,
+is read by that; its fields then name it: `layout` "2013" or the name of the variant. Writing follows
+`layout` too.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 from construct import Construct, Struct
 
-from protocol.body import read, write
+from protocol.body import REST, read, write
 from protocol.edition import Edition
 from protocol.errors import BodyError, LocalProtocolError
 from protocol.frame import Frame
 
 EMPTY: Final = Struct()
 """A message without a body."""
+
+LAYOUT: Final = "layout"
+"""The field that names the layout by which a body was read, where that is not its own edition's."""
 
 TERMINAL_REPLY: Final = 0x0001
 PLATFORM_REPLY: Final = 0x8001
@@ -52,14 +60,13 @@ class MessageType:
     """The declaration by the first edition that has it, oldest first."""
     answer: int | None
     """The id of the message that answers it; None where nothing does."""
+    since: Edition
+    """The first edition that has it."""
     until: Edition = Edition.E2019
     """The last edition that has it."""
     clause: str = ""
-
-    @property
-    def since(self) -> Edition:
-        """The first edition that has it."""
-        return next(iter(self.layouts))
+    variants: Mapping[str, Construct] = field(default_factory=dict)
+    """Layouts that devices use although no edition has them, by a name for each."""
 
     @property
     def editions(self) -> tuple[Edition, ...]:
@@ -71,8 +78,34 @@ class MessageType:
 
         Devices use messages that their edition does not have yet or any more, so the nearest one serves.
         """
+        return self.layouts[self._first(edition)]
+
+    def _first(self, edition: Edition) -> Edition:
         named = [first for first in self.layouts if first <= edition]
-        return self.layouts[named[-1] if named else self.since]
+        return named[-1] if named else next(iter(self.layouts))
+
+    def other_layouts(self, edition: Edition) -> Iterator[tuple[str, Construct]]:
+        """Give what else a body may fit: the other editions' layouts, the nearest first, then variants."""
+        own, order = self._first(edition), list(Edition)
+        others = sorted(
+            (first for first in self.layouts if first != own),
+            key=lambda first: abs(order.index(first) - order.index(own)),
+        )
+        yield from ((first.value, self.layouts[first]) for first in others)
+        yield from self.variants.items()
+
+    def layout_named(self, name: str | None, edition: Edition) -> Construct:
+        """Give the layout that the field `layout` of a decoded body names; without one, the edition's own.
+
+        Raises:
+            LocalProtocolError: there is no layout of this name.
+        """
+        if name is None:
+            return self.layout(edition)
+        for other, layout in self.other_layouts(edition):
+            if other == name:
+                return layout
+        raise LocalProtocolError(f"message {self.id:#06x} has no other layout named {name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +120,22 @@ MESSAGES: Final[dict[int, MessageType]] = {}
 """Every declared message by id. Filled by the files of `protocol/messages/`."""
 
 
+RESERVED: Final = {
+    range(0x0F00, 0x1000): "终端上行消息保留 reserved for terminals",
+    range(0x8F00, 0x9000): "平台下行消息保留 reserved for platforms",
+    range(0xE000, 0xF000): "厂商自定义上行消息 the maker's own, by terminals",
+    range(0xF000, 0x10000): "厂商自定义下行消息 the maker's own, by platforms",
+}
+"""Ids that a standard sets aside without a meaning (2013 appendix B, from 0xE000 on 2019): their bodies stay
+raw.
+"""
+
+
+def _unknown(id: int) -> str:
+    kind = next((kind for ids, kind in RESERVED.items() if id in ids), "unknown")
+    return f"message id {id:#06x} is {kind}"
+
+
 def message(
     id: int,
     chinese: str,
@@ -95,9 +144,10 @@ def message(
     *,
     direction: Direction,
     answer: int | bool | None = True,
-    since: Edition = Edition.E2011,
+    since: Edition | None = None,
     until: Edition = Edition.E2019,
     clause: str = "",
+    variants: Mapping[str, Construct] | None = None,
 ) -> MessageType:
     """Declare a message. `answer` is the id that answers it; by default the other side's general reply.
 
@@ -106,10 +156,13 @@ def message(
     """
     if id in MESSAGES:
         raise ValueError(f"message {id:#06x} is declared twice: {MESSAGES[id].name} and {name}")
-    layouts = layout if isinstance(layout, Mapping) else {since: layout}
+    layouts = dict(layout) if isinstance(layout, Mapping) else {since or Edition.E2011: layout}
     if answer is True:
         answer = PLATFORM_REPLY if direction is UP else TERMINAL_REPLY
-    MESSAGES[id] = MessageType(id, name, chinese, direction, dict(layouts), answer or None, until, clause)
+    since = since or next(iter(layouts))
+    MESSAGES[id] = MessageType(
+        id, name, chinese, direction, layouts, answer or None, since, until, clause, dict(variants or {})
+    )
     return MESSAGES[id]
 
 
@@ -120,12 +173,27 @@ def decode_body(id: int, edition: Edition, body: bytes, **known: Any) -> dict[st
     """
     declared = MESSAGES.get(id)
     if declared is None:
-        return Undecodable(body, f"message id {id:#06x} is unknown")
+        return Undecodable(body, _unknown(id))
+    known |= {"edition": edition}
     try:
-        fields: dict[str, Any] = read(declared.layout(edition), body, edition=edition, **known)
+        fields: dict[str, Any] = read(declared.layout(edition), body, **known)
+        return fields
     except BodyError as error:
-        return Undecodable(body, str(error))
-    return fields
+        other = _read_otherwise(declared, edition, body, known)
+        return other or Undecodable(body, str(error))
+
+
+def _read_otherwise(
+    declared: MessageType, edition: Edition, body: bytes, known: dict[str, Any]
+) -> dict[str, Any] | None:
+    for name, layout in declared.other_layouts(edition):
+        try:
+            fields = read(layout, body, **known)
+        except BodyError:
+            continue
+        if REST not in fields:
+            return {LAYOUT: name, **fields}
+    return None
 
 
 def decode_frame(frame: Frame, edition: Edition, **known: Any) -> dict[str, Any] | Undecodable:
@@ -148,5 +216,5 @@ def encode_body(id: int, edition: Edition, fields: dict[str, Any] | Undecodable,
         return fields.raw
     declared = MESSAGES.get(id)
     if declared is None:
-        raise LocalProtocolError(f"message id {id:#06x} is unknown: give its body as Undecodable")
-    return write(declared.layout(edition), fields, edition=edition, **known)
+        raise LocalProtocolError(f"{_unknown(id)}: give its body as Undecodable")
+    return write(declared.layout_named(fields.get(LAYOUT), edition), fields, edition=edition, **known)

@@ -1,15 +1,17 @@
-"""位置信息类消息: location reports. 2013 §8.18 and §8.49."""
+"""位置信息类消息: location reports, and what is asked and confirmed about them. 2013 §8.18 to §8.22 and
+§8.49.
+"""
 
 from datetime import datetime
 from typing import Any
 
 from construct import Computed, Construct, Default, GreedyRange, Int8ub, Int16ub, Int32ub, Struct, len_, this
 
-from protocol.adapters import BcdTime, Scaled
+from protocol.adapters import BcdTime, Scaled, Trailing
 from protocol.body import Embedded
 from protocol.edition import Edition
 from protocol.items import ItemChain
-from protocol.message import UP, message
+from protocol.message import DOWN, EMPTY, UP, message
 from protocol.words import ACC_ON, POSITIONED, SOUTH, WEST
 
 LOCATION = Struct(
@@ -30,15 +32,18 @@ The prints of 2013 and 2019 put the time at byte 21; by the sizes of the fields 
 
 def degrees(raw: str, negative: int) -> Construct:
     """Give a coordinate in degrees, signed by a hemisphere bit of the status word; it has no bytes of its
-    own."""
+    own.
+    """
     return Computed(lambda this: (-1 if this.status & negative else 1) * this[raw] / 1e6)
 
 
-REPORT = LOCATION + Struct(
+FIX = LOCATION + Struct(
     "latitude" / degrees("latitude_raw", SOUTH) * "纬度 latitude in degrees",
     "longitude" / degrees("longitude_raw", WEST) * "经度 longitude in degrees",
-    "extras" / ItemChain() * "位置附加信息项列表 additional items",
 )
+"""The 28 bytes and what follows from them: how other messages carry where they come from."""
+
+REPORT = FIX + Struct("extras" / ItemChain() * "位置附加信息项列表 additional items")
 """A whole location report: the 28 bytes and the additional items."""
 
 
@@ -78,3 +83,44 @@ message(
     since=Edition.E2013,
     clause="8.49",
 )
+message(
+    0x8201, "位置信息查询", "ask for the location", EMPTY, direction=DOWN, answer=0x0201, clause="2013 §8.19"
+)
+message(
+    0x0201,
+    "位置信息查询应答",
+    "location as asked for",
+    {
+        Edition.E2011: REPORT,  # without the serial of the query
+        Edition.E2013: Struct(
+            "ack_serial" / Int16ub * "应答流水号 serial of the query",
+            "location" / REPORT * "位置信息汇报 report",
+        ),
+    },
+    direction=UP,
+    clause="2011 §8.14, 2013 §8.20, 2019 §8.23",
+)
+message(
+    0x8202,
+    "临时位置跟踪控制",
+    "follow for a while",
+    Struct(
+        "interval_s" / Int16ub * "时间间隔 between reports; 0 stops, and nothing follows then",
+        "validity_s" / Trailing(Int32ub) * "位置跟踪有效期 for how long",
+    ),
+    direction=DOWN,
+    clause="2013 §8.21, 2019 §8.24",
+)
+message(
+    0x8203,
+    "人工确认报警消息",
+    "confirm alarms",
+    Struct(
+        "alarm_serial" / Int16ub * "报警消息流水号 serial of the report; 0 all of these kinds",
+        "alarm_type" / Int32ub * "人工确认报警类型 bits 0, 3, 20, 21, 22, 27, 28 of the alarm word",
+    ),
+    direction=DOWN,
+    since=Edition.E2013,
+    clause="2013 §8.22, 2019 §8.25",
+)
+message(0x8204, "链路检测", "probe the link", EMPTY, direction=DOWN, since=Edition.E2019, clause="2019 §8.26")

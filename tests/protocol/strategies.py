@@ -15,8 +15,9 @@ from protocol import adapters, body
 from protocol.body import read, write
 from protocol.edition import Edition
 from protocol.frame import MAX_BODY, Frame
-from protocol.items import ITEMS, ItemChain
+from protocol.items import ITEMS, ItemChain, active_safety
 from protocol.messages import MESSAGES
+from protocol.parameters import PARAMETERS, ParameterList
 
 LETTERS = "ABCXYZ0189-京沪粤辽测试"
 NO_TIMES = (b"\0" * 6, b"\xff" * 6, bytes.fromhex("260230000000"))
@@ -33,6 +34,9 @@ raw_ids = {True: st.binary(min_size=10, max_size=10), False: st.binary(min_size=
 times = st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC)).map(
     lambda time: time.replace(microsecond=0)
 )
+
+
+dates = times.map(lambda time: time.astimezone(adapters.GMT8).replace(hour=0, minute=0, second=0))
 
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
@@ -57,9 +61,26 @@ def frames(draw: Any, bodies: st.SearchStrategy[bytes] | None = None) -> Frame:
 
 
 @st.composite
-def bodies(draw: Any, msg_id: int, edition: Edition) -> dict[str, Any]:
+def bodies(draw: Any, msg_id: int, edition: Edition, layout: str | None = None) -> dict[str, Any]:
     """The fields of a message, as its declaration names them."""
-    return _fields(draw, MESSAGES[msg_id].layout(edition), {"edition": edition})
+    return _fields(draw, MESSAGES[msg_id].layout_named(layout, edition), {"edition": edition})
+
+
+@st.composite
+def parameters(draw: Any) -> dict[str, Any]:
+    """A list of parameters: declared ones, unknown ones, ones of a wrong length."""
+    declared = draw(st.lists(st.sampled_from(sorted(PARAMETERS)), unique=True, max_size=5))
+    found = {PARAMETERS[id].key: _parameter(draw, PARAMETERS[id].declaration) for id in declared}
+    found |= draw(st.dictionaries(st.sampled_from(("0x0008", "0xF001")), st.binary(max_size=20)))
+    if draw(st.booleans()):
+        found["0x0001"] = draw(st.binary(min_size=5, max_size=9))
+    return found
+
+
+def _parameter(draw: Any, declaration: Any) -> Any:
+    """One parameter; one of several fields is bytes in a list."""
+    value = _value(draw, declaration, {})
+    return write(declaration, value) if isinstance(declaration, c.Struct) else value
 
 
 @st.composite
@@ -87,8 +108,18 @@ def _item(draw: Any, declaration: Any) -> Any:
 
 def _fields(draw: Any, struct: Any, context: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    ended = False
     for field in struct.subcons:
-        value = _value(draw, field, context | fields)
+        inner = field
+        while isinstance(inner, c.Renamed):
+            inner = inner.subcon
+        if isinstance(inner, adapters.Trailing):  # whatever follows an absent one is absent too
+            ended = ended or draw(st.booleans())
+            if ended or inner.rebuilt is not None:
+                counts[field.name] = None if ended else 0
+                continue
+        value = _value(draw, field, context | counts | fields)
         if value is not None:
             fields[field.name] = value
     return fields
@@ -96,8 +127,12 @@ def _fields(draw: Any, struct: Any, context: dict[str, Any]) -> dict[str, Any]:
 
 def _value(draw: Any, declaration: Any, context: dict[str, Any]) -> Any:
     match declaration:
-        case c.Computed() | c.Rebuild() | c.Default() | c.Terminated:
-            return None
+        case c.Computed() | c.Rebuild() | c.Default() | c.Terminated | c.Check():
+            return _rebuilt(draw, declaration)
+        case adapters.Among():
+            return draw(st.sampled_from(declaration.values))
+        case adapters.Trailing():
+            return _value(draw, declaration.subcon, context)
         case c.Renamed():
             return _value(draw, declaration.subcon, context)
         case c.FormatField():
@@ -107,10 +142,20 @@ def _value(draw: Any, declaration: Any, context: dict[str, Any]) -> Any:
         case adapters.Text():
             room = 20 if declaration.width is None else declaration.width
             return draw(st.text(LETTERS, max_size=room).filter(lambda text: len(text.encode("gbk")) <= room))
+        case active_safety._Spare():
+            return draw(st.integers(1, 255) | st.just("00"))
         case adapters._Hex():
             return draw(_bytes(declaration.subcon)).hex()
         case adapters._BcdTime():
             return draw(times | st.sampled_from(NO_TIMES))
+        case adapters._BcdDate():
+            return draw(dates | st.just(b"\0" * 4))
+        case adapters._DayTime():
+            return draw(st.sampled_from(("00:00:00.0000", "23:59:59.0999", "09:23:46", "ffffffffff")))
+        case adapters.BcdDigits():
+            return draw(_bytes(declaration.subcon)).hex().upper()
+        case ParameterList():
+            return draw(parameters())
         case ItemChain():
             return draw(items())
         case body.Embedded():
@@ -125,12 +170,20 @@ def _value(draw: Any, declaration: Any, context: dict[str, Any]) -> Any:
             return _fields(draw, declaration, context)
         case c.Prefixed():
             return _value(draw, declaration.subcon, context)
+        case c.Array(count=int(count)):
+            return [_value(draw, declaration.subcon, context) for _ in range(count)]
         case c.Array() | c.GreedyRange():
             return [_value(draw, declaration.subcon, context) for _ in range(draw(st.integers(0, 3)))]
     raise NotImplementedError(f"no strategy for {declaration!r} yet")
 
 
+def _rebuilt(draw: Any, declaration: Any) -> Any:
+    """What is not drawn, except raw bytes that may be given in two ways."""
+    is_raw = isinstance(declaration, c.Rebuild) and isinstance(declaration.subcon, adapters._Hex)
+    return draw(_bytes(declaration.subcon.subcon)).hex() if is_raw else None
+
+
 def _bytes(declaration: Any) -> st.SearchStrategy[bytes]:
-    if declaration is c.GreedyBytes:
+    if declaration is c.GreedyBytes or callable(declaration.length):
         return st.binary(max_size=40)
     return st.binary(min_size=declaration.length, max_size=declaration.length)

@@ -67,13 +67,13 @@ def test_a_session_in_every_edition(edition: Edition) -> None:
 
 def test_the_platform_is_answered_by_the_terminal_in_the_same_way() -> None:
     terminal, platform = Terminal("13912345678"), Connection(Role.PLATFORM)
-    platform.send(0x8F00, b"vendor's own", terminal.address, 5.0)
+    platform.send(0x8E00, b"vendor's own", terminal.address, 5.0)
     (command,) = received(terminal, platform.data_to_send())
-    assert command.fields() == Undecodable(b"vendor's own", "message id 0x8f00 is unknown")
+    assert command.fields() == Undecodable(b"vendor's own", "message id 0x8e00 is unknown")
     terminal.reply(command.frame, 3)
     (answer,) = received(platform, terminal.data_to_send())
-    assert answer.answers == Sent(0x8F00, 0, 5.0)
-    assert answer.fields() == {"ack_serial": 0, "ack_msg_id": 0x8F00, "result": 3}
+    assert answer.answers == Sent(0x8E00, 0, 5.0)
+    assert answer.fields() == {"ack_serial": 0, "ack_msg_id": 0x8E00, "result": 3}
 
 
 def spoken(say: Callable[[Terminal], int]) -> bytes:

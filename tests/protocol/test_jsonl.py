@@ -66,7 +66,7 @@ def test_only_frame_faults_are_not_ok(hex: Any, error: str) -> None:
 def test_an_undecodable_body_is_ok() -> None:
     for frame, error in (
         (Frame(0x0200, bytes(6), 0, b"abc"), "alarm"),
-        (Frame(0x0F00, bytes(6), 0, b"abc"), "message id 0x0f00 is unknown"),
+        (Frame(0x0E00, bytes(6), 0, b"abc"), "message id 0x0e00 is unknown"),
         (Frame(0x0200, bytes(6), 0, b"abc", attributes=0x0400), "encrypted"),
     ):
         answer = decode_record({"id": None, "hex": frame.encode().hex()})
@@ -105,7 +105,7 @@ def test_any_bytes_have_an_answer_in_json(data: bytes) -> None:
     [
         {},
         {"msg_id": "0x0200", "terminal": "1", "body": {}},
-        {"msg_id": "0x0F00", "terminal": "1", "body": {"a": 1}},
+        {"msg_id": "0x0E00", "terminal": "1", "body": {"a": 1}},
         {"msg_id": "0x0002", "terminal": "1234567890123", "body": {}},
         {"msg_id": "heartbeat", "terminal": "1", "body": {}},
         {"msg_id": "0x0002", "terminal": "1", "serial": 65536, "body": {}},
@@ -119,6 +119,6 @@ def test_what_cannot_be_written_is_an_answer_too(record: dict[str, Any]) -> None
 
 
 def test_raw_bodies_are_written_as_they_are() -> None:
-    frame = Frame(0x0F00, bytes.fromhex("013912345678"), 3, b"abc")
+    frame = Frame(0x0E00, bytes.fromhex("013912345678"), 3, b"abc")
     answer = decode_record({"id": 1, "hex": frame.encode().hex()})
     assert encode_record(answer) == {"id": 1, "ok": True, "hex": frame.encode().hex()}

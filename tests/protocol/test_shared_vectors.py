@@ -30,10 +30,22 @@ VECTORS: list[dict[str, Any]] = (
 )
 
 DISAGREEMENTS = {
-    "go-addition-1": "item 0x2B as one integer; 808-2013 table 27 has two analog inputs, other vectors too",
-    "yzh-rec-0200-1-015": "item 0x2B as one integer, as above",
+    "go-addition-1",
+    "yzh-rec-0200-1-015",
+    "sc-0608-test-jt808-0x8604s-2-tes-1",
+    "yzh-rec-0702-0-022",
+    "yzh-rec-0702-1-023",
+    "emqx-gbk-encode-send-text-54",
 }
-"""Vectors that say something else than the standard does."""
+"""Vectors that say something else than the standard does; `docs/conformance.md` has the clause for each."""
+
+PADDED_OTHERWISE = {
+    "sc-0702-test-2019-4-test-2019-5--1",
+    "sc-0702-test3-1",
+    "yzh-rec-8400-0-076",
+    "yzh-rec-8400-1-077",
+}
+"""Vectors whose texts are padded on the left, or without need: read alike, not written alike."""
 
 
 def scorer() -> Any:
@@ -68,12 +80,20 @@ def test_messages_agree_with_the_vectors() -> None:
         if errors:
             differences[vector["id"]] = errors
     assert compared > 100
-    assert differences.keys() == DISAGREEMENTS.keys(), differences
+    assert differences.keys() == DISAGREEMENTS, differences
+
+
+def test_every_disagreement_is_explained() -> None:
+    explained = (ROOT / "docs" / "conformance.md").read_text("utf-8")
+    assert all(f"`{name}`" in explained for name in DISAGREEMENTS | PADDED_OTHERWISE)
 
 
 def test_messages_are_written_back_byte_by_byte() -> None:
+    """Frames only: into how long fragments a message is cut is the sender's choice."""
     for vector in filter(ours, VECTORS):
-        if vector["roundtrip"] and vector["valid"]:
+        if isinstance(vector["hex"], list):
+            continue
+        if vector["roundtrip"] and vector["valid"] and vector["id"] not in DISAGREEMENTS | PADDED_OTHERWISE:
             answer = decode_record({"id": vector["id"], "hex": vector["hex"]})
             assert encode_record(answer)["hex"] == vector["hex"], vector["id"]
 
