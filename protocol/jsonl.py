@@ -5,7 +5,8 @@ A request is `{"id": …, "hex": "7e…7e"}`, or a list of fragments under `hex`
 answer too. Optional hints say what bytes alone cannot: `version` ("2011", "2013", "2019") what the terminal
 registered as, `protocol` ("808"). The answer is `{"id": …, "ok": true, "protocol", "version", "msg_id",
 "terminal", "serial", "body": {…}}`; a body that cannot be read is `{"raw": hex, "error": sentence}`; only
-bytes that are no frame give `{"id": …, "ok": false, "error": sentence}`.
+bytes that are no frame give `{"id": …, "ok": false, "error": sentence}`. `protocol` "809", or flags 5b, is
+for `protocol.jt809.jsonl`.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from protocol.connection import Terminal
 from protocol.edition import Edition, edition_of
 from protocol.errors import BadLength, FrameError, ProtocolError, RemoteProtocolError
 from protocol.frame import Frame, parse, unescape
+from protocol.jt809 import jsonl as jt809
 from protocol.messages import Undecodable, decode_frame
 
 PROTOCOLS: Final = ("808", "1078", "jsatl12")
@@ -53,6 +55,9 @@ def _with_synonyms(key: str, item: Any) -> Any:
 
 def decode_record(record: dict[str, Any]) -> dict[str, Any]:
     """Answer one request. Never raises for what the request says."""
+    if jt809.is_809(record):
+        platforms: dict[str, Any] = to_json(jt809.decode_record(record))
+        return platforms
     answer = {"id": record.get("id")}
     try:
         frame = _frame(record)
@@ -78,6 +83,8 @@ def encode_record(record: dict[str, Any]) -> dict[str, Any]:
     Needed are `msg_id`, `terminal` and `body`; `version` is 2013 and `serial` 0 unless said. A long body
     gives a list of fragments. Never raises for what the record says.
     """
+    if jt809.is_809(record):
+        return jt809.encode_record(record)
     answer = {"id": record.get("id")}
     try:
         edition = Edition(record.get("version") or Edition.E2013)
@@ -118,7 +125,9 @@ def to_json(value: Any) -> Any:
 def _frame(record: dict[str, Any]) -> Frame:
     """Read the frame of a request, or put its fragments together."""
     if record.get("protocol", "808") not in PROTOCOLS:
-        raise RemoteProtocolError(f"protocol {record['protocol']!r} is not one of {', '.join(PROTOCOLS)}")
+        raise RemoteProtocolError(
+            f"protocol {record['protocol']!r} is not one of {', '.join((*PROTOCOLS, jt809.PROTOCOL))}"
+        )
     wires = record["hex"] if isinstance(record["hex"], list) else [record["hex"]]
     frames = [_parse_wire(bytes.fromhex(wire)) for wire in wires]
     return frames[0] if len(frames) == 1 else reassemble(frames)
