@@ -1,5 +1,4 @@
-"""The schema's versions: numbered SQL files, applied in order, each in its own transaction, none ever
-changed.
+"""The schema's versions: numbered SQL files, applied in order, each in a transaction, none ever changed.
 
 What was applied is written in table `migrations` with a checksum of the file. A file that changed or
 disappeared after it was applied is *drift*: the database is then not what the code believes, and nothing

@@ -1,5 +1,4 @@
-"""Some of the log, as the worker takes it in one go: frames as columns, events beside them, divided at the
-ticks.
+"""Some of the log, as the worker takes it in one go: frames as columns, events beside them, cut at the ticks.
 
 Reading is pure and remembers nothing. What frames and events mean is decided in `worker.digest`.
 """

@@ -16,9 +16,7 @@ from worker.fleet import Fleet
 
 
 def recognise(connection: Connection, batch: Batch, fleet: Fleet) -> None:
-    """Let the fleet know every session and terminal of the batch; those that are new get their number
-    here.
-    """
+    """Let the fleet know every session and terminal of the batch; new ones get their number here."""
     opened: dict[int, str] = {}
     seen: dict[str, int] = {}
     for each in batch.events():

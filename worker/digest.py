@@ -1,5 +1,4 @@
-"""From frames and events to facts. Changes the fleet's arrays; knows neither files nor databases nor the
-time of day.
+"""From frames and events to facts. Changes the fleet's arrays; knows no files, no database, no time of day.
 
 The log's ticks are the only clock. Whatever is decided here is decided the same when the log is read again,
 however it is cut into batches.
@@ -16,7 +15,6 @@ from protocol.columns import BadBody, batch_locations, locations
 from store import alarms, tickets
 from store.positions import SEARCH_BACK, PositionRows
 from store.quarantine import Quarantined
-from store.records import SessionClosed
 from tickets import policy, silence
 from tickets.policy import TicketPolicy
 from tickets.silence import SilencePolicy
@@ -24,7 +22,7 @@ from worker.batch import Batch
 from worker.evidence import evidence
 from worker.facts import Facts
 from worker.fleet import Fleet
-from worker.links import follow_links
+from worker.links import follow_links, forget_sessions
 from worker.messages import assemble, follow_editions, quarantined, read_others
 from worker.reports import Reports, joined, position_rows, read_reports, with_bodies
 
@@ -64,9 +62,7 @@ def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
         late[chosen] = _digest_part(batch, read, fleet, facts)
         if part.tick_us is not None:
             _judge_tick(part.tick_us, fleet, policies, facts)
-    fleet.close_sessions(
-        {each.event.session for each in batch.events() if isinstance(each.event, SessionClosed)}
-    )
+    forget_sessions(batch.events(), fleet)
     facts.positions = _rows(batch, reports, fleet, terminal, late)
     return facts
 
@@ -333,5 +329,6 @@ def _rows(batch: Batch, reports: Reports, fleet: Fleet, terminal: I64, late: Fla
         reports,
         terminal_id=fleet.terminals["id"][reporter],
         late=late,
+        repeated=fleet.are_repeated(reporter, reports.body_hash),
         searched=reports.received_us - np.maximum(clock_wrong[reporter], 0) < _SEARCH_BACK_US,
     )

@@ -1,6 +1,4 @@
-"""What a repair ticket shows of the terminal as it was before the fault. Pure: from the fleet's arrays
-to JSON.
-"""
+"""What a repair ticket shows of the terminal as it was before the fault. Pure: from arrays to JSON."""
 
 from datetime import UTC, datetime
 from typing import Any

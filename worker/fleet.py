@@ -6,6 +6,7 @@ committed. After any failure they are thrown away and restored from a snapshot (
 log.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -19,6 +20,7 @@ from tickets.silence import NEVER, SilenceState
 from worker.fragments import Fragments
 
 I64: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FRAMES_KEPT: Final = 3
@@ -28,6 +30,9 @@ FRAME_BYTES: Final = 128
 every terminal.
 """
 KEPT_FRAME: Final = np.dtype([("received_us", "<i8"), ("length", "<i4"), ("data", f"V{FRAME_BYTES}")])
+
+REPORTS_KEPT: Final = 8
+"""Hashes of the last reports of each terminal: a retransmission comes within seconds or a minute."""
 
 E2011, E2013, E2019 = range(3)
 """Editions as numbers: places in `alerts.bits.EDITIONS`."""
@@ -55,6 +60,7 @@ TERMINAL: Final = np.dtype(
         ("fix_us", "<i8"),
         ("changed", "?"),  # not yet written to terminal_states
         ("next_frame", "u1"),  # where among the kept ones the next one goes
+        ("next_report", "u1"),
     ]
 )
 _NEVER_YET: Final = {name: NEVER for name in TERMINAL.names or () if name.endswith("_us")}
@@ -88,6 +94,8 @@ class Fleet:
     sessions: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SESSION))
     """Ascending by number."""
     frames: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros((0, FRAMES_KEPT), KEPT_FRAME))
+    recent: I64 = field(default_factory=lambda: np.zeros((0, REPORTS_KEPT), np.int64))
+    """Hashes of the last reports, a guess at what will be sent again; a wrong guess costs time only."""
     fragments: Fragments = field(default_factory=Fragments)
     alarms: AlarmState = field(default_factory=AlarmState.empty)
     silence: SilenceState = field(default_factory=SilenceState.empty)
@@ -120,10 +128,14 @@ class Fleet:
         both = np.concatenate([self.sessions, np.rec.fromarrays(new[~known].T, dtype=SESSION)])
         self.sessions = both[np.argsort(both["number"], kind="stable")]
 
-    def close_sessions(self, numbers: set[int]) -> None:
+    def close_sessions(self, numbers: Collection[int]) -> None:
         """Forget sessions: no frame of theirs can follow."""
         if numbers:
             self.sessions = self.sessions[~np.isin(self.sessions["number"], list(numbers))]
+
+    def keep_sessions(self, numbers: Collection[int]) -> None:
+        """Forget all sessions but these."""
+        self.sessions = self.sessions[np.isin(self.sessions["number"], list(numbers))]
 
     def of_sessions(self, numbers: I64) -> I64:
         """Give the index of the terminal of each session, -1 where the session is not known."""
@@ -133,26 +145,21 @@ class Fleet:
         return np.where(self.sessions["number"][at] == numbers, self.sessions["terminal"][at], -1)
 
     def keep_frames(self, frames: FrameBatch, rows: slice, terminal: I64, received_us: I64) -> None:
-        """Remember the frames as the last ones of their terminals. The data goes on for `FRAME_BYTES`
-        behind them.
-        """
-        order = np.argsort(terminal, kind="stable")
-        ordered = terminal[order]
-        ends = np.flatnonzero(np.diff(ordered, append=-1))
-        counts = np.diff(ends, prepend=-1)
-        newer = np.repeat(ends, counts) - np.arange(len(order))
-        kept = newer < FRAMES_KEPT  # of many frames of one terminal only the last ones
-        order, ordered, newer = order[kept], ordered[kept], newer[kept]
-        counts = np.minimum(counts, FRAMES_KEPT)
-        place = self.terminals["next_frame"][ordered] + np.repeat(counts, counts) - 1 - newer
-        slots = np.empty(len(order), KEPT_FRAME)
-        slots["received_us"] = received_us[order]
-        slots["length"] = frames.length[rows][order]
+        """Remember the last frames of each terminal. The data goes on for `FRAME_BYTES` behind them."""
+        order, slot = _ring_slots(terminal, self.terminals["next_frame"], FRAMES_KEPT)
+        kept = np.empty(len(order), KEPT_FRAME)
+        kept["received_us"] = received_us[order]
+        kept["length"] = frames.length[rows][order]
         whole = np.ndarray((len(frames.data) - FRAME_BYTES + 1,), f"V{FRAME_BYTES}", frames.data, 0, (1,))
-        slots["data"] = whole[frames.start[rows][order]]
-        self.frames[ordered, place % FRAMES_KEPT] = slots
-        last = ordered[newer == 0]
-        self.terminals["next_frame"][last] = (self.terminals["next_frame"][last] + counts) % FRAMES_KEPT
+        kept["data"] = whole[frames.start[rows][order]]
+        self.frames[terminal[order], slot] = kept
+
+    def are_repeated(self, terminal: I64, body_hash: I64) -> Flags:
+        """Say which reports look like one of the last few of their terminals, and remember all of them."""
+        repeated: Flags = (self.recent[terminal] == body_hash[:, None]).any(axis=1)
+        order, slot = _ring_slots(terminal, self.terminals["next_report"], REPORTS_KEPT)
+        self.recent[terminal[order], slot] = body_hash[order]
+        return repeated
 
     def last_frames(self, index: int) -> list[KeptFrame]:
         """Give the last frames of a terminal, oldest first."""
@@ -170,6 +177,7 @@ class Fleet:
             "terminals": self.terminals[: len(self)],
             "sessions": self.sessions,
             "frames": self.frames[: len(self)],
+            "recent": self.recent[: len(self)],
             "fragments": self.fragments.to_array(),
         }
         for part in ("alarms", "silence", "tickets"):
@@ -194,6 +202,7 @@ class Fleet:
             terminals=arrays["terminals"].copy(),
             sessions=arrays["sessions"].copy(),
             frames=arrays["frames"].copy(),
+            recent=arrays["recent"].copy(),
             fragments=Fragments.from_array(arrays["fragments"]),
             alarms=AlarmState.from_arrays(_part(arrays, "alarms")),
             silence=SilenceState.from_arrays(_part(arrays, "silence")),
@@ -208,7 +217,29 @@ class Fleet:
         larger[: len(self.terminals)] = self.terminals
         frames = np.zeros((len(larger), FRAMES_KEPT), KEPT_FRAME)
         frames[: len(self.frames)] = self.frames
-        self.terminals, self.frames = larger, frames
+        recent = np.zeros((len(larger), REPORTS_KEPT), np.int64)
+        recent[: len(self.recent)] = self.recent
+        self.terminals, self.frames, self.recent = larger, frames, recent
+
+
+def _ring_slots(terminal: I64, following: npt.NDArray[np.uint8], size: int) -> tuple[I64, I64]:
+    """Say which of these rows still stand in the rings of their terminals when all have been put in, and in
+    which slot.
+
+    Every terminal has a ring of `size` slots; `following` says where its next row goes, and moves on.
+    """
+    order = np.argsort(terminal, kind="stable")
+    ordered = terminal[order]
+    ends = np.flatnonzero(np.diff(ordered, append=-1))
+    counts = np.diff(ends, prepend=-1)
+    newer = np.repeat(ends, counts) - np.arange(len(order))
+    stays = newer < size
+    counts = np.minimum(counts, size)
+    order, ordered, newer = order[stays], ordered[stays], newer[stays]
+    slot = (following[ordered] + np.repeat(counts, counts) - 1 - newer) % size
+    last = ordered[newer == 0]
+    following[last] = (following[last] + counts) % size
+    return order, slot
 
 
 def _part(arrays: Arrays, prefix: str) -> Arrays:

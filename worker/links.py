@@ -1,6 +1,6 @@
 """Links: who is connected, as the gateway wrote it down. What an older session says changes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -39,6 +39,25 @@ def follow_links(happened: Sequence[Happened], fleet: Fleet, facts: Facts) -> No
                 facts.quarantined.append(
                     Quarantined(each.at_us, reason, raw, each.position, 0, terminal_id=terminal_id, peer=peer)
                 )
+
+
+def forget_sessions(happened: Iterable[Happened], fleet: Fleet) -> None:
+    """Forget the sessions of which no frame can follow any more."""
+    closed: set[int] = set()
+    opened: set[int] = set()
+    restarted = False
+    for each in happened:
+        match each.event:
+            case SessionOpened(session=session):
+                opened.add(session)
+            case SessionClosed(session=session):
+                closed.add(session)
+            case Started():
+                restarted = True
+                opened.clear()
+    if restarted:
+        fleet.keep_sessions(opened)
+    fleet.close_sessions(closed)
 
 
 def _open(fleet: Fleet, index: int, session: int, at_us: int) -> None:

@@ -128,7 +128,7 @@ def joined(first: Reports, second: Reports) -> Reports:
 
 
 def position_rows(
-    batch: Batch, reports: Reports, *, terminal_id: I32, late: Flags, searched: Flags
+    batch: Batch, reports: Reports, *, terminal_id: I32, late: Flags, repeated: Flags, searched: Flags
 ) -> PositionRows:
     """Give the rows for `positions`. Each column but the reports' own has one element per report."""
     frames, row = batch.frames, reports.row
@@ -154,6 +154,7 @@ def position_rows(
         quality=reports.quality,
         authenticated=batch.authenticated[row],
         late=late,
+        repeated=repeated,
         searched=searched,
         items_start=reports.items_start,
         items_length=reports.items_length,

@@ -45,7 +45,14 @@ this.
 """
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
-CONNECT_TIMEOUT_S = 10
+NETWORK: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds
+}
+"""A server that vanished from the network is noticed within half a minute, not after the system's hours."""
 
 log = structlog.get_logger("worker")
 
@@ -391,9 +398,7 @@ def _places(record: LogRecord) -> list[Place]:
 
 
 def _connect(dsn: str) -> cursors.Connection:
-    connection = psycopg.connect(
-        dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="worker"
-    )
+    connection = psycopg.connect(dsn, autocommit=True, application_name="northwatch worker", **NETWORK)
     # The cursor lets the log be deleted, so a commit must be on the disk whatever the server's default is.
     connection.execute(
         "SELECT set_config('synchronous_commit', 'on', false)"

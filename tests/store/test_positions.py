@@ -64,6 +64,7 @@ def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
         quality=verdict.quality,
         authenticated=contents % 2 == 0,
         late=contents % 7 == 0,
+        repeated=contents % 4 == 0,
         searched=np.ones(count, np.bool_),
         items_start=np.arange(count, dtype=np.int64) * 5,
         items_length=items_length,

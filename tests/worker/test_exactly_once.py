@@ -2,9 +2,12 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -15,11 +18,14 @@ from hypothesis import strategies as st
 
 from protocol.edition import Edition
 from protocol.messages import encode_body
+from store import schema
+from store.embedded import Embedded
 from store.records import CloseReason
 from tests.databases import Server
 from tests.worker.faults import ever_later
 from tests.worker.stories import Story, facts, finish, work, worker
 from tests.worker.test_worker import QUICK
+from worker.run import Worker, WorkerOptions
 
 ACTIONS = (
     "report",
@@ -176,6 +182,43 @@ def test_any_cut_into_batches_gives_the_same_facts(
         assert facts(dsn) == expected
     finally:
         server.drop(dsn)
+
+
+@pytest.mark.crash
+def test_a_database_killed_again_and_again_doubles_and_loses_nothing(
+    tmp_path: Path, embedded_server: Server
+) -> None:
+    """The server of this test keeps its promises on disk, which the session's own does not."""
+    directory = Path(tempfile.mkdtemp(prefix="northwatch-test-"))
+    database = Embedded(directory / "database", {"shared_buffers": "32MB"})
+    story = Story(tmp_path / "log")
+    dice = random.Random(5)
+    stop = threading.Event()
+    try:
+        dsn = database.start()
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            schema.migrate(connection)
+        options = WorkerOptions(policies=QUICK, batch_bytes=1000, snapshot_s=0.05, states_s=0.05)
+        made = Worker(options, dsn, story.directory, tmp_path / "state")
+        thread = threading.Thread(target=made.run, args=(stop,))
+        thread.start()
+        for _ in range(4):
+            tell(story, dice, 60)
+            story.sync()
+            time.sleep(dice.random() * 0.3)
+            database.kill()
+            time.sleep(dice.random() * 0.3)
+            database.start()
+        while made.health()["lag_bytes"] != 0:
+            time.sleep(0.05)
+        stop.set()
+        thread.join()
+        work(story, dsn, tmp_path / "state", policies=QUICK)
+        assert facts(dsn) == one_pass(story, embedded_server, tmp_path)
+    finally:
+        stop.set()
+        database.kill()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.mark.crash

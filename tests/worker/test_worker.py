@@ -1,20 +1,25 @@
 """The worker on a real log and a real database: what a story means, as facts."""
 
+import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
 from protocol.edition import Edition
 from protocol.messages import encode_body
+from store.fleet import LIVE_CHANNEL
 from store.quality import Quality
 from store.records import CloseReason
 from tests.worker.stories import BEGIN, Story, facts, finish, work, worker
 from tickets.policy import TicketPolicy
 from tickets.silence import SilencePolicy
 from worker.digest import Policies
+from worker.run import Worker, WorkerOptions
 
 MOVING = {"speed_kmh": 36.0}
 QUICK = Policies(
@@ -308,6 +313,33 @@ def test_the_log_goes_only_behind_cursor_and_snapshot(story: Story, state: Path,
         made.step()
         assert made.health()["snapshot"] == made.health()["cursor"] == story.writer.durable
         assert made.health()["ok"] and made.health()["lag_bytes"] == 0
+
+
+def test_viewers_are_told_when_something_happens(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    with psycopg.connect(dsn, autocommit=True) as listening:
+        listening.execute(f"LISTEN {LIVE_CHANNEL}")
+        story.tell(session, alarm=1)
+        work(story, dsn, state)
+        assert [each.payload for each in listening.notifies(timeout=5, stop_after=1)] == ["facts"]
+
+
+def test_a_worker_without_log_or_database_waits_and_says_why(story: Story, state: Path, dsn: str) -> None:
+    stop = threading.Event()
+    story.sync()
+    nowhere = conninfo.make_conninfo(dsn, dbname="nowhere")
+    for made, why in (
+        (Worker(WorkerOptions(), dsn, state / "no-log", state), "LogError"),
+        (Worker(WorkerOptions(), nowhere, story.directory, state), "nowhere"),
+    ):
+        thread = threading.Thread(target=made.run, args=(stop,))
+        thread.start()
+        while made.health()["ok"]:
+            time.sleep(0.01)
+        assert why in made.health()["error"]
+        stop.set()
+        thread.join()
+        stop.clear()
 
 
 def test_only_one_worker_reads_a_log(story: Story, state: Path, dsn: str) -> None:
