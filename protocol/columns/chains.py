@@ -39,11 +39,12 @@ def walk(data: U8, start: I64, length: I64, *, has_word_lengths: bool = False) -
     body, at, end = np.arange(len(start)), start, limit
     steps = []
     while len(body) > FEW:
-        # Where a chain has ended, whatever stands behind is no element either: its head alone reaches too far.
+        # Behind the end of a chain stands no element either: its head alone reaches too far.
         following = at + HEAD + _lengths(data, at, has_word_lengths)
         fits = following <= end
         if not fits.all():
-            body, at, end, following = body[fits], at[fits], end[fits], following[fits]
+            going = fits.nonzero()[0]
+            body, at, end, following = body[going], at[going], end[going], following[going]
         steps.append((body, at))
         at = following
     steps.append(_looped(data, body, at, end, has_word_lengths))

@@ -10,6 +10,7 @@ fixed fields of a whole batch are read. The buffer must go on for one record beh
 `MARGIN`.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final, TypeAlias
 
@@ -27,6 +28,8 @@ F32: TypeAlias = npt.NDArray[np.float32]
 F64: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Records: TypeAlias = npt.NDArray[np.void]
+Member: TypeAlias = tuple[np.dtype[Any], int]
+"""Kind and offset of a field in a layout."""
 
 MARGIN: Final = 32
 """Zero bytes behind the last frame of a buffer: room for the longest record, a location's 28 bytes."""
@@ -40,18 +43,28 @@ def layout_of(declaration: Any) -> np.dtype[np.void]:
 
     Adapters are left to `column`: a field that is no plain number on the wire is the bytes of its width.
     """
-    names, formats, sizes = [], [], []
+    members, end = {}, 0
     for member in declaration.subcons:
         field = _without_adapters(member)
         try:
             size = field.sizeof()
         except construct.SizeofError:
             break
-        names.append(member.name)
-        formats.append(_format_of(field, size))
-        sizes.append(size)
-    offsets = [sum(sizes[:place]) for place in range(len(sizes))]
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": sum(sizes)})
+        members[member.name] = _kind_of(field, size), end
+        end += size
+    return composed(members, end)
+
+
+def composed(members: Mapping[str, Member], size: int) -> np.dtype[np.void]:
+    """Give the layout of records of `size` bytes from the kind and offset of every field."""
+    kinds, offsets = [kind for kind, _ in members.values()], [offset for _, offset in members.values()]
+    return np.dtype({"names": list(members), "formats": kinds, "offsets": offsets, "itemsize": size})
+
+
+def members_of(layout: np.dtype[np.void]) -> dict[str, Member]:
+    """Take a layout apart: kind and offset by name."""
+    fields: Mapping[str, Any] = layout.fields or {}
+    return {name: (kind, offset) for name, (kind, offset, *_) in fields.items()}
 
 
 def _without_adapters(field: Any) -> Any:
@@ -61,13 +74,13 @@ def _without_adapters(field: Any) -> Any:
     return field
 
 
-def _format_of(field: Any, size: int) -> Any:
-    """Give the numpy format of what stands on the wire."""
+def _kind_of(field: Any, size: int) -> np.dtype[Any]:
+    """Give the numpy kind of what stands on the wire."""
     if not isinstance(field, construct.FormatField):
-        return "u1", (size,)
+        return np.dtype((np.uint8, (size,)))
     order, letter = field.fmtstr
     kind = next(kind for kind, letters in _KINDS.items() if letter in letters)
-    return f"{order}{kind}{size}"  # by its size: construct's ">L" is four bytes, numpy's eight
+    return np.dtype(f"{order}{kind}{size}")  # by its size: construct's ">L" is four bytes, numpy's eight
 
 
 def column(declaration: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

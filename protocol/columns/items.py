@@ -1,9 +1,10 @@
 """Additional items (附加信息) of many location reports at once. JT/T 808-2019 §8.18, table 27."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from protocol.columns.chains import HEAD, walk
 from protocol.columns.dtypes import I64, U8, Flags, unsigned, window
@@ -37,9 +38,10 @@ class Items:
         length[self.report[found]] = self.length[found]
         return offset, length
 
-    def numbers(self, item_id: int, size: int) -> I64:
-        """Give an unsigned item of `size` bytes for every report: its first one of that size, else -1."""
+    def numbers(self, item_id: int, size: int) -> tuple[I64, npt.NDArray[Any]]:
+        """Give the reports that have an item of `size` bytes, and the unsigned number that it is.
+
+        Of a report with several the first one comes last, so that it stays when they are assigned in order.
+        """
         found = ((self.id == item_id) & (self.length == size)).nonzero()[0][::-1]
-        values = np.full(len(self.is_whole), -1)
-        values[self.report[found]] = window(self.data, unsigned(size))[self.start[found]]
-        return values
+        return self.report[found], window(self.data, unsigned(size))[self.start[found]]

@@ -142,7 +142,8 @@ def locations(batch: FrameBatch, rows: I64 | None = None) -> PositionBatch:
     if rows is None:
         rows = ((batch.attributes & (FRAGMENT_BIT | CIPHER_BITS)) == 0).nonzero()[0]
     msg_id = batch.msg_id[rows]
-    single, several = rows[msg_id == LOCATION_REPORT], rows[msg_id == BATCH_REPORT]
+    single = rows[(msg_id == LOCATION_REPORT).nonzero()[0]]
+    several = rows[(msg_id == BATCH_REPORT).nonzero()[0]]
     start, length = batch.body_start, batch.body_length
     alone = np.full(len(single), NOT_IN_BATCH)
     reports = _Reports(single, start[single], length[single], alone)
@@ -213,7 +214,12 @@ def _positions(data: U8, reports: _Reports, bad: list[BadBody]) -> PositionBatch
     status = core["status"].astype(np.uint32)
     lat_raw, lon_raw = core["latitude_raw"].astype(np.uint32), core["longitude_raw"].astype(np.uint32)
     items = Items.read(data, reports.body_start + _CORE, reports.body_length - _CORE)
-    mileage = items.numbers(*_MILEAGE)
+    mileage_km = np.full(len(core), np.nan)
+    with_mileage, mileage = items.numbers(*_MILEAGE)
+    mileage_km[with_mileage] = mileage / _MILEAGE_PER_KM
+    io_state = np.full(len(core), NO_IO_STATE, np.int32)
+    with_io_state, states = items.numbers(*_IO_STATE)
+    io_state[with_io_state] = states
     return PositionBatch(
         data=data,
         **reports._asdict(),
@@ -229,8 +235,8 @@ def _positions(data: U8, reports: _Reports, bad: list[BadBody]) -> PositionBatch
         heading_deg=core["direction_deg"].astype(np.int32),
         reported_us=times_us(core["time"]),
         reported_raw=core["time"],
-        mileage_km=np.where(mileage < 0, np.nan, mileage / _MILEAGE_PER_KM),
-        io_state=items.numbers(*_IO_STATE).astype(np.int32),
+        mileage_km=mileage_km,
+        io_state=io_state,
         items=items,
         bad=bad,
     )

@@ -10,7 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from protocol.columns.batch import FrameBatch, with_numeric_id
-from protocol.columns.dtypes import I64, U8, U64, Flags, Records, layout_of, opaque, window
+from protocol.columns.dtypes import (
+    I64,
+    U8,
+    U64,
+    Flags,
+    Member,
+    Records,
+    composed,
+    layout_of,
+    members_of,
+    opaque,
+    unsigned,
+    window,
+)
 from protocol.frame import BIT_2019, ESCAPE, FLAG, HEADER_2013, HEADER_2019
 from protocol.message import PLATFORM_REPLY
 from protocol.messages.session import GENERAL_REPLY
@@ -26,24 +39,17 @@ _SIZES: Final = {False: HEADER_2013.sizeof() + _BODY_SIZE + 3, True: HEADER_2019
 def _row_layout(header: Any) -> np.dtype[np.void]:
     """Put a header's fields right before those of the body, and the checksum behind."""
     parts = (with_numeric_id(header), _BODY_AT - header.sizeof()), (layout_of(GENERAL_REPLY), _BODY_AT)
-    members = {
-        name: (kind, at + offset)
-        for layout, at in parts
-        for name, (kind, offset, *_) in (layout.fields or {}).items()
-    }
-    members["checksum"] = np.dtype("u1"), _ROW - 2
-    names, kinds, offsets = zip(*((name, *place) for name, place in members.items()), strict=True)
-    return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": _ROW})
+    members: dict[str, Member] = {"checksum": (unsigned(1), _ROW - 2)}
+    for layout, at in parts:
+        members |= {name: (kind, at + offset) for name, (kind, offset) in members_of(layout).items()}
+    return composed(members, _ROW)
 
 
-def _cut(size: int) -> np.dtype[np.void]:
-    """Give a row's right part of `size` bytes."""
-    return np.dtype(
-        {"names": ["answer"], "formats": [opaque(size)], "offsets": [_ROW - size], "itemsize": _ROW}
-    )
-
-
-_CUTS: Final = {is_2019: (opaque(size), _cut(size)) for is_2019, size in _SIZES.items()}
+_CUTS: Final = {
+    is_2019: (opaque(size), composed({"answer": (opaque(size), _ROW - size)}, _ROW))
+    for is_2019, size in _SIZES.items()
+}
+"""An answer as bytes, and as the right part of a row."""
 _ROW_2013: Final = _row_layout(HEADER_2013)
 _ROW_2019: Final = _row_layout(HEADER_2019)
 
@@ -70,11 +76,9 @@ def general_replies(batch: FrameBatch, rows: I64, serials: ArrayLike, results: A
     answers["version"] = batch.version[rows]
     answers["id_high"] = batch.key_high[rows]
     answers["id_low"] = batch.key_low[rows]
-    if not is_2019.all():
-        is_2013 = ~is_2019
-        as_2013 = answers.view(_ROW_2013)
-        np.copyto(as_2013["msg_id"], PLATFORM_REPLY, where=is_2013)
-        np.copyto(as_2013["attributes"], _BODY_SIZE, where=is_2013)
+    as_2013, older = answers.view(_ROW_2013), (~is_2019).nonzero()[0]
+    as_2013["msg_id"][older] = PLATFORM_REPLY
+    as_2013["attributes"][older] = _BODY_SIZE
     answers["serial"] = serials
     answers["ack_serial"] = batch.serial[rows]
     answers["ack_msg_id"] = batch.msg_id[rows]
@@ -95,12 +99,12 @@ def _checksums(answers: Records) -> U64:
 def _on_the_wire(rows: Records, is_2019: Flags) -> tuple[U8, I64]:
     """Cut every row at its front, escape, and set the flags, whose places are still zero."""
     offsets = np.zeros(len(rows) + 1, np.int64)
-    offsets[1:] = np.where(is_2019, _SIZES[True], _SIZES[False]).cumsum()
+    offsets[1:] = (_SIZES[False] + is_2019 * (_SIZES[True] - _SIZES[False])).cumsum()
     data = np.zeros(offsets[-1], np.uint8)
     for edition, (answer, right_part) in _CUTS.items():
-        chosen = is_2019 == edition
-        if chosen.any():
-            window(data, answer)[offsets[:-1][chosen]] = rows[chosen].view(right_part)["answer"]
+        chosen = (is_2019 == edition).nonzero()[0]
+        if len(chosen):
+            window(data, answer)[offsets[chosen]] = rows[chosen].view(right_part)["answer"]
     special = (data - np.uint8(ESCAPE) < 2).nonzero()[0]
     if len(special):
         offsets += special.searchsorted(offsets)  # one byte more for everything behind

@@ -159,7 +159,8 @@ def _resolved(wire: U8) -> tuple[U8, I64, I64, I64, I64]:
     is_special = wire - np.uint8(ESCAPE) < 2
     special = is_special.nonzero()[0]
     is_escape = wire[special] == ESCAPE
-    escapes = special[is_escape]
+    escape_ranks = is_escape.nonzero()[0]
+    escapes = special[escape_ranks]
     codes = wire[escapes + 1]
     unescaped = misescaped = _NOWHERE
     is_wrong = codes - np.uint8(1) > 1
@@ -169,13 +170,14 @@ def _resolved(wire: U8) -> tuple[U8, I64, I64, I64, I64]:
         is_special[unescaped] = False
         remains = is_special[special]
         special, is_escape = special[remains], is_escape[remains]
-        escapes = special[is_escape]
+        escape_ranks = is_escape.nonzero()[0]
+        escapes = special[escape_ranks]
         codes = wire[escapes + 1]
     droppable = bytearray(wire)
     np.frombuffer(droppable, np.uint8)[escapes] = FLAG
     plain = np.frombuffer(droppable.replace(_FLAG, b""), np.uint8)
     # What a wrong escape leaves behind is written to its own piece, which is rejected.
-    plain[escapes - is_escape.nonzero()[0]] = codes ^ _ESCAPED_BITS
+    plain[escapes - escape_ranks] = codes ^ _ESCAPED_BITS
     ranks = (~is_escape).nonzero()[0]
     flags = special[ranks]
     return plain, flags, flags - ranks, unescaped, misescaped
