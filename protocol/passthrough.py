@@ -11,7 +11,7 @@ from construct import Construct
 
 from protocol.adapters import as_bytes
 from protocol.body import known_in, read, write
-from protocol.errors import BodyError
+from protocol.errors import BodyError, LocalProtocolError
 from protocol.message import Direction
 
 
@@ -64,11 +64,11 @@ def write_content(direction: Direction, context: Any) -> bytes:
     """Give the bytes of `content_hex`, or those of `content` where there is none.
 
     Raises:
-        LocalProtocolError: the content does not fit.
-        KeyError: there is neither, or no such content is declared.
+        LocalProtocolError: the content does not fit, or there is neither.
     """
     if context.get("content_hex") is not None:
         return as_bytes(context.content_hex)
-    return write(
-        PASSTHROUGHS[direction, context.passthrough_type].declaration, context.content, **known_in(context)
-    )
+    declared = PASSTHROUGHS.get((direction, context.passthrough_type))
+    if declared is None or context.get("content") is None:
+        raise LocalProtocolError("content_hex is missing, and there is no declared content either")
+    return write(declared.declaration, context.content, **known_in(context))

@@ -278,11 +278,17 @@ message(
         END,
     ),
     variants={
+        # Table 61 prints DWORD for each entry, which its own description contradicts.
+        "ids": Struct(
+            QUERY_TYPE,
+            *numbered("ids", Int32ub, ("count", Int32ub), "区域或线路ID"),
+            END,
+        ),
         "unread": Struct(
             QUERY_TYPE,
             "count" / Int32ub * "查询返回的数据数量 entries",
             "content_hex" / HexBytes() * "数据 entries in another form",
-        )
+        ),
     },
     direction=UP,
     since=Edition.E2019,

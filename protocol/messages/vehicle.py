@@ -27,6 +27,11 @@ message(
         ),
     },
     variants={
+        "one without count": Struct(
+            "control_type" / Int16ub * "控制类型 as control_id",
+            "param" / Int8ub * "控制参数 as above",
+            END,
+        ),
         # The width of other parameters is theirs to define; only alone is it known.
         "one of the maker's": Struct(
             "count" / Int16ub * "控制类型数量 controls",

@@ -104,7 +104,7 @@ def test_declarations_are_complete() -> None:
     for type in MESSAGES.values():
         assert type.chinese and type.name and type.layouts
         assert (type.id < 0x8000) == (type.direction is UP)
-        for layout in type.layouts.values():
+        for layout in (*type.layouts.values(), *type.variants.values()):
             for field in layout.subcons:
                 assert field.name and field.docs, f"{type.id:#06x}: {field} has no meaning"
     for item in ITEMS.values():
