@@ -47,8 +47,8 @@ def with_numeric_id(declaration: Any) -> np.dtype[np.void]:
 
 
 _LAYOUT: Final = with_numeric_id(HEADER_2013)
-"""Headers begin alike and end alike: it reads message id and attributes where one begins, and as far before the
-end of either header its id and serial."""
+"""Headers begin alike and end alike: it reads message id and attributes where a header begins, and id and
+serial as far before its end, whichever header it is."""
 _LATER_2019: Final = HEADER_2019.sizeof() - HEADER_2013.sizeof()
 _VERSION_AT: Final = members_of(layout_of(HEADER_2019))["version"][1]
 _ID_BITS: Final = np.array([(1 << 48) - 1, (1 << 64) - 1], np.uint64)
