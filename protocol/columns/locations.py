@@ -56,7 +56,7 @@ _IO_STATE: Final = (0x2A, 2)
 
 
 class BadBody(NamedTuple):
-    """A body, or a part of one, that is no location report."""
+    """A body that is no location report, or a 0x0704 with something in it that is none; once for each reason."""
 
     row: int
     reason: str
@@ -208,7 +208,7 @@ def _positions(data: U8, reports: _Reports, bad: list[BadBody]) -> PositionBatch
     """Read the fields of reports."""
     is_short = reports.body_length < _CORE
     if is_short.any():
-        bad = bad + [BadBody(row, SHORT_BODY) for row in reports.row[is_short].tolist()]
+        bad = bad + [BadBody(row, SHORT_BODY) for row in np.unique(reports.row[is_short]).tolist()]
         reports = reports.take(~is_short)
     core = gathered(data, reports.body_start, _LAYOUT)
     status = core["status"].astype(np.uint32)

@@ -167,7 +167,8 @@ def test_bad_parts_are_named(bodies: list[bytes]) -> None:
         if isinstance(fields, Undecodable):
             wanted.append(BadBody(row, SHORT_BODY))
             continue
-        wanted += [BadBody(row, SHORT_BODY) for item in fields["items"] if "raw" in item]
+        if any("raw" in item for item in fields["items"]):
+            wanted.append(BadBody(row, SHORT_BODY))
         if "rest" in fields or len(fields["items"]) < int.from_bytes(body[:2], "big"):
             wanted.append(BadBody(row, CUT_BATCH))
     assert sorted(positions.bad) == sorted(wanted)
