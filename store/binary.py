@@ -1,7 +1,7 @@
 """PostgreSQL's binary COPY format, built by numpy from columns, without a Python object per row.
 
 Rows of one shape (the same columns null, a tail of the same length) are one numpy table whose bytes are the
-format itself. Few shapes are common, so rows are sent shape by shape; their order means nothing.
+format itself. Few shapes are common, so rows are sent shape by shape.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import psycopg
 Connection = psycopg.Connection[Any]
 Array: TypeAlias = npt.NDArray[Any]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+Order: TypeAlias = npt.NDArray[np.intp]
 
 NO_TIME = np.iinfo(np.int64).min
 """Stands for a missing time in columns of µs since 1970."""
@@ -56,17 +57,23 @@ def floats(name: str, values: Array, kind: str = ">f8") -> Column:
     return Column(name, kind, values, np.isnan(values))
 
 
-def copy_in(connection: Connection, table: str, columns: Sequence[Column], tail: Tail | None = None) -> None:
-    """Append the rows to a table."""
+def copy_in(
+    connection: Connection,
+    table: str,
+    columns: Sequence[Column],
+    tail: Tail | None = None,
+    order: Order | None = None,
+) -> None:
+    """Append the rows to a table, in the given order."""
     names = [each.name for each in columns] + ([tail.name] if tail else [])
     with connection.cursor() as cursor:
         statement = f"COPY {table} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)"
         with cursor.copy(statement.encode()) as copy:
-            copy.write(rows(columns, tail))
+            copy.write(rows(columns, tail, order))
 
 
-def rows(columns: Sequence[Column], tail: Tail | None = None) -> bytes:
-    """Give the rows in the binary format."""
+def rows(columns: Sequence[Column], tail: Tail | None = None, order: Order | None = None) -> bytes:
+    """Give the rows in the binary format: shape by shape, and rows of one shape in the given order."""
     count = len(columns[0].values)
     if not count:
         return _HEAD + _TAIL
@@ -75,8 +82,9 @@ def rows(columns: Sequence[Column], tail: Tail | None = None) -> bytes:
         if column.is_null is not None:
             shapes += column.is_null.astype(np.int64) << bit
     if (shapes == shapes[0]).all():
-        return b"".join((_HEAD, _table(columns, tail, int(shapes[0]), None), _TAIL))
-    order = np.argsort(shapes, kind="stable")
+        return b"".join((_HEAD, _table(columns, tail, int(shapes[0]), order), _TAIL))
+    by_shape = np.argsort(shapes if order is None else shapes[order], kind="stable")
+    order = by_shape if order is None else order[by_shape]
     groups = np.split(order, np.flatnonzero(np.diff(shapes[order])) + 1)
     tables = [_table(columns, tail, int(shapes[group[0]]), group) for group in groups]
     return b"".join((_HEAD, *tables, _TAIL))
