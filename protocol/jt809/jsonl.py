@@ -1,9 +1,10 @@
 """Frames of JT/T 809 as records: the part of `protocol.jsonl` for {"protocol": "809"} and for flags 5b.
 
-A request is `{"id": …, "hex": "5b…5d"}`. Hints say what bytes cannot: `version` "2011" or "2019", or a
-dialect "V1" to "V3"; `keys` [M1, IA1, IC1] of the cipher. The answer is `{"id", "ok": true, "protocol":
-"809", "version", "msg_id", "serial", "header": {…}, "body": {…}}`. For whoever looks for a field by its name,
-`body` has also those of the header, and those of `sub_body`; where names meet, the body's own win.
+A request is `{"id": …, "hex": "5b…5d"}`. Hints say what bytes cannot: `version` "2011" or "2019" or, more
+exactly, `dialect` "V1" to "V3"; `keys` [M1, IA1, IC1] of the cipher. The answer is `{"id", "ok": true,
+"protocol": "809", "version", "dialect", "msg_id", "serial", "header": {…}, "body": {…}}`. For whoever looks
+for a field by its name, `body` has also those of the header, and those of `sub_body`; where names meet, the
+body's own win.
 """
 
 from typing import Any, Final
@@ -32,7 +33,8 @@ def decode_record(record: dict[str, Any]) -> dict[str, Any]:
     """Answer one request, with Python's times and bytes. Never raises for what the request says."""
     answer = {"id": record.get("id")}
     try:
-        hint = dialect_named(record["version"]) if record.get("version") else None
+        named = record.get("dialect") or record.get("version")
+        hint = dialect_named(named) if named else None
         keys = Keys(*map(int, record["keys"])) if record.get("keys") else None
         plain = unescape(content_of(bytes.fromhex(record["hex"])))
         frame = parse(plain, is_2019=None if hint is None else hint.is_2019)
@@ -45,6 +47,7 @@ def decode_record(record: dict[str, Any]) -> dict[str, Any]:
         "ok": True,
         "protocol": PROTOCOL,
         "version": dialect.edition,
+        "dialect": dialect.value,
         "msg_id": f"0x{frame.msg_id:04X}",
         "serial": frame.serial,
         "header": header,
@@ -91,7 +94,7 @@ def encode_record(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encode(record: dict[str, Any]) -> bytes:
-    dialect = dialect_named(record.get("version") or Dialect.V1)
+    dialect = dialect_named(record.get("dialect") or record.get("version") or Dialect.V1)
     fields = dict(record["body"])
     header = fields | dict(record.get("header") or {})
     id, flag, key = as_id(record["msg_id"]), header.get("encrypt_flag", 0), header.get("encrypt_key", 0)

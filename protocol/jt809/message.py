@@ -20,7 +20,7 @@ the last byte, is read by that, and its fields name it: `layout` "V2" or the nam
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from construct import Construct, Int8ub, Struct
 
@@ -32,6 +32,9 @@ from protocol.jt809.cipher import Keys, apply
 from protocol.jt809.dialect import Dialect
 from protocol.jt809.framing import MAX_PLAIN, Frame
 from protocol.message import EMPTY, LAYOUT, Undecodable
+
+Layouts: TypeAlias = Mapping[Dialect, Construct]
+"""Declarations by the first dialect that has each, oldest first."""
 
 ENVELOPE: Final = "envelope"
 """The field that names an envelope which is not the one that the dialect has."""
@@ -114,15 +117,15 @@ class MessageType:
     name: str
     chinese: str
     link: Link
-    layouts: Mapping[Dialect, Construct]
+    layouts: Layouts
     """The declaration by the first dialect that has it, oldest first."""
     answer: int | None
     """The id of the message that answers it; None where nothing does."""
     since: Dialect
     """The first dialect that has it."""
     clause: str = ""
-    variants: Mapping[str, Construct] = field(default_factory=dict)
-    """Layouts that platforms use although no dialect has them, by a name for each."""
+    variants: Mapping[str, Layouts] = field(default_factory=dict)
+    """Layouts that platforms use although no dialect has them, by a name for each, and by dialect."""
     envelopes: Mapping[Dialect, Envelope] | None = None
     """Where its envelope is not the one of its group."""
 
@@ -149,7 +152,7 @@ class MessageType:
         """Give what else a body may fit: the other dialects' layouts, then variants."""
         own = self.layout(dialect)
         yield from ((first.value, layout) for first, layout in self.layouts.items() if layout is not own)
-        yield from self.variants.items()
+        yield from ((name, newest(layouts, dialect)) for name, layouts in self.variants.items())
 
     def layout_named(self, name: str | None, dialect: Dialect) -> Construct:
         """Give the layout that the field `layout` of a decoded body names; without one, the dialect's own.
@@ -191,13 +194,13 @@ def message(
     id: int,
     chinese: str,
     name: str,
-    layout: Construct | Mapping[Dialect, Construct] = EMPTY,
+    layout: Construct | Layouts = EMPTY,
     *,
     answer: int | None = None,
     link: Link | None = None,
     since: Dialect | None = None,
     clause: str = "",
-    variants: Mapping[str, Construct] | None = None,
+    variants: Mapping[str, Construct | Layouts] | None = None,
     envelopes: Mapping[Dialect, Envelope] | None = None,
 ) -> MessageType:
     """Declare a message. By default what subordinates send goes by the main link, the rest by the other.
@@ -207,13 +210,17 @@ def message(
     """
     if id in MESSAGES:
         raise ValueError(f"message {id:#06x} is declared twice: {MESSAGES[id].name} and {name}")
-    layouts = dict(layout) if isinstance(layout, Mapping) else {since or Dialect.V1: layout}
+    layouts = by_dialect(layout, since or Dialect.V1)
     since = since or next(iter(layouts))
     link = link or (Link.SUB if id >= 0x9000 else Link.MAIN)
-    MESSAGES[id] = MessageType(
-        id, name, chinese, link, layouts, answer, since, clause, dict(variants or {}), envelopes
-    )
+    others = {other: by_dialect(variant, since) for other, variant in (variants or {}).items()}
+    MESSAGES[id] = MessageType(id, name, chinese, link, layouts, answer, since, clause, others, envelopes)
     return MESSAGES[id]
+
+
+def by_dialect(layout: Construct | Layouts, since: Dialect) -> Layouts:
+    """Give a layout that is the same in all dialects as a mapping too."""
+    return dict(layout) if isinstance(layout, Mapping) else {since: layout}
 
 
 def decode_body(id: int, dialect: Dialect, body: bytes) -> dict[str, Any] | Undecodable:

@@ -85,8 +85,10 @@ message(
     "photo",
     {Dialect.V1: photo(VEHICLE_POSITION), Dialect.V3: photo(VEHICLE_POSITION_2019, *SOURCE)},
     variants={
-        "photo cut short, 2011": photo(VEHICLE_POSITION, whole=False),
-        "photo cut short, 2019": photo(VEHICLE_POSITION_2019, *SOURCE, whole=False),
+        "photo cut short": {
+            Dialect.V1: photo(VEHICLE_POSITION, whole=False),
+            Dialect.V3: photo(VEHICLE_POSITION_2019, *SOURCE, whole=False),
+        }
     },
     clause=CLAUSE,
 )
