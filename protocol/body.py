@@ -5,6 +5,8 @@ stays visible. Bytes behind a declared structure are kept under the name `rest` 
 absent optional fields are absent from the dict.
 """
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from io import BytesIO
 from typing import Any, Final
 
@@ -16,6 +18,9 @@ from protocol.errors import BodyError, LocalProtocolError
 REST: Final = "rest"
 """Bytes that no declaration covers, behind those that one does."""
 
+WATCH: Final[ContextVar[Callable[[Construct, bytes], Construct] | None]] = ContextVar("WATCH", default=None)
+"""Is told of every reading and may give a declaration that notes where each field stands: `protocol.trace`."""
+
 
 def read(declaration: Construct, data: bytes, **known: Any) -> Any:
     """Read a value from all of `data`.
@@ -26,8 +31,9 @@ def read(declaration: Construct, data: bytes, **known: Any) -> Any:
         BodyError: the bytes do not fit, or some remain behind a value that is no structure.
     """
     stream = BytesIO(data)
+    watch = WATCH.get()
     try:
-        value = _plain(declaration.parse_stream(stream, **known))
+        value = _plain((watch(declaration, data) if watch else declaration).parse_stream(stream, **known))
     except (ConstructError, ValueError, OverflowError) as error:
         raise BodyError(_sentence(error)) from error
     rest = stream.read()
