@@ -1,7 +1,7 @@
 """What the worker learns about terminals: that they exist, what they say when they register, and their latest
 state."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,16 @@ CONFLICT (identity) DO UPDATE SET first_seen_at = excluded.first_seen_at WHERE t
 
 _REGISTER = """
 UPDATE terminals
-   SET edition = %(edition)s, province_id = %(province_id)s, city_id = %(city_id)s,
-       manufacturer_id = %(manufacturer_id)s, model = %(model)s, maker_terminal_id = %(maker_terminal_id)s,
-       registered_plate = %(plate)s, registered_plate_color = %(plate_color)s, registered_at = %(at)s
- WHERE id = %(terminal_id)s
+   SET edition = said.edition, province_id = said.province_id, city_id = said.city_id,
+       manufacturer_id = said.manufacturer_id, model = said.model,
+       maker_terminal_id = said.maker_terminal_id, registered_plate = said.plate,
+       registered_plate_color = said.plate_color, registered_at = said.at
+  FROM unnest(%(terminal_id)s::integer[], %(at)s::timestamptz[], %(edition)s::text[],
+              %(province_id)s::integer[], %(city_id)s::integer[], %(manufacturer_id)s::text[],
+              %(model)s::text[], %(maker_terminal_id)s::text[], %(plate)s::text[], %(plate_color)s::smallint[])
+       AS said (terminal_id, at, edition, province_id, city_id, manufacturer_id, model, maker_terminal_id,
+                plate, plate_color)
+ WHERE terminals.id = said.terminal_id
 """
 
 _ADD_VEHICLE = (
@@ -43,7 +49,7 @@ SELECT %(terminal_id)s, id, %(at)s FROM vehicles WHERE plate = %(plate)s AND pla
 ON CONFLICT DO NOTHING
 """
 
-_IS_BOUND = "SELECT FROM installations WHERE terminal_id = %(terminal_id)s AND removed_at IS NULL"
+_BOUND = "SELECT terminal_id FROM installations WHERE terminal_id = ANY(%s) AND removed_at IS NULL"
 
 _STAGE_STATES = """
 CREATE TEMPORARY TABLE IF NOT EXISTS staged_states (
@@ -122,44 +128,52 @@ def add(connection: Connection, first_seen_us: dict[str, int]) -> None:
     connection.execute(_ADD, [list(first_seen_us), seen])
 
 
-def register(connection: Connection, registrations: Iterable[Registration], *, bind: bool) -> bool:
+def register(connection: Connection, registrations: Sequence[Registration], *, bind: bool) -> bool:
     """Write down what terminals said, in order, and say whether an installation changed.
 
     With `bind`, a plate fills vehicles and installations by itself where neither terminal nor vehicle has a
     partner.
     """
-    bound = False
+    if not registrations:
+        return False
+    said = [_values(each) for each in {each.terminal_id: each for each in registrations}.values()]
+    connection.execute(_REGISTER, {name: [each[name] for each in said] for name in said[0]})
+    return bind and _bind(connection, registrations)
+
+
+def _values(said: Registration) -> dict[str, Any]:
+    return {
+        "terminal_id": said.terminal_id,
+        "at": from_us(said.at_us),
+        "edition": said.edition,
+        "province_id": said.province_id,
+        "city_id": said.city_id,
+        "manufacturer_id": clean(said.manufacturer_id),
+        "model": clean(said.model),
+        "maker_terminal_id": clean(said.maker_terminal_id),
+        "plate": clean(said.plate),
+        "plate_color": said.plate_color,
+    }
+
+
+def _bind(connection: Connection, registrations: Sequence[Registration]) -> bool:
+    found = connection.execute(_BOUND, [[each.terminal_id for each in registrations]])
+    bound = {row[0] for row in found}
+    before = len(bound)
     for each in registrations:
-        plate = clean(each.plate)
-        values = {
-            "terminal_id": each.terminal_id,
-            "at": from_us(each.at_us),
-            "edition": each.edition,
-            "province_id": each.province_id,
-            "city_id": each.city_id,
-            "manufacturer_id": clean(each.manufacturer_id),
-            "model": clean(each.model),
-            "maker_terminal_id": clean(each.maker_terminal_id),
-            "plate": plate,
-            "plate_color": each.plate_color,
-        }
-        connection.execute(_REGISTER, values)
         # Without a plate colour the text is a VIN (JT/T 808-2013 table 7), which names no vehicle on our
         # screens.
-        if bind and each.plate_color:
-            bound |= _bind(connection, plate, values)
-    return bound
-
-
-def _bind(connection: Connection, plate: str, values: dict[str, Any]) -> bool:
-    try:
-        values = {**values, "plate": clean_plate(plate)}
-    except Unacceptable:
-        return False
-    if connection.execute(_IS_BOUND, values).rowcount:
-        return False
-    connection.execute(_ADD_VEHICLE, values)
-    return connection.execute(_INSTALL, values).rowcount > 0
+        if each.terminal_id in bound or not each.plate_color:
+            continue
+        values = _values(each)
+        try:
+            values["plate"] = clean_plate(values["plate"])
+        except Unacceptable:
+            continue
+        connection.execute(_ADD_VEHICLE, values)
+        if connection.execute(_INSTALL, values).rowcount:
+            bound.add(each.terminal_id)
+    return len(bound) > before
 
 
 def set_edition(connection: Connection, editions: dict[int, str]) -> None:
