@@ -95,8 +95,14 @@ def _unused(items: dict[str, Any], key: str) -> str:
     return next(name for n in range(2, len(items) + 3) if (name := f"{key}#{n}") not in items)
 
 
+def _declared(id: int, known: dict[str, Any]) -> ItemType | None:
+    """Give what an id means: to the terminal's profile, or else to the standards."""
+    profile = known.get("profile")
+    return (profile.items.get(id) if profile else None) or ITEMS.get(id)
+
+
 def _read_item(id: int, value: bytes, known: dict[str, Any]) -> Any:
-    declared = ITEMS.get(id)
+    declared = _declared(id, known)
     if declared is None:
         return value
     try:
@@ -108,7 +114,7 @@ def _read_item(id: int, value: bytes, known: dict[str, Any]) -> Any:
 def _write_item(id: int, value: Any, known: dict[str, Any]) -> bytes:
     """Write a value by its declaration; raw bytes, or their hex where no declaration takes it, as they
     are."""
-    declared = ITEMS.get(id)
+    declared = _declared(id, known)
     if isinstance(value, bytes):
         return value
     try:

@@ -22,6 +22,7 @@ from typing import Any, Final
 from construct import Construct, Struct
 
 from protocol.body import REST, read, write
+from protocol.ciphers import decipher, no_keys
 from protocol.edition import Edition
 from protocol.errors import BodyError, LocalProtocolError
 from protocol.frame import Frame
@@ -169,37 +170,60 @@ def message(
 def decode_body(id: int, edition: Edition, body: bytes, **known: Any) -> dict[str, Any] | Undecodable:
     """Read a body. Unknown ids and bytes that do not fit are values, not errors.
 
-    `known` reaches the declarations as `this._params`, beside the edition.
+    `known` reaches the declarations as `this._params`, beside the edition. `profile` is the terminal's, see
+    `protocol.profile`.
     """
     declared = MESSAGES.get(id)
     if declared is None:
         return Undecodable(body, _unknown(id))
     known |= {"edition": edition}
+    preferred = _preferred(id, known)
+    if preferred:
+        fields = _read_as(declared.layout_named(preferred, edition), body, known)
+        if fields is not None:
+            return {LAYOUT: preferred, **fields}
     try:
-        fields: dict[str, Any] = read(declared.layout(edition), body, **known)
-        return fields
+        own: dict[str, Any] = read(declared.layout(edition), body, **known)
     except BodyError as error:
-        other = _read_otherwise(declared, edition, body, known)
-        return other or Undecodable(body, str(error))
+        return _read_otherwise(declared, edition, body, known) or Undecodable(body, str(error))
+    return own
+
+
+def _preferred(id: int, known: dict[str, Any]) -> str | None:
+    """Give the layout that the terminal's profile wants to be used first."""
+    profile = known.get("profile")
+    return profile.layouts.get(id) if profile else None
 
 
 def _read_otherwise(
     declared: MessageType, edition: Edition, body: bytes, known: dict[str, Any]
 ) -> dict[str, Any] | None:
     for name, layout in declared.other_layouts(edition):
-        try:
-            fields = read(layout, body, **known)
-        except BodyError:
-            continue
-        if REST not in fields:
+        fields = _read_as(layout, body, known)
+        if fields is not None:
             return {LAYOUT: name, **fields}
     return None
 
 
+def _read_as(layout: Construct, body: bytes, known: dict[str, Any]) -> dict[str, Any] | None:
+    """Read a body by a layout that covers it to the last byte; None where it does not."""
+    try:
+        fields: dict[str, Any] = read(layout, body, **known)
+    except BodyError:
+        return None
+    return None if REST in fields else fields
+
+
 def decode_frame(frame: Frame, edition: Edition, **known: Any) -> dict[str, Any] | Undecodable:
-    """Read the body of a frame. One that is encrypted, or only a part of its message, is a value too."""
-    if frame.cipher:
-        return Undecodable(frame.body, f"the body is encrypted by cipher {frame.cipher}")
+    """Read the body of a frame. One that is encrypted, or only a part of its message, is a value too.
+
+    It is deciphered where `profile` explains the cipher and `keys` has the key, see `protocol.ciphers`.
+    """
+    profile, keys = known.get("profile"), known.pop("keys", no_keys)
+    try:
+        frame = decipher(frame, profile.ciphers if profile else {}, keys)
+    except BodyError as error:
+        return Undecodable(frame.body, str(error))
     if frame.fragment and frame.fragment[0] > 1:
         total, index = frame.fragment
         return Undecodable(frame.body, f"fragment {index} of {total}")
@@ -217,4 +241,5 @@ def encode_body(id: int, edition: Edition, fields: dict[str, Any] | Undecodable,
     declared = MESSAGES.get(id)
     if declared is None:
         raise LocalProtocolError(f"{_unknown(id)}: give its body as Undecodable")
-    return write(declared.layout_named(fields.get(LAYOUT), edition), fields, edition=edition, **known)
+    layout = declared.layout_named(fields.get(LAYOUT) or _preferred(id, known), edition)
+    return write(layout, fields, edition=edition, **known)

@@ -34,7 +34,17 @@ def degrees(raw: str, negative: int) -> Construct:
     """Give a coordinate in degrees, signed by a hemisphere bit of the status word; it has no bytes of its
     own.
     """
-    return Computed(lambda this: (-1 if this.status & negative else 1) * this[raw] / 1e6)
+    return Computed(lambda this: signed(this, raw, is_negative=bool(this.status & negative)) / 1e6)
+
+
+def signed(this: Any, raw: str, *, is_negative: bool) -> int:
+    """Give a coordinate with its sign: by the hemisphere bit, or as two's complement where the terminal's
+    profile says so.
+    """
+    profile = this._params.get("profile")
+    if profile and profile.signed_coordinates and this[raw] >= 1 << 31:
+        return int(this[raw]) - (1 << 32)
+    return -int(this[raw]) if is_negative else int(this[raw])
 
 
 FIX = LOCATION + Struct(
