@@ -1,0 +1,248 @@
+"""分包消息, messages in pieces: which fragments belong together, what is there, what is missing. 2013 §7.12.
+
+Fragments of one message have consecutive serials, so the serial of the first one, which follows from any of
+them, names the message: two uploads of one terminal never mix. A fragment that is sent again is identical to
+the original; so one that is not begins another upload under the same name, after a restart of the terminal
+say, and the older one is given up.
+
+Nothing here reads a clock: times come with the frames, in microseconds of any clock that only grows. What is
+held depends on the frames and times alone, in their order; the gateway holds fingerprints only, for repair
+requests, the worker the fragments themselves.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Final, Generic, NamedTuple, TypeVar
+
+import xxhash
+
+SERIALS: Final = 1 << 16
+
+MINUTE_US: Final = 60_000_000
+MIB: Final = 1 << 20
+
+T = TypeVar("T")
+
+
+class Key(NamedTuple):
+    """What the fragments of one message have in common."""
+
+    terminal: int
+    msg_id: int
+    number: int
+    """Serial of the first fragment. Where the body counts packets (0x0801 of 2011), the medium's id."""
+    total: int
+
+
+class Reason(StrEnum):
+    """Why an upload is given up before it is complete."""
+
+    MISSING = "fragments_missing"
+    """No new fragment came for so long that none will."""
+    SUPERSEDED = "fragments_superseded"
+    """Another upload took its name."""
+    CROWDED_OUT = "fragments_crowded_out"
+    """More was being uploaded than we hold."""
+
+
+class Status(Enum):
+    """What a fragment was to its upload."""
+
+    NEW = "new"
+    COMPLETING = "completing"
+    """It was the last one missing."""
+    REPEATED = "repeated"
+    """It was there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is held, and how long."""
+
+    patience_us: int = 10 * MINUTE_US
+    """Without a new fragment for so long an upload is given up. Terminals and our repair requests give up
+    within minutes; a complete upload is remembered as long, because fragments are sent again."""
+    terminal_uploads: int = 8
+    """A terminal uploads from a few cameras, and sends reports and answers beside."""
+    terminal_bytes: int = 4 * MIB
+    """Pictures take some 100 KiB, short videos a few MiB."""
+    uploads: int = 16_384
+    """Of all terminals together, so that nobody fills our memory with beginnings."""
+    bytes: int = 64 * MIB
+
+
+@dataclass(slots=True)
+class Upload(Generic[T]):
+    """A message of which fragments have come."""
+
+    key: Key
+    heard_us: int
+    """When the last new fragment came."""
+    fingerprints: dict[int, int] = field(default_factory=dict)
+    """By index from 1: what tells a repeated fragment from another one."""
+    pieces: dict[int, T] = field(default_factory=dict)
+    """By index; empty once it is complete."""
+    size: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.fingerprints) == self.key.total
+
+    def missing(self) -> list[int]:
+        """Give the indexes of the fragments that have not come, ascending."""
+        return [index for index in range(1, self.key.total + 1) if index not in self.fingerprints]
+
+
+class Forgotten(NamedTuple, Generic[T]):
+    """An upload that was given up."""
+
+    upload: Upload[T]
+    reason: Reason
+
+    @property
+    def pieces(self) -> list[T]:
+        """What had come, by index."""
+        return [self.upload.pieces[index] for index in sorted(self.upload.pieces)]
+
+
+class Taken(NamedTuple, Generic[T]):
+    """What became of a fragment."""
+
+    status: Status
+    upload: Upload[T]
+    whole: list[T]
+    """All fragments in order where this one completed the upload, else empty."""
+    forgotten: list[Forgotten[T]]
+    """What was given up for it."""
+
+
+def key_of(terminal: int, msg_id: int, serial: int, numbered: tuple[int, int]) -> Key:
+    """Name the upload of a fragment, `numbered` (total, index from 1)."""
+    total, index = numbered
+    return Key(terminal, msg_id, (serial - index + 1) % SERIALS, total)
+
+
+def is_sensible(total: int, index: int) -> bool:
+    """Say whether a fragment's numbers can be right."""
+    return 1 <= index <= total
+
+
+def fingerprint_of(body: bytes) -> int:
+    """Give what stands for a fragment's body: two different ones never meet by accident."""
+    return xxhash.xxh3_64_intdigest(body)
+
+
+class Reassembly(Generic[T]):
+    """Uploads under way, of any number of terminals, within `limits`."""
+
+    def __init__(self, limits: Limits | None = None, uploads: Iterable[Upload[T]] = ()) -> None:
+        """Begin with `uploads`, the one that was heard longest ago first, as iterating gives them."""
+        self.limits = limits or Limits()
+        self._uploads: dict[Key, Upload[T]] = {}
+        """The one heard longest ago first."""
+        self._of_terminal: dict[int, dict[Key, Upload[T]]] = {}
+        self._size = 0
+        for upload in uploads:
+            self._add(upload)
+
+    def __len__(self) -> int:
+        return len(self._uploads)
+
+    def __iter__(self) -> Iterator[Upload[T]]:
+        return iter(self._uploads.values())
+
+    def get(self, key: Key) -> Upload[T] | None:
+        """Give an upload that is under way or was completed lately."""
+        return self._uploads.get(key)
+
+    def take(self, key: Key, index: int, piece: T, *, fingerprint: int, size: int, at_us: int) -> Taken[T]:
+        """Take fragment `index` (from 1) of an upload.
+
+        Args:
+            piece: what to hold of it
+            fingerprint: `fingerprint_of` its body
+            size: bytes that holding it takes
+            at_us: when it was received
+        """
+        forgotten: list[Forgotten[T]] = []
+        upload = self._uploads.get(key)
+        if upload is not None and upload.fingerprints.get(index, fingerprint) != fingerprint:
+            forgotten += self._forget(upload, Reason.SUPERSEDED)
+            upload = None
+        if upload is not None and index in upload.fingerprints:
+            return Taken(Status.REPEATED, upload, [], forgotten)
+        if upload is None:
+            upload = Upload(key, at_us)
+        else:
+            self._remove(upload)
+        upload.heard_us = at_us
+        upload.fingerprints[index] = fingerprint
+        upload.pieces[index] = piece
+        upload.size += size
+        if not upload.is_complete:
+            self._add(upload)
+            return Taken(Status.NEW, upload, [], forgotten + self._make_room(key.terminal))
+        whole = [upload.pieces[number] for number in range(1, key.total + 1)]
+        upload.pieces, upload.size = {}, 0
+        if key.total > 1:
+            self._add(upload)
+            forgotten += self._make_room(key.terminal)
+        return Taken(Status.COMPLETING, upload, whole, forgotten)
+
+    def expire(self, now_us: int) -> list[Forgotten[T]]:
+        """Give up what had its time, the one heard longest ago first."""
+        forgotten: list[Forgotten[T]] = []
+        while self._uploads:
+            oldest = next(iter(self._uploads.values()))
+            if oldest.heard_us > now_us - self.limits.patience_us:
+                break
+            forgotten += self._forget(oldest, Reason.MISSING)
+        return forgotten
+
+    def drop(self, key: Key) -> None:
+        """Forget an upload without a word."""
+        upload = self._uploads.get(key)
+        if upload is not None:
+            self._remove(upload)
+
+    def _make_room(self, terminal: int) -> list[Forgotten[T]]:
+        """Give up what is too much, for one terminal and in all."""
+        forgotten: list[Forgotten[T]] = []
+        limits = self.limits
+        while len(own := self._of_terminal.get(terminal, {})) > limits.terminal_uploads:
+            complete = next((upload for upload in own.values() if upload.is_complete), None)
+            forgotten += self._forget(complete or next(iter(own.values())), Reason.CROWDED_OUT)
+        while sum(upload.size for upload in self._of_terminal.get(terminal, {}).values()) > (
+            limits.terminal_bytes
+        ):
+            forgotten += self._forget(_holding(self._of_terminal[terminal]), Reason.CROWDED_OUT)
+        while len(self._uploads) > limits.uploads:
+            forgotten += self._forget(next(iter(self._uploads.values())), Reason.CROWDED_OUT)
+        while self._size > limits.bytes:
+            forgotten += self._forget(_holding(self._uploads), Reason.CROWDED_OUT)
+        return forgotten
+
+    def _forget(self, upload: Upload[T], reason: Reason) -> list[Forgotten[T]]:
+        """Forget an upload; that is worth a word only if it is not complete."""
+        self._remove(upload)
+        return [] if upload.is_complete else [Forgotten(upload, reason)]
+
+    def _add(self, upload: Upload[T]) -> None:
+        """Put an upload behind all others."""
+        self._uploads[upload.key] = upload
+        self._of_terminal.setdefault(upload.key.terminal, {})[upload.key] = upload
+        self._size += upload.size
+
+    def _remove(self, upload: Upload[T]) -> None:
+        del self._uploads[upload.key]
+        own = self._of_terminal[upload.key.terminal]
+        del own[upload.key]
+        if not own:
+            del self._of_terminal[upload.key.terminal]
+        self._size -= upload.size
+
+
+def _holding(uploads: dict[Key, Upload[T]]) -> Upload[T]:
+    """Choose, of those that hold anything, the one heard longest ago."""
+    return next(upload for upload in uploads.values() if upload.size)
