@@ -32,7 +32,8 @@ UPDATE terminals
        registered_plate_color = said.plate_color, registered_at = said.at
   FROM unnest(%(terminal_id)s::integer[], %(at)s::timestamptz[], %(edition)s::text[],
               %(province_id)s::integer[], %(city_id)s::integer[], %(manufacturer_id)s::text[],
-              %(model)s::text[], %(maker_terminal_id)s::text[], %(plate)s::text[], %(plate_color)s::smallint[])
+              %(model)s::text[], %(maker_terminal_id)s::text[], %(plate)s::text[],
+              %(plate_color)s::smallint[])
        AS said (terminal_id, at, edition, province_id, city_id, manufacturer_id, model, maker_terminal_id,
                 plate, plate_color)
  WHERE terminals.id = said.terminal_id
