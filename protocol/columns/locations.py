@@ -56,7 +56,7 @@ _IO_STATE: Final = (0x2A, 2)
 
 
 class BadBody(NamedTuple):
-    """A body that is no location report, or a 0x0704 with something in it that is none; once for each reason."""
+    """A body that is no location report, or a 0x0704 in which something is none; once for each reason."""
 
     row: int
     reason: str
