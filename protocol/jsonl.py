@@ -3,28 +3,36 @@ and printing.
 
 A request is `{"id": …, "hex": "7e…7e"}`, or a list of fragments under `hex`, whose whole body is in the
 answer too. Optional hints say what bytes alone cannot: `version` ("2011", "2013", "2019") what the terminal
-registered as, `protocol` ("808"). The answer is `{"id": …, "ok": true, "protocol", "version", "msg_id",
-"terminal", "serial", "body": {…}}`; a body that cannot be read is `{"raw": hex, "error": sentence}`; only
-bytes that are no frame give `{"id": …, "ok": false, "error": sentence}`. `protocol` "809", or flags 5b, is
-for `protocol.jt809.jsonl`.
+registered as, `protocol` ("808"), `profile` the name of the terminal's profile (`protocol.profiles`),
+`cipher` how bodies are encrypted: {"algorithm", "padding", "mode", "iv"} of `protocol.ciphers.Cipher` and
+"key" in hex.
+
+The answer is `{"id": …, "ok": true, "protocol", "version", "msg_id", "terminal", "serial", "body": {…}}`; a
+body that cannot be read is `{"raw": hex, "error": sentence}`; only bytes that are no frame give `{"id": …,
+"ok": false, "error": sentence}`. `protocol` "809", or flags 5b, is for `protocol.jt809.jsonl`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from protocol.adapters import as_bytes
+from protocol.ciphers import ZERO_IV, Algorithm, Cipher, Mode, Padding, decipher, encipher, no_keys
 from protocol.connection import Terminal
 from protocol.edition import Edition, edition_of
-from protocol.errors import BadLength, FrameError, ProtocolError, RemoteProtocolError
+from protocol.errors import BadLength, BodyError, FrameError, ProtocolError, RemoteProtocolError
 from protocol.frame import Frame, parse, unescape
 from protocol.jt809 import jsonl as jt809
-from protocol.messages import Undecodable, decode_frame
+from protocol.messages import Undecodable, decode_frame, encode_body
+from protocol.profiles import profile_named
 
 PROTOCOLS: Final = ("808", "1078", "jsatl12")
 """What rides on 808 frames, as hints name it."""
 
+CIPHERS: Final = range(1, 8)
+"""Numbers that three bits of the header can give a cipher."""
 
 Synonyms: TypeAlias = dict[str, Callable[[dict[str, Any]], Any]]
 
@@ -60,7 +68,8 @@ def decode_record(record: dict[str, Any]) -> dict[str, Any]:
         return platforms
     answer = {"id": record.get("id")}
     try:
-        frame = _frame(record)
+        hints = _hints(record)
+        frame = _frame(record, hints)
         known = Edition(record["version"]) if record.get("version") else None
     except (ProtocolError, ValueError, KeyError, TypeError) as error:
         return answer | {"ok": False, "error": str(error) or repr(error)}
@@ -73,7 +82,7 @@ def decode_record(record: dict[str, Any]) -> dict[str, Any]:
         "msg_id": f"0x{frame.msg_id:04X}",
         "terminal": frame.identity,
         "serial": frame.serial,
-        "body": body_record(frame, edition) | whole,
+        "body": body_record(frame, edition, **hints) | whole,
     }
 
 
@@ -89,17 +98,49 @@ def encode_record(record: dict[str, Any]) -> dict[str, Any]:
     try:
         edition = Edition(record.get("version") or Edition.E2013)
         terminal = Terminal(str(record["terminal"]), edition, first_serial=record.get("serial", 0))
-        body = record["body"]
-        terminal.say(int(record["msg_id"], 16), as_bytes(body["raw"]) if "raw" in body else dict(body))
+        body, msg_id, hints = record["body"], int(record["msg_id"], 16), _hints(record)
+        if "raw" in body:
+            terminal.say(msg_id, as_bytes(body["raw"]))
+        else:
+            terminal.say(msg_id, encode_body(msg_id, edition, dict(body), profile=hints["profile"]))
+        wires = [b"\x7e" + content + b"\x7e" for content in terminal.data_to_send().split(b"\x7e") if content]
+        frames = [_encrypted(wire, record, hints) for wire in wires]
     except (ProtocolError, ValueError, KeyError, TypeError) as error:
         return answer | {"ok": False, "error": str(error) or repr(error)}
-    frames = [f"7e{content.hex()}7e" for content in terminal.data_to_send().split(b"\x7e") if content]
     return answer | {"ok": True, "hex": frames if len(frames) > 1 else frames[0]}
 
 
-def body_record(frame: Frame, edition: Edition) -> dict[str, Any]:
-    """Give the body of a frame as JSON values."""
-    fields = decode_frame(frame, edition)
+def _hints(record: dict[str, Any]) -> dict[str, Any]:
+    """Give what a request says about the terminal, as `decode_frame` is told it."""
+    profile, hint = profile_named(record.get("profile")), record.get("cipher")
+    if not hint:
+        return {"profile": profile, "keys": no_keys}
+    cipher = Cipher(
+        Algorithm(hint["algorithm"]),
+        Padding(hint["padding"]),
+        "hint",
+        Mode(hint.get("mode", Mode.ECB)),
+        hint.get("iv", ZERO_IV),
+    )
+    key = bytes.fromhex(hint["key"])
+    return {"profile": replace(profile, ciphers=dict.fromkeys(CIPHERS, cipher)), "keys": lambda name: key}
+
+
+def _encrypted(wire: bytes, record: dict[str, Any], hints: dict[str, Any]) -> str:
+    """Give a frame as hex, encrypted if the request says how: its cipher's `number` is 1 unless said, its
+    `nonce` zeros.
+    """
+    if not record.get("cipher"):
+        return wire.hex()
+    number, nonce = record["cipher"].get("number", 1), record["cipher"].get("nonce", "00" * 16)
+    frame = _parse_wire(wire)
+    frame = encipher(frame, number, hints["profile"].ciphers, hints["keys"], nonce=bytes.fromhex(nonce))
+    return frame.encode().hex()
+
+
+def body_record(frame: Frame, edition: Edition, **known: Any) -> dict[str, Any]:
+    """Give the body of a frame as JSON values; `known` as for `decode_frame`."""
+    fields = decode_frame(frame, edition, **known)
     if isinstance(fields, Undecodable):
         return {"raw": fields.raw.hex(), "error": fields.error}
     record: dict[str, Any] = to_json(fields)
@@ -122,7 +163,7 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def _frame(record: dict[str, Any]) -> Frame:
+def _frame(record: dict[str, Any], hints: dict[str, Any]) -> Frame:
     """Read the frame of a request, or put its fragments together."""
     if record.get("protocol", "808") not in PROTOCOLS:
         raise RemoteProtocolError(
@@ -130,7 +171,14 @@ def _frame(record: dict[str, Any]) -> Frame:
         )
     wires = record["hex"] if isinstance(record["hex"], list) else [record["hex"]]
     frames = [_parse_wire(bytes.fromhex(wire)) for wire in wires]
-    return frames[0] if len(frames) == 1 else reassemble(frames)
+    return frames[0] if len(frames) == 1 else reassemble([_deciphered(frame, hints) for frame in frames])
+
+
+def _deciphered(frame: Frame, hints: dict[str, Any]) -> Frame:
+    try:
+        return decipher(frame, hints["profile"].ciphers, hints["keys"])
+    except BodyError:
+        return frame  # and the body that they make together is shown as encrypted
 
 
 def _parse_wire(wire: bytes) -> Frame:
