@@ -15,7 +15,12 @@ from protocol.messages import MESSAGES, decode_body, encode_body
 from protocol.profile import profile
 from protocol.profiles import PROFILES, STANDARD, Devices, Profile, profile_named, profile_of
 
-IDENTIFIER = {"terminal_id": "NW00017", "time": "2026-01-31T08:15:30", "sequence": 1, "attachment_count": 2}
+IDENTIFIER: dict[str, Any] = {
+    "terminal_id": "NW00017",
+    "time": "2026-01-31T08:15:30",
+    "sequence": 1,
+    "attachment_count": 2,
+}
 
 
 def report(
@@ -77,12 +82,12 @@ def test_coordinates_of_twos_complement(latitude: int, longitude: int, sets_bits
 @pytest.mark.parametrize("version", ["2013", "2019"])
 def test_a_profile_says_which_layout_is_written(dialect: str | None, version: str) -> None:
     widths = {None: 16, "粤标": 40, "湖南": 32, "四川": 39, "黑龙江": 38}
-    spare = {
+    spare: dict[str | None, dict[str, Any]] = {
         None: {"reserved": "00"},
         "粤标": {"reserved1": 1, "reserved2": 2},
         "湖南": {"reserved": "00" * 17},
+        "四川": {"reserved1": 3},
     }
-    spare |= {"四川": {"reserved1": 3}}
     asked = {
         "server_ip": "203.0.113.17",
         "tcp_port": 7614,
