@@ -167,6 +167,7 @@ class Gateway:
         await self._commits.settle()
         await self._close_all()
         self._commits.close()
+        self._numbers.close()
         logger.info("gateway stopped", unanswered_links=self._commits.withheld)
 
     def health(self) -> dict[str, Any]:
@@ -304,15 +305,17 @@ class Gateway:
             return
         table = self._table
         for link in table.at((now - table.heard > self.options.idle_timeout_s).nonzero()[0]):
-            logger.info("link is idle", peer=link.peer, terminals=len(link.sessions))
             self._close(link, CloseReason.IDLE)
         for link in table.at((now - table.half_since > HALF_FRAME_S).nonzero()[0]):
-            logger.info("link does not end its frame", peer=link.peer, terminals=len(link.sessions))
-            self._close(link, CloseReason.GARBAGE)
+            if not link.paused:
+                self._close(link, CloseReason.GARBAGE)
 
     def _close(self, link: Link, reason: CloseReason) -> None:
         if not link.is_lost and link not in self._closing:
             self._closing[link] = self._loop.time()
+            logger.info(
+                "link closed", peer=link.peer, terminals=len(link.sessions), reason=reason.name.lower()
+            )
             link.close(reason)
 
     async def _close_all(self) -> None:

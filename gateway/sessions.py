@@ -47,6 +47,10 @@ class SessionNumbers:
             self._reserve(self._last_us + RESERVED_US)
         return self._last_us << SLOT_BITS | self._slot
 
+    def close(self) -> None:
+        """Give back what was reserved and not used."""
+        self._reserve(self._last_us)
+
     def _reserve(self, until_us: int) -> None:
         draft = self._path.with_suffix(".new")
         with draft.open("w") as file:

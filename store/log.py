@@ -537,9 +537,13 @@ class LogWriter:
     def _put_back(self, records: list[_Waiting]) -> None:
         """Keep `records` for the next sync, and give up a segment that failed."""
         if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-            self._file = None
+            path, is_void = _segment_path(self.directory, self._base), self._durable <= self._base
+            self._finish_segment()
+            if is_void:  # a disk that keeps failing must not fill itself with empty segments
+                with contextlib.suppress(OSError):
+                    self._storage.remove(path)
+                    with self._lock:
+                        del self._sizes[self._base]
             self._base += self.limits.segment_bytes
         with self._lock:
             self._waiting = records + self._waiting
