@@ -129,6 +129,7 @@ def numbered(
     """
     total, integer = count
     entries = len_(this[name])
+    counts: tuple[Any, ...]
     if by_packet is None:
         here, counts = total, (total / Rebuild(integer, entries) * f"{chinese}总数 entries",)
     else:
