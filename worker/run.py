@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -113,7 +114,8 @@ class Worker:
         self._cursor: int | None = None
         self._log_time_us = self._terminals = 0
         self._snapshot_position = -1
-        self._snapshot_due = self._states_due = 0.0
+        self._snapshots = _Cadence(options.snapshot_s, share=0.05)
+        self._states = _Cadence(options.states_s, share=0.2)
         self._error = ""
         self._metrics = _Metrics(self.registry)
 
@@ -150,7 +152,7 @@ class Worker:
                 log.error("batch_poisoned", position=records[0].position, error=_told(error))
                 self._divide(records)
             self._error = ""
-        elif time.monotonic() >= self._states_due:
+        elif self._states.is_due():
             self._write_states_alone()
         self._keep_snapshot()
         return bool(records)
@@ -249,7 +251,7 @@ class Worker:
         reader, connection, fleet = self._reader, self._connection, self._fleet
         assert reader is not None and connection is not None and fleet is not None
         batch = read_batch(records, poisoned)
-        states_too = time.monotonic() >= self._states_due
+        states_too = self._states.is_due()
         self._fleet = None  # until it is known to be right again
         with connection.transaction(force_rollback=not keep):
             recognise(connection, batch, fleet)
@@ -270,19 +272,20 @@ class Worker:
         self._metrics.took(batch)
         if states_too:
             fleet.terminals["changed"] = False
-            self._states_due = time.monotonic() + self.options.states_s
 
     def _write_states(self, connection: cursors.Connection, fleet: Fleet) -> None:
+        began = time.monotonic()
         blocked = terminals.blocked(connection)
-        fleet.silence.blocked[:] = [each in blocked for each in fleet.terminals["id"][: len(fleet)].tolist()]
+        fleet.silence.blocked[:] = np.isin(fleet.terminals["id"][: len(fleet)], list(blocked))
         self._placement.ahead(connection, datetime.now(UTC))
         write_states(connection, fleet)
+        self._states.took(began)
 
     def _write_states_alone(self) -> None:
         """Write what is left when the log is quiet."""
         connection, fleet = self._connection, self._fleet
         assert connection is not None and fleet is not None
-        self._states_due = time.monotonic() + self.options.states_s
+        self._states.took(time.monotonic())
         if fleet.terminals["changed"][: len(fleet)].any():
             with connection.transaction():
                 self._write_states(connection, fleet)
@@ -338,12 +341,13 @@ class Worker:
         if self._fleet is None or self._reader is None:
             return
         has_moved = self._position != self._snapshot_position
-        if now or (has_moved and time.monotonic() >= self._snapshot_due):
+        if now or (has_moved and self._snapshots.is_due()):
+            began = time.monotonic()
             snapshot.save(self._state_directory, Snapshot(self._reader.log_id, self._position, self._fleet))
             self._snapshot_position = self._position
             if self._cursor is not None:
                 self._reader.release(self._position)
-            self._snapshot_due = time.monotonic() + self.options.snapshot_s
+            self._snapshots.took(began)
 
     def _give_up(self, error: Exception) -> None:
         """Forget everything that may be wrong now; the next step begins anew."""
@@ -364,6 +368,25 @@ class Worker:
             return self._reader.head() if self._reader is not None else None
         except (LogError, OSError):
             return None
+
+
+class _Cadence:
+    """When something is done again that may take long with a large fleet: every so often, and never more
+    than a share of the time.
+    """
+
+    def __init__(self, every_s: float, *, share: float) -> None:
+        self._every_s = every_s
+        self._share = share
+        self._due = 0.0
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due
+
+    def took(self, began: float) -> None:
+        """Note that it was done just now and began then."""
+        now = time.monotonic()
+        self._due = now + max(self._every_s, (now - began) / self._share) if self._every_s else 0.0
 
 
 class _Metrics:
