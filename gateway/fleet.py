@@ -88,19 +88,19 @@ class Fleet:
         """
         terminal = self.terminal(identity)
         if terminal.blocked:
-            return Conflict(4, "terminal is blocked")
+            return Conflict(4, "the terminal is blocked")
         if only_known and not terminal.known:
-            return Conflict(4, "terminal is unknown")
+            return Conflict(4, "the terminal is unknown")
         number, _ = plate
         if not number:
             return None
         holder = self._holders.get(plate)
         if holder not in (None, identity):
-            return Conflict(1, f"vehicle has terminal {holder}")
+            return Conflict(1, f"the vehicle has terminal {holder}")
         if terminal.plate and (terminal.plate, terminal.plate_color) != plate:
-            return Conflict(3, f"terminal is in vehicle {terminal.plate}")
+            return Conflict(3, f"the terminal is in vehicle {terminal.plate}")
         if only_known and self._vehicles and plate not in self._vehicles:
-            return Conflict(2, "vehicle is unknown")
+            return Conflict(2, "the vehicle is unknown")
         return None
 
     def replace(self, data: FleetData) -> list[str]:

@@ -73,17 +73,19 @@ class Pipeline:
         """Read frame by frame."""
         kept: list[tuple[int, int, bytes]] = []
         rejected: list[Event] = []
-        answers: Answers = []
+        good: list[tuple[Link, list[PlainFrame]]] = []
         for link in links:
             deframer = Deframer()
             found = deframer.feed(link.unread)
             link.unread = deframer.tail
-            good = [frame for frame in found if isinstance(frame, PlainFrame)]
-            bad = [fault for fault in found if isinstance(fault, RejectedBytes)]
-            self._note(link, len(good), now)
-            rejected += [self._reject(link, fault, now) for fault in bad]
-            if good:
-                answers.append((link, self._receive(link, good, kept, now_us)))
+            frames = [piece for piece in found if isinstance(piece, PlainFrame)]
+            self._note(link, len(frames), now)
+            rejected += [
+                self._reject(link, piece, now) for piece in found if isinstance(piece, RejectedBytes)
+            ]
+            if frames:
+                good.append((link, frames))
+        answers = [(link, self._receive(link, frames, kept, now_us)) for link, frames in good]
         self._counts.frames += len(kept)
         numbers, flags, contents = zip(*kept, strict=True) if kept else ((), (), ())
         return _frames(numbers, flags, contents), rejected, answers

@@ -201,13 +201,7 @@ class Reception:
         conflict = self._fleet.conflict(session.identity, plate, only_known=self.only_known)
         if conflict is None:
             return self._register_reply(session.link, frame, DONE)
-        log.warning(
-            "registration refused",
-            terminal=session.identity,
-            peer=session.link.peer,
-            result=conflict.result,
-            reason=conflict.reason,
-        )
+        self._complain(session, conflict.reason)
         return self._register_reply(session.link, frame, conflict.result)
 
     def _authenticate(self, session: Session, frame: Frame) -> int:
@@ -218,10 +212,16 @@ class Reception:
         if not any(
             self._credentials.accepts(session.identity, code, terminal.epoch) for code in _codes(frame)
         ):
-            log.info("authentication code refused", terminal=session.identity, peer=session.link.peer)
+            self._complain(session, "the authentication code is wrong")
             return FAILED
         self._sessions.authenticate(session)
         return DONE
+
+    def _complain(self, session: Session, reason: str) -> None:
+        """Say once in a session why its terminal is refused; it may try again without end."""
+        if not session.is_complained_of:
+            session.is_complained_of = True
+            log.warning("terminal refused", terminal=session.identity, peer=session.link.peer, reason=reason)
 
     def _register_reply(self, link: Link, frame: Frame, result: int) -> bytes:
         fields: dict[str, object] = {"ack_serial": frame.serial, "result": result}

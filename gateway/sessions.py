@@ -64,7 +64,7 @@ class SessionNumbers:
 class Session:
     """One terminal on one link."""
 
-    __slots__ = ("identity", "is_authenticated", "key", "link", "number")
+    __slots__ = ("identity", "is_authenticated", "is_complained_of", "key", "link", "number")
 
     def __init__(self, number: int, key: int, identity: str, link: Link) -> None:
         self.number = number
@@ -73,6 +73,8 @@ class Session:
         self.identity = identity
         self.link = link
         self.is_authenticated = False
+        self.is_complained_of = False
+        """Our own log says already why it is refused."""
 
 
 class Sessions:
