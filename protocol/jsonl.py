@@ -19,11 +19,13 @@ from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from protocol.adapters import as_bytes
+from protocol.body import write
 from protocol.ciphers import ZERO_IV, Algorithm, Cipher, Mode, Padding, decipher, encipher, no_keys
 from protocol.connection import Terminal
 from protocol.edition import Edition, edition_of
 from protocol.errors import BadLength, BodyError, FrameError, ProtocolError, RemoteProtocolError
 from protocol.frame import Frame, parse, unescape
+from protocol.items import ITEMS
 from protocol.jt809 import jsonl as jt809
 from protocol.messages import Undecodable, decode_frame, encode_body
 from protocol.profiles import profile_named
@@ -57,8 +59,9 @@ SYNONYMS: Final[dict[str, Synonyms]] = {
 def _with_synonyms(key: str, item: Any) -> Any:
     if key not in SYNONYMS or not isinstance(item, dict):
         return item
+    id = int(key, 16)
     second = {name: read(item) for name, read in SYNONYMS[key].items()}
-    return item | second | {"extra_id": int(key, 16)}
+    return item | second | {"extra_id": id, "extra_length": len(write(ITEMS[id].declaration, item))}
 
 
 def decode_record(record: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,10 @@ class _Spare(Adapter):  # type: ignore[misc]
         return obj or "00"
 
     def _encode(self, obj: int | str | bytes, context: Any, path: Any) -> int:
-        return obj if isinstance(obj, int) else int.from_bytes(as_bytes(obj))
+        if isinstance(obj, int):
+            return obj
+        (number,) = as_bytes(obj)  # more or fewer bytes are of another dialect
+        return number
 
 
 Spare: Final = _Spare(Int8ub)
@@ -75,14 +78,38 @@ PLACE = Struct(
     "time" / BcdTime * "日期时间 time",
     "vehicle_status"
     / Int16ub
-    * "车辆状态 bit 0 ACC, 1 left, 2 right turn, 3 wiper, 4 brake, 5 card, 10 positioned",
+    * "车辆状态 bits 0 ACC, 1 left, 2 right turn, 3 wiper, 4 brake, 5 card, 10 positioned",
 )
 HEAD = Struct(
     "alarm_id" / Int32ub * "报警ID counts all alarms",
     "flag_status" / Int8ub * "标志状态 0 has no end, 1 begins, 2 ends",
 )
-EVENT = HEAD + Struct("event_type" / Int8ub * "报警/事件类型 kind")
-GRADED = EVENT + Struct("alarm_level" / Int8ub * "报警级别 1 or 2")
+
+
+def event(kinds: str) -> Construct:
+    """Declare the head of an alarm of one of these kinds."""
+    return HEAD + Struct("event_type" / Int8ub * f"报警/事件类型 {kinds}")
+
+
+def graded(kinds: str) -> Construct:
+    """Declare the head of an alarm that has a level too."""
+    return event(kinds) + Struct("alarm_level" / Int8ub * "报警级别 1 first, 2 second level")
+
+
+ADAS = (
+    "1 forward collision, 2 lane departure, 3 too close, 4 pedestrian, 5 frequent lane changes, 6 road sign "
+    "exceeded, 7 obstacle, 16 road sign seen, 17 picture, 18 solid line crossed, 19 pedestrian in the aisle"
+)
+DSM = (
+    "1 fatigue, 2 phone, 3 smoking, 4 distracted, 5 driver abnormal, 6 lens covered, 8 driving too long, "
+    "10 no seat belt, 11 glasses block infrared, 12 both hands off, 13 playing with phone, 16 picture, "
+    "17 another driver"
+)
+"""苏标 leaves DSM's kinds from 6 to 15 to the makers, 粤标 names these; 18 and 19 of ADAS are 粤标's too."""
+TPMS = "bits 0 report, 1 high, 2 low pressure, 3 hot, 4 sensor, 5 unbalanced, 6 slow leak, 7 battery"
+BSD = "1 behind, 2 left behind, 3 right behind"
+
+IDENTIFIER = "报警标识号 key of the alarm's attachments"
 
 
 def first_that_fits(*declarations: Construct) -> Construct:
@@ -93,7 +120,10 @@ def first_that_fits(*declarations: Construct) -> Construct:
 def in_every_dialect(alarm: Construct) -> Construct:
     """Declare an alarm that ends with its identifier."""
     return first_that_fits(
-        *(alarm + PLACE + Struct("alarm_identifier" / identifier) for identifier in IDENTIFIERS.values())
+        *(
+            alarm + PLACE + Struct("alarm_identifier" / identifier * IDENTIFIER)
+            for identifier in IDENTIFIERS.values()
+        )
     )
 
 
@@ -106,12 +136,13 @@ def tyres(position: Construct) -> Construct:
             this.count,
             Struct(
                 "tire_position" / position * "胎压报警位置 tyre, from 0 at the left front",
-                "event_type" / Int16ub * "报警/事件类型 bits",
+                "event_type" / Int16ub * f"报警/事件类型 {TPMS}",
                 "tire_pressure" / Int16ub * "胎压 kPa",
                 "tire_temperature" / Int16ub * "胎温 °C",
                 "battery_level" / Int16ub * "电池电量 %",
             ),
-        ),
+        )
+        * "报警/事件信息列表 tyres",
     )
 
 
@@ -120,12 +151,14 @@ item(
     "高级驾驶辅助系统报警信息",
     "ADAS alarm",
     in_every_dialect(
-        GRADED
+        graded(ADAS)
         + Struct(
             "front_vehicle_speed_kmh" / Int8ub * "前车车速 speed of the vehicle in front",
             "front_distance" / Int8ub * "前车/行人距离 100 ms to the one in front",
             "deviation_type" / Int8ub * "偏离类型 1 left, 2 right",
-            "road_sign_type" / Int8ub * "道路标志识别类型 1 speed, 2 height, 3 weight limit",
+            "road_sign_type"
+            / Int8ub
+            * "道路标志识别类型 1 speed, 2 height, 3 weight limit, 4 no entry, 5 no stopping",
             "road_sign_data" / Int8ub * "道路标志识别数据 what the sign says",
         )
     ),
@@ -136,7 +169,7 @@ item(
     "驾驶员状态监测系统报警信息",
     "DSM alarm",
     in_every_dialect(
-        GRADED
+        graded(DSM)
         + Struct(
             "fatigue_level" / Int8ub * "疲劳程度 1 to 10",
             "reserved" / HexBytes(4) * "预留 reserved",
@@ -150,7 +183,7 @@ item(
     "TPMS alarm",
     first_that_fits(
         *(
-            HEAD + PLACE + Struct("alarm_identifier" / identifier) + tyres(position)
+            HEAD + PLACE + Struct("alarm_identifier" / identifier * IDENTIFIER) + tyres(position)
             for dialect, identifier in IDENTIFIERS.items()
             # 苏标 prints the position as BYTE although its next field begins at 2; 粤标 prints BYTE[2]. Both
             # are read in every dialect.
@@ -159,7 +192,13 @@ item(
     ),
     clause="T/JSATL 12-2017 table 4-18",
 )
-item(0x67, "盲区监测系统报警信息", "BSD alarm", in_every_dialect(EVENT), clause="T/JSATL 12-2017 table 4-20")
+item(
+    0x67,
+    "盲区监测系统报警信息",
+    "BSD alarm",
+    in_every_dialect(event(BSD)),
+    clause="T/JSATL 12-2017 table 4-20",
+)
 
 item(
     0xF1,
