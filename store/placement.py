@@ -5,7 +5,7 @@ partitions, made here: ahead of time for today and tomorrow, on demand for what 
 transaction that fills them. Attaching a partition lets readers and writers of other days go on.
 
 A time can be placed only between `PAST` before and `FUTURE` after its receipt, so whatever terminals send
-there are at most `MAX_DAYS` days more than days of operation.
+there are at most 402 days more than days of operation.
 """
 
 from collections.abc import Iterable
@@ -24,8 +24,6 @@ PAST = timedelta(days=400)
 
 FUTURE = timedelta(days=1)
 """A clock in the wrong time zone, or on the wrong side of midnight, is placed by its own time."""
-
-MAX_DAYS = (PAST + FUTURE).days + 2
 
 DAY_US = 86_400_000_000
 
