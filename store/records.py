@@ -1,13 +1,14 @@
 """What a log holds: records of raw frames, link events and ticks, as bytes and as columns.
 
-The gateway writes them, the worker reads them; this file is the one place that knows their layout. A record is
-cheap to build from columns and cheap to read as columns, because one record carries all frames of one event-loop
-tick. The log itself (`store.log`) frames records with a length, a checksum and the receive time, and never looks
-inside a payload.
+The gateway writes them, the worker reads them; this file is the one place that knows their layout. A record
+is cheap to build from columns and cheap to read as columns, because one record carries all frames of one
+event-loop tick. The log itself (`store.log`) frames records with a length, a checksum and the receive time,
+and never looks inside a payload.
 
-A **session** is one terminal on one link, from the moment its first valid frame arrives until the link closes, the
-terminal deregisters or another link takes it over. Session numbers only grow, across processes and restarts, so
-they are the connection epoch: what an older session says cannot change what a newer one established.
+A **session** is one terminal on one link, from the moment its first valid frame arrives until the link
+closes, the terminal deregisters or another link takes it over. Session numbers only grow, across processes
+and restarts, so they are the connection epoch: what an older session says cannot change what a newer one
+established.
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,9 @@ class FrameFlag(IntEnum):
     AUTHENTICATED = 1
     """The terminal had authenticated in this session before this frame."""
     RAW = 2
-    """The bytes are as received, flags and escapes included, because they cannot be restored from the plain frame."""
+    """The bytes are as received, flags and escapes included, because they cannot be restored from the
+    plain frame.
+    """
 
 
 class CloseReason(IntEnum):
@@ -63,8 +66,8 @@ class CloseReason(IntEnum):
 class Frames:
     """All verified frames of one event-loop tick, in order of arrival.
 
-    `data` holds them back to back: header, body and checksum, unescaped, without the 0x7e flags. Restoring the wire
-    bytes is escaping them again; a frame for which that is not true carries `FrameFlag.RAW`.
+    `data` holds them back to back: header, body and checksum, unescaped, without the 0x7e flags. Restoring
+    the wire bytes is escaping them again; a frame for which that is not true carries `FrameFlag.RAW`.
     """
 
     sessions: Words
@@ -88,7 +91,9 @@ class Frames:
 
 
 class Rejected(msgspec.Struct, frozen=True, array_like=True):
-    """Bytes between two flags that are no frame, kept as received. `session` is 0 where no terminal is known."""
+    """Bytes between two flags that are no frame, kept as received. `session` is 0 where no terminal is
+    known.
+    """
 
     session: int
     reason: str
