@@ -13,6 +13,7 @@ requests, the worker the fragments themselves.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from itertools import chain
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import xxhash
@@ -70,6 +71,8 @@ class Limits:
     uploads: int = 16_384
     """Of all terminals together, so that nobody fills our memory with beginnings."""
     bytes: int = 64 * MIB
+    complete: int = 16_384
+    """Uploads remembered after they were complete."""
 
 
 @dataclass(slots=True)
@@ -137,27 +140,31 @@ class Reassembly(Generic[T]):
     """Uploads under way, of any number of terminals, within `limits`."""
 
     def __init__(self, limits: Limits | None = None, uploads: Iterable[Upload[T]] = ()) -> None:
-        """Begin with `uploads`, the one that was heard longest ago first, as iterating gives them."""
+        """Begin with `uploads`, in the order in which iterating gave them."""
         self.limits = limits or Limits()
-        self._uploads: dict[Key, Upload[T]] = {}
-        """The one heard longest ago first."""
+        self._waiting: dict[Key, Upload[T]] = {}
+        """Not complete yet; the one heard longest ago first."""
+        self._complete: dict[Key, Upload[T]] = {}
+        """Remembered, because fragments are sent again; in the same order."""
         self._of_terminal: dict[int, dict[Key, Upload[T]]] = {}
+        """Those that wait, by terminal."""
         self._size = 0
         for upload in uploads:
             self._add(upload)
 
     def __len__(self) -> int:
-        return len(self._uploads)
+        return len(self._waiting)
 
     def __iter__(self) -> Iterator[Upload[T]]:
-        return iter(self._uploads.values())
+        """Give everything that has to be kept to go on later."""
+        return chain(self._complete.values(), self._waiting.values())
 
-    def get(self, key: Key) -> Upload[T] | None:
-        """Give an upload that is under way or was completed lately."""
-        return self._uploads.get(key)
+    def waiting(self) -> Iterator[Upload[T]]:
+        """Give the uploads that are not complete, the one heard longest ago first."""
+        return iter(self._waiting.values())
 
     def take(self, key: Key, index: int, piece: T, *, fingerprint: int, size: int, at_us: int) -> Taken[T]:
-        """Take fragment `index` (from 1) of an upload.
+        """Take fragment `index` (from 1) of an upload. A message in one piece is an upload too.
 
         Args:
             piece: what to hold of it
@@ -166,7 +173,7 @@ class Reassembly(Generic[T]):
             at_us: when it was received
         """
         forgotten: list[Forgotten[T]] = []
-        upload = self._uploads.get(key)
+        upload = self._waiting.get(key) or self._complete.get(key)
         if upload is not None and upload.fingerprints.get(index, fingerprint) != fingerprint:
             forgotten += self._forget(upload, Reason.SUPERSEDED)
             upload = None
@@ -180,47 +187,41 @@ class Reassembly(Generic[T]):
         upload.fingerprints[index] = fingerprint
         upload.pieces[index] = piece
         upload.size += size
-        if not upload.is_complete:
-            self._add(upload)
-            return Taken(Status.NEW, upload, [], forgotten + self._make_room(key.terminal))
-        whole = [upload.pieces[number] for number in range(1, key.total + 1)]
-        upload.pieces, upload.size = {}, 0
-        if key.total > 1:
-            self._add(upload)
-            forgotten += self._make_room(key.terminal)
-        return Taken(Status.COMPLETING, upload, whole, forgotten)
+        whole: list[T] = []
+        if upload.is_complete:
+            whole = [upload.pieces[number] for number in range(1, key.total + 1)]
+            upload.pieces, upload.size = {}, 0
+        self._add(upload)
+        forgotten += self._make_room(key.terminal)
+        return Taken(Status.COMPLETING if whole else Status.NEW, upload, whole, forgotten)
 
     def expire(self, now_us: int) -> list[Forgotten[T]]:
         """Give up what had its time, the one heard longest ago first."""
         forgotten: list[Forgotten[T]] = []
-        while self._uploads:
-            oldest = next(iter(self._uploads.values()))
-            if oldest.heard_us > now_us - self.limits.patience_us:
-                break
-            forgotten += self._forget(oldest, Reason.MISSING)
+        for uploads in (self._complete, self._waiting):
+            while uploads and _oldest(uploads).heard_us <= now_us - self.limits.patience_us:
+                forgotten += self._forget(_oldest(uploads), Reason.MISSING)
         return forgotten
 
     def drop(self, key: Key) -> None:
         """Forget an upload without a word."""
-        upload = self._uploads.get(key)
+        upload = self._waiting.get(key) or self._complete.get(key)
         if upload is not None:
             self._remove(upload)
 
     def _make_room(self, terminal: int) -> list[Forgotten[T]]:
         """Give up what is too much, for one terminal and in all."""
         forgotten: list[Forgotten[T]] = []
-        limits = self.limits
-        while len(own := self._of_terminal.get(terminal, {})) > limits.terminal_uploads:
-            complete = next((upload for upload in own.values() if upload.is_complete), None)
-            forgotten += self._forget(complete or next(iter(own.values())), Reason.CROWDED_OUT)
-        while sum(upload.size for upload in self._of_terminal.get(terminal, {}).values()) > (
-            limits.terminal_bytes
+        limits, none = self.limits, dict[Key, Upload[T]]()
+        while len(self._complete) > limits.complete:
+            self._forget(_oldest(self._complete), Reason.CROWDED_OUT)
+        while (own := self._of_terminal.get(terminal, none)) and (
+            len(own) > limits.terminal_uploads
+            or sum(upload.size for upload in own.values()) > limits.terminal_bytes
         ):
-            forgotten += self._forget(_holding(self._of_terminal[terminal]), Reason.CROWDED_OUT)
-        while len(self._uploads) > limits.uploads:
-            forgotten += self._forget(next(iter(self._uploads.values())), Reason.CROWDED_OUT)
-        while self._size > limits.bytes:
-            forgotten += self._forget(_holding(self._uploads), Reason.CROWDED_OUT)
+            forgotten += self._forget(_oldest(own), Reason.CROWDED_OUT)
+        while len(self._waiting) > limits.uploads or self._size > limits.bytes:
+            forgotten += self._forget(_oldest(self._waiting), Reason.CROWDED_OUT)
         return forgotten
 
     def _forget(self, upload: Upload[T], reason: Reason) -> list[Forgotten[T]]:
@@ -230,19 +231,25 @@ class Reassembly(Generic[T]):
 
     def _add(self, upload: Upload[T]) -> None:
         """Put an upload behind all others."""
-        self._uploads[upload.key] = upload
+        if upload.is_complete:
+            self._complete[upload.key] = upload
+            return
+        self._waiting[upload.key] = upload
         self._of_terminal.setdefault(upload.key.terminal, {})[upload.key] = upload
         self._size += upload.size
 
     def _remove(self, upload: Upload[T]) -> None:
-        del self._uploads[upload.key]
-        own = self._of_terminal[upload.key.terminal]
-        del own[upload.key]
+        key = upload.key
+        if self._waiting.pop(key, None) is None:
+            del self._complete[key]
+            return
+        own = self._of_terminal[key.terminal]
+        del own[key]
         if not own:
-            del self._of_terminal[upload.key.terminal]
+            del self._of_terminal[key.terminal]
         self._size -= upload.size
 
 
-def _holding(uploads: dict[Key, Upload[T]]) -> Upload[T]:
-    """Choose, of those that hold anything, the one heard longest ago."""
-    return next(upload for upload in uploads.values() if upload.size)
+def _oldest(uploads: dict[Key, Upload[T]]) -> Upload[T]:
+    """Give the one heard longest ago."""
+    return next(iter(uploads.values()))

@@ -5,7 +5,7 @@ from uuid import UUID
 import numpy as np
 
 from protocol.columns import FrameBatch
-from store import alarms, links, positions, quarantine, terminals, tickets
+from store import alarms, links, messages, positions, quarantine, terminals, tickets
 from store.binary import Column, floats, times
 from store.cursors import Connection
 from store.placement import Placement, days_of
@@ -62,6 +62,7 @@ def write(connection: Connection, placement: Placement, log_id: UUID, facts: Fac
         placement.ensure(connection, days_of(facts.positions.placed_us))
         positions.write(connection, facts.positions)
     quarantine.insert(connection, log_id, facts.quarantined)
+    messages.insert(connection, log_id, facts.messages)
     links.insert(connection, facts.links)
     bound = terminals.register(connection, facts.registrations, bind=bind)
     if facts.editions:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alerts import bits
-from protocol.columns import BadBody, batch_locations, locations
+from protocol.columns import BadBody, PositionBatch, batch_locations, locations, single_locations
 from store import alarms, tickets
 from store.positions import SEARCH_BACK, PositionRows
 from store.quarantine import Quarantined
@@ -23,7 +23,16 @@ from worker.evidence import evidence
 from worker.facts import Facts
 from worker.fleet import Fleet
 from worker.links import follow_links, forget_sessions
-from worker.messages import assemble, follow_editions, quarantined, read_others
+from worker.messages import (
+    BATCH_LOCATION,
+    LOCATION,
+    Report,
+    Whole,
+    assemble,
+    follow_editions,
+    quarantined,
+    read_others,
+)
 from worker.reports import Reports, joined, position_rows, read_reports, with_bodies
 
 I64: TypeAlias = npt.NDArray[np.int64]
@@ -52,8 +61,9 @@ def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
     facts = Facts()
     terminal = fleet.of_sessions(batch.session)
     edition = follow_editions(batch, fleet, terminal, facts)
-    read_others(batch, fleet, terminal, edition, facts)
-    batch, reports = _reports(batch, fleet, terminal, facts)
+    whole = assemble(batch, fleet, terminal, facts)
+    answers = read_others(batch, fleet, terminal, edition, facts, whole)
+    batch, reports = _reports(batch, fleet, terminal, facts, (whole, answers))
     late = np.zeros(len(reports), np.bool_)
     for part in batch.parts:
         follow_links(part.events, fleet, facts)
@@ -67,23 +77,46 @@ def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
     return facts
 
 
-def _reports(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> tuple[Batch, Reports]:
-    """Read the location reports, those in pieces as well, and give the batch with the data in which they
-    lie.
+def _reports(
+    batch: Batch, fleet: Fleet, terminal: I64, facts: Facts, elsewhere: tuple[list[Whole], list[Report]]
+) -> tuple[Batch, Reports]:
+    """Read the location reports, those in pieces and in answers as well, and give the batch with the data in
+    which they lie.
     """
-    whole = assemble(batch, fleet, terminal, facts)
+    whole, answers = elsewhere
     found = locations(batch.frames)
     bad, reports = found.bad, read_reports(batch, found)
-    if whole:
-        data, start = with_bodies(batch.frames.data, [body for _, body in whole])
+    if whole or answers:
+        data, start = with_bodies(batch.frames.data, [each.body for each in whole])
         batch = replace(batch, frames=replace(batch.frames, data=data))
-        rows = np.array([row for row, _ in whole], np.int64)
-        length = np.array([len(body) for _, body in whole], np.int64)
-        found = batch_locations(data, rows, start, length)
-        bad = bad + found.bad
-        reports = joined(reports, read_reports(batch, found))
+        for more in _located(batch, whole, start, answers):
+            bad = bad + more.bad
+            reports = joined(reports, read_reports(batch, more))
     _quarantine_bad(batch, fleet, terminal, bad, facts)
     return batch, reports
+
+
+def _located(
+    batch: Batch, whole: list[Whole], start: I64, answers: list[Report]
+) -> tuple[PositionBatch, PositionBatch]:
+    """Read reports that stand alone, and those of batches. `start` says where the bodies of `whole` lie."""
+    frames = batch.frames
+    offset = {each.row: each.offset for each in answers}
+    places = {each.row: (begin, len(each.body)) for each, begin in zip(whole, start.tolist(), strict=True)}
+    kinds = {row: int(frames.msg_id[row]) for row in sorted(places.keys() | offset.keys())}
+    alone = [row for row, msg_id in kinds.items() if msg_id == LOCATION or row in offset]
+    several = [row for row, msg_id in kinds.items() if msg_id == BATCH_LOCATION]
+
+    def places_of(rows: list[int]) -> tuple[I64, I64, I64]:
+        found = []
+        for row in rows:
+            begin, length = places.get(row) or (int(frames.body_start[row]), int(frames.body_length[row]))
+            found.append((row, begin + offset.get(row, 0), length - offset.get(row, 0)))
+        columns = np.array(found, np.int64).reshape(-1, 3)
+        return columns[:, 0], columns[:, 1], columns[:, 2]
+
+    data = frames.data
+    return single_locations(data, *places_of(alone)), batch_locations(data, *places_of(several))
 
 
 @dataclass(frozen=True, slots=True)

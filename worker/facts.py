@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from store.alarms import Change as AlarmChange
 from store.links import LinkEvent
+from store.messages import Message
 from store.positions import PositionRows
 from store.quarantine import Quarantined
 from store.terminals import Registration
@@ -16,6 +17,7 @@ class Facts:
 
     positions: PositionRows | None = None
     quarantined: list[Quarantined] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
     links: list[LinkEvent] = field(default_factory=list)
     registrations: list[Registration] = field(default_factory=list)
     editions: dict[int, str] = field(default_factory=dict)

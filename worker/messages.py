@@ -1,9 +1,10 @@
-"""The frames that are no location report and no heartbeat: few, and read one by one with the declarations.
+"""The messages that are no location report and no heartbeat: few, and read one by one with the declarations.
 
-Unknown ids and bodies that cannot be read go to quarantine with their bytes; they were answered.
+What has no table of its own is kept as it is (`store.messages`). Unknown ids and bodies that cannot be read
+go to quarantine with their bytes; they were answered.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,18 +12,32 @@ import numpy.typing as npt
 from alerts.bits import EDITIONS
 from protocol.edition import Edition, registered_edition
 from protocol.message import MESSAGES, UP, Undecodable, decode_body
+from protocol.reassembly import Status, fingerprint_of, is_sensible, key_of
+from store.messages import Message
 from store.quarantine import Quarantined
 from store.terminals import Registration
 from worker.batch import Batch
 from worker.facts import Facts
 from worker.fleet import E2013, E2019, Fleet
-from worker.fragments import Piece, is_sensible, lost_piece
+from worker.fragments import Piece, lost
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U8: TypeAlias = npt.NDArray[np.uint8]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
-HEARTBEAT, REGISTER, LOCATION, BATCH_LOCATION = 0x0002, 0x0100, 0x0200, 0x0704
+TERMINAL_REPLY, HEARTBEAT, DEREGISTER, ASK_TIME, ASK_FRAGMENTS = range(0x0001, 0x0006)
+REGISTER, AUTHENTICATE = 0x0100, 0x0102
+LOCATION, BATCH_LOCATION = 0x0200, 0x0704
+LOCATION_ANSWERS: Final = (0x0201, 0x0500)
+"""Answers to commands that hold a location report, behind the serial of the command where they have one."""
+
+NOT_KEPT: Final = {
+    *(TERMINAL_REPLY, HEARTBEAT, DEREGISTER, ASK_TIME, ASK_FRAGMENTS, REGISTER, AUTHENTICATE),
+    *(LOCATION, BATCH_LOCATION, *LOCATION_ANSWERS),
+}
+"""Ids whose meaning is elsewhere: positions, registrations, links, or nothing beyond the answer. The code in
+0x0102 is nobody's business.
+"""
 
 UNKNOWN_ID = "unknown_id"
 UNDECODABLE_BODY = "undecodable_body"
@@ -57,75 +72,138 @@ def follow_editions(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> 
     return edition
 
 
-def read_others(batch: Batch, fleet: Fleet, terminal: I64, edition: U8, facts: Facts) -> None:
-    """Read the frames that are not read as columns, in order."""
+class Whole(NamedTuple):
+    """A message of which the last piece has come, perhaps its only one."""
+
+    row: int
+    """Of that piece."""
+    body: bytes
+    pieces: list[Piece]
+    serial: int
+    """Of the first piece."""
+
+
+class Report(NamedTuple):
+    """Where a location report stands in the body of an answer."""
+
+    row: int
+    offset: int
+
+
+def read_others(
+    batch: Batch, fleet: Fleet, terminal: I64, edition: U8, facts: Facts, whole: list[Whole]
+) -> list[Report]:
+    """Read what is not read as columns, in order, and give the location reports in it."""
     frames = batch.frames
+    put_together = {each.row: each for each in whole}
     is_column = np.isin(frames.msg_id, (HEARTBEAT, LOCATION, BATCH_LOCATION))
-    is_assembled = (frames.msg_id == BATCH_LOCATION) & _can_be_assembled(batch)
-    for row in np.flatnonzero(
-        (~is_column | frames.is_fragment | (frames.cipher != 0)) & ~is_assembled
-    ).tolist():
+    is_other = (~is_column | frames.is_fragment | (frames.cipher != 0)) & ~_are_pieces(batch)
+    is_other[list(put_together)] = True
+    reports: list[Report] = []
+    for row in np.flatnonzero(is_other).tolist():
         msg_id = int(frames.msg_id[row])
-        declared = MESSAGES.get(msg_id)
-        reason, detail = "", ""
-        if declared is None or declared.direction is not UP:
-            reason = UNKNOWN_ID
-        elif frames.cipher[row]:
-            reason = ENCRYPTED_BODY
-        elif frames.is_fragment[row]:
-            reason = FRAGMENT
-        else:
-            body = decode_body(msg_id, EDITIONS[edition[row]], frames.body(row))
+        reason, detail = _unreadable(batch, row) if row not in put_together else "", ""
+        if not reason and msg_id not in (LOCATION, BATCH_LOCATION):
+            message = put_together.get(row) or Whole(row, frames.body(row), [], int(frames.serial[row]))
+            body = decode_body(msg_id, EDITIONS[edition[row]], message.body)
             if isinstance(body, Undecodable):
                 reason, detail = UNDECODABLE_BODY, body.error
             elif msg_id == REGISTER:
                 facts.registrations.append(_registration(batch, fleet, terminal, edition, row, body))
-        if reason:
+            elif msg_id in LOCATION_ANSWERS:
+                reports.append(Report(row, 2 if "ack_serial" in body else 0))
+            elif msg_id not in NOT_KEPT:
+                facts.messages.append(_kept(batch, fleet, terminal, edition, message))
+        if reason and row in put_together:
+            terminal_id = int(fleet.terminals["id"][terminal[row]])
+            pieces = put_together[row].pieces
+            facts.quarantined += [piece.quarantined(reason, detail, terminal_id) for piece in pieces]
+        elif reason:
             facts.quarantined.append(quarantined(batch, fleet, terminal, row, reason=reason, detail=detail))
+    return reports
 
 
-def assemble(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> list[tuple[int, bytes]]:
-    """Put 0x0704 that came in pieces together, and give the row of the last piece with each body."""
-    frames = batch.frames
-    rows = np.flatnonzero((frames.msg_id == BATCH_LOCATION) & _can_be_assembled(batch))
-    bodies: list[tuple[int, bytes]] = []
+def _unreadable(batch: Batch, row: int) -> str:
+    """Say why the body of a frame is not even tried; empty where it is."""
+    declared = MESSAGES.get(int(batch.frames.msg_id[row]))
+    if declared is None or declared.direction is not UP:
+        return UNKNOWN_ID
+    if batch.frames.cipher[row]:
+        return ENCRYPTED_BODY
+    return FRAGMENT if batch.frames.is_fragment[row] else ""
+
+
+def assemble(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> list[Whole]:
+    """Put messages that came in pieces together, and leave out what was there already."""
+    rows = np.flatnonzero(_are_pieces(batch))
+    uploads = fleet.fragments.uploads
+    whole: list[Whole] = []
     for part in batch.parts:
+        forgotten = []
         for row in rows[slice(*np.searchsorted(rows, (part.rows.start, part.rows.stop)))].tolist():
-            piece = Piece(
-                frames.plain(row),
-                frames.body(row),
-                int(batch.received_us[row]),
-                int(batch.position[row]),
-                int(batch.ordinal[row]),
-            )
-            body = fleet.fragments.add(
-                int(terminal[row]),
-                int(frames.msg_id[row]),
-                int(frames.serial[row]),
-                _numbers(batch, row),
+            msg_id, serial = int(batch.frames.msg_id[row]), int(batch.frames.serial[row])
+            piece, numbered = _piece(batch, row), _numbers(batch, row)
+            key = key_of(int(terminal[row]), msg_id, serial, numbered)
+            taken = uploads.take(
+                key,
+                numbered[1],
                 piece,
+                fingerprint=fingerprint_of(piece.body),
+                size=len(piece.plain),
+                at_us=piece.at_us,
             )
-            if body is not None:
-                bodies.append((row, body))
-        if part.tick_us is not None and fleet.fragments.messages:
-            facts.quarantined += [
-                lost_piece(message, piece, int(fleet.terminals["id"][message.terminal]))
-                for message, piece in fleet.fragments.give_up(part.tick_us)
-            ]
-    return bodies
+            forgotten += taken.forgotten
+            if taken.status is Status.COMPLETING:
+                body = b"".join(each.body for each in taken.whole)
+                whole.append(Whole(row, body, taken.whole, key.number))
+        if part.tick_us is not None:
+            forgotten += uploads.expire(part.tick_us)
+        for each in forgotten:
+            facts.quarantined += lost(each, int(fleet.terminals["id"][each.upload.key.terminal]))
+    return whole
 
 
-def _can_be_assembled(batch: Batch) -> Flags:
-    """Say which frames are fragments whose numbers make sense, and not encrypted."""
+def _piece(batch: Batch, row: int) -> Piece:
     frames = batch.frames
-    can: Flags = frames.is_fragment & (frames.cipher == 0)
-    for row in np.flatnonzero(can).tolist():
-        can[row] = is_sensible(*_numbers(batch, row))
-    return can
+    return Piece(
+        frames.plain(row),
+        int(frames.body_start[row] - frames.start[row]),
+        int(batch.received_us[row]),
+        int(batch.position[row]),
+        int(batch.ordinal[row]),
+    )
+
+
+def _are_pieces(batch: Batch) -> Flags:
+    """Say which frames are fragments that can be put together, or messages that are kept as they are.
+
+    Not those that are encrypted, of ids that we do not know, or numbered without sense.
+    """
+    frames = batch.frames
+    are: Flags = frames.is_fragment | ~np.isin(frames.msg_id, tuple(NOT_KEPT))
+    for row in np.flatnonzero(are).tolist():
+        are[row] = _unreadable(batch, row) in ("", FRAGMENT) and is_sensible(*_numbers(batch, row))
+    return are
+
+
+def _kept(batch: Batch, fleet: Fleet, terminal: I64, edition: U8, message: Whole) -> Message:
+    row = message.row
+    return Message(
+        terminal_id=int(fleet.terminals["id"][terminal[row]]),
+        received_us=int(batch.received_us[row]),
+        msg_id=int(batch.frames.msg_id[row]),
+        serial=message.serial,
+        edition=EDITIONS[edition[row]].value,
+        body=message.body,
+        position=int(batch.position[row]),
+        ordinal=int(batch.ordinal[row]),
+    )
 
 
 def _numbers(batch: Batch, row: int) -> tuple[int, int]:
     """Give how many fragments there are and which one this is, from 1: two WORDs before the body."""
+    if not batch.frames.is_fragment[row]:
+        return 1, 1
     end = int(batch.frames.body_start[row])
     total, index = batch.frames.data[end - 4 : end].view(">u2").tolist()
     return total, index

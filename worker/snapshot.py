@@ -15,7 +15,7 @@ import numpy as np
 from worker.fleet import Fleet
 
 FILE_NAME = "snapshot.npz"
-VERSION = 1
+VERSION = 2
 """Goes up whenever the meaning of a state changes while its arrays look the same."""
 
 

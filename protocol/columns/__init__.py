@@ -14,6 +14,7 @@ from protocol.columns.locations import (
     batch_locations,
     body_hashes,
     locations,
+    single_locations,
 )
 from protocol.columns.replies import general_replies
 from protocol.columns.scan import Rejection, WireBatch, rejoin, scan
@@ -31,4 +32,5 @@ __all__ = [
     "locations",
     "rejoin",
     "scan",
+    "single_locations",
 ]

@@ -164,6 +164,14 @@ def batch_locations(data: U8, row: I64, start: I64, length: I64) -> PositionBatc
     return _positions(data, nothing.merged(inside), bad)
 
 
+def single_locations(data: U8, row: I64, start: I64, length: I64) -> PositionBatch:
+    """Read location reports that stand alone, wherever that is: in an answer, or put together from fragments.
+
+    `data` goes on for `MARGIN` bytes behind the last one.
+    """
+    return _positions(data, _Reports(row, start, length, np.full(len(row), NOT_IN_BATCH)), [])
+
+
 def body_hashes(positions: PositionBatch) -> I64:
     """Give XXH3-64 of every report's body, as signed numbers: part of the identity of a position record."""
     view, digest = positions.data.data, xxhash.xxh3_64_intdigest

@@ -45,6 +45,7 @@ _FACTS: dict[str, LiteralString] = {
           JOIN vehicles v ON v.id = x.vehicle_id""",
     "positions": "SELECT identity, x.* FROM positions x JOIN terminals t ON t.id = x.terminal_id",
     "quarantine": "SELECT identity, x.* FROM quarantine x LEFT JOIN terminals t ON t.id = x.terminal_id",
+    "messages": "SELECT identity, x.* FROM messages x JOIN terminals t ON t.id = x.terminal_id",
     "link_events": "SELECT identity, x.* FROM link_events x JOIN terminals t ON t.id = x.terminal_id",
     "alarms": """
         SELECT identity, plate, x.*

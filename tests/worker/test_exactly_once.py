@@ -92,11 +92,19 @@ def tell(story: Story, dice: random.Random, steps: int) -> None:
                     for identity, s in zip(identities, sessions, strict=True)
                 ]
             case "pieces":
-                items = [story.body(ago_s=dice.randrange(500), alarm=alarm)]
-                body = encode_body(0x0704, Edition.E2013, {"type": 1, "items": items})
+                report = story.body(ago_s=dice.randrange(500), alarm=alarm)
+                msg_id = dice.choice([0x0200, 0x0704, 0x0201, 0x0900])
+                fields = {
+                    0x0200: report,
+                    0x0704: {"type": 1, "items": [report]},
+                    0x0201: {"ack_serial": 7, "location": report},
+                }
+                body = b"\xf0" + dice.randbytes(40)
+                if msg_id in fields:
+                    body = encode_body(msg_id, Edition.E2013, fields[msg_id])
                 for number in dice.choice([(1, 2), (2, 1), (1,)]):
                     piece = body[:20] if number == 1 else body[20:]
-                    story.frames([(session, story.plain(session, 0x0704, piece, fragment=(2, number)))])
+                    story.frames([(session, story.plain(session, msg_id, piece, fragment=(2, number)))])
                     story.tick(dice.choice([0, 0, 1]))
             case "several":
                 story.frames([(s, story.report(s, alarm=dice.choice([0, 1, 2]))) for s in sessions * 3])

@@ -150,7 +150,7 @@ def test_what_cannot_be_used_is_in_quarantine(story: Story, state: Path, dsn: st
         "short_body": story.plain(session, 0x0200, b"\1\2\3"),
         "undecodable_body": story.plain(session, 0x0001, b"\1"),
         "encrypted_body": story.plain(session, 0x0200, bytes(28), attributes=1 << 10),
-        "fragment": story.plain(session, 0x0102, b"part", fragment=(2, 1)),
+        "fragment": story.plain(session, 0x0102, b"part", fragment=(2, 3)),
         "bad_header": story.plain(session, 0x0002) + b"\0",
     }
     story.frames([(session, frame) for frame in frames.values()])
@@ -196,7 +196,7 @@ def test_a_batch_that_stays_incomplete_is_in_quarantine(story: Story, state: Pat
     story.tick(301)
     work(story, dsn, state)
     kept = {row["raw"]: row["reason"] for row in facts(dsn)["quarantine"]}
-    assert kept == dict.fromkeys(frames[:2], "incomplete") | {nonsense: "fragment"}
+    assert kept == dict.fromkeys(frames[:2], "fragments_missing") | {nonsense: "fragment"}
 
 
 def test_a_registration_fills_terminal_and_vehicle(story: Story, state: Path, dsn: str) -> None:

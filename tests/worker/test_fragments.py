@@ -1,0 +1,214 @@
+"""Messages in pieces become facts like any other, whatever is lost, repeated, reordered or restarted."""
+
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from protocol.edition import Edition
+from protocol.messages import encode_body
+from protocol.messages.location import location
+from tests.databases import Server
+from tests.worker.stories import Story, facts, finish, work, worker
+
+PICTURE = bytes(range(256)) * 20
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path / "log")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def pieces(story: Story, session: int, msg_id: int, body: bytes, size: int = 500) -> list[bytes]:
+    """Divide a message into plain frames, as a terminal does."""
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return [
+        story.plain(session, msg_id, part, fragment=(len(parts), number))
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+def picture(media_id: int, data: bytes = PICTURE) -> bytes:
+    """Make the body of a 0x0801."""
+    taken_at = datetime(2026, 6, 1, 4, tzinfo=UTC)
+    return encode_body(
+        0x0801,
+        Edition.E2013,
+        {
+            "media_id": media_id,
+            "media_type": 0,
+            "media_format": 0,
+            "event_code": 0,
+            "channel_id": 1,
+            "location": location(41.8, 123.4, taken_at),
+            "media_data": data.hex(),
+        },
+    )
+
+
+def test_a_report_in_pieces_is_a_position(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678", Edition.E2019)
+    body = encode_body(0x0200, Edition.E2019, story.body(speed_kmh=36.0, alarm=1))
+    frames = pieces(story, session, 0x0200, body, 20)
+    story.frames([(session, frame) for frame in reversed(frames)])
+    work(story, dsn, state)
+    found = facts(dsn)
+    (position,) = found["positions"]
+    assert (position["speed_kmh"], position["alarm_bits"], position["msg_id"]) == (36.0, 1, 0x0200)
+    assert [alarm["condition"] for alarm in found["alarms"]] == ["emergency"]
+    assert found["quarantine"] == []
+
+
+@pytest.mark.parametrize(
+    ("msg_id", "edition"),
+    [(0x0201, Edition.E2011), (0x0201, Edition.E2013), (0x0201, Edition.E2019), (0x0500, Edition.E2013)],
+)
+@pytest.mark.parametrize("is_divided", [False, True])
+def test_the_report_in_an_answer_is_a_position(
+    story: Story, state: Path, dsn: str, msg_id: int, edition: Edition, is_divided: bool
+) -> None:
+    session = story.open("13912345678", edition)
+    if edition is Edition.E2011:
+        fields = {"province_id": 0, "city_id": 0, "manufacturer_id": "", "terminal_model": ""}
+        story.say(session, 0x0100, fields | {"terminal_id": "", "plate_color": 0, "plate_number": ""})
+    report = story.body(lat=41.25)
+    fields = report if edition is Edition.E2011 else {"ack_serial": 9, "location": report}
+    body = encode_body(msg_id, edition, fields)
+    frames = pieces(story, session, msg_id, body, 16 if is_divided else 1000)
+    if not is_divided:
+        frames = [story.plain(session, msg_id, body)]
+    story.frames([(session, frame) for frame in frames])
+    work(story, dsn, state)
+    found = facts(dsn)
+    (position,) = found["positions"]
+    assert (position["lat"], position["msg_id"]) == (41.25, msg_id)
+    assert found["quarantine"] == [] and found["messages"] == []
+
+
+def test_what_has_no_table_of_its_own_is_kept_whole(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    frames = pieces(story, session, 0x0801, picture(5))
+    story.frames([(session, frame) for frame in frames])
+    passed = b"\xf0\1\2"
+    again = story.plain(session, 0x0900, passed)
+    story.frames([(session, again), (session, again)])
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert {row["msg_id"]: (row["body"], row["edition"]) for row in found["messages"]} == {
+        0x0801: (picture(5), "2013"),
+        0x0900: (passed, "2013"),
+    }
+    assert found["positions"] == [] and found["quarantine"] == []
+
+
+def test_two_pictures_at_once_never_mix(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    bodies = [picture(number, bytes([number]) * 3000) for number in (1, 2)]
+    first, second = (pieces(story, session, 0x0801, body) for body in bodies)
+    for one, other in zip(first, reversed(second), strict=True):
+        story.frames([(session, one), (session, other)])
+    work(story, dsn, state)
+    assert sorted(row["body"] for row in facts(dsn)["messages"]) == bodies
+
+
+def test_what_stays_incomplete_names_what_is_missing(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    frames = pieces(story, session, 0x0801, picture(5))
+    there = [frame for number, frame in enumerate(frames, 1) if number not in (2, 7)]
+    story.frames([(session, frame) for frame in there])
+    story.tick(599)
+    work(story, dsn, state)
+    assert facts(dsn)["quarantine"] == []
+    story.tick(1)
+    work(story, dsn, state)
+    rows = facts(dsn)["quarantine"]
+    assert sorted(row["raw"] for row in rows) == sorted(there)
+    assert {row["reason"] for row in rows} == {"fragments_missing"}
+    assert {row["detail"] for row in rows} == {f"missing 2 of {len(frames)} fragments: 2, 7"}
+
+
+def test_a_message_that_cannot_be_read_goes_to_quarantine_piece_by_piece(
+    story: Story, state: Path, dsn: str
+) -> None:
+    session = story.open("13912345678")
+    frames = pieces(story, session, 0x0805, b"\1\2", 1)
+    story.frames([(session, frame) for frame in frames])
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert sorted(row["raw"] for row in found["quarantine"]) == sorted(frames)
+    assert {row["reason"] for row in found["quarantine"]} == {"undecodable_body"} and not found["messages"]
+
+
+def test_a_restart_in_the_middle_loses_nothing(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    reports = [story.body(ago_s=ago) for ago in range(30, 0, -1)]
+    batch = encode_body(0x0704, Edition.E2013, {"type": 1, "items": reports})
+    frames = pieces(story, session, 0x0704, batch) + pieces(story, session, 0x0801, picture(5))
+    for number, frame in enumerate(frames):
+        story.frames([(session, frame)])
+        if number % 3 == 0:
+            story.started()  # the gateway restarts as well: sessions change, uploads go on
+            session = story.open("13912345678")
+        story.sync()
+        with worker(story, dsn, state, snapshot_s=1e9) as made:
+            finish(made)
+            if number % 2:
+                made._give_up(ConnectionError("killed"))  # no last snapshot: state comes from the log
+    found = facts(dsn)
+    assert len(found["positions"]) == 30 and [row["body"] for row in found["messages"]] == [picture(5)]
+    assert found["quarantine"] == []
+
+
+@given(seed=st.integers(0, 2**32), cut=st.sampled_from([1, 2000, 1 << 20]))
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+def test_any_loss_order_and_repetition_gives_bodies_or_named_gaps(
+    tmp_path_factory: pytest.TempPathFactory, server: Server, seed: int, cut: int
+) -> None:
+    dice = random.Random(seed)
+    directory = tmp_path_factory.mktemp("pieces")
+    story = Story(directory / "log")
+    bodies: dict[str, list[bytes]] = {}
+    arriving: list[tuple[int, bytes]] = []
+    gaps: list[bytes] = []
+    for identity in ("13912345678", "ABC"):
+        session = story.open(identity)
+        for number in range(3):
+            body = picture(number, dice.randbytes(dice.randrange(1, 900)))
+            frames = pieces(story, session, 0x0801, body, 100)
+            kept = [frame for frame in frames if dice.random() < 0.95]
+            if len(kept) == len(frames):
+                bodies.setdefault(identity, []).append(body)
+            else:
+                gaps += kept
+            arriving += [(session, frame) for frame in kept for _ in range(dice.choice([1, 1, 2]))]
+    dice.shuffle(arriving)
+    for each in arriving:
+        story.frames([each])
+    story.tick(600)
+    dsn = server.clone()
+    try:
+        work(story, dsn, directory / "state", batch_bytes=cut)
+        found = facts(dsn)
+        told: dict[str, list[bytes]] = {}
+        for row in found["messages"]:
+            told.setdefault(row["identity"], []).append(row["body"])
+        assert {key: sorted(value) for key, value in told.items()} == {
+            key: sorted(value) for key, value in bodies.items()
+        }
+        assert sorted(row["raw"] for row in found["quarantine"]) == sorted(gaps)
+        assert all(row["reason"] == "fragments_missing" for row in found["quarantine"])
+    finally:
+        server.drop(dsn)
