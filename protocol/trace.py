@@ -121,8 +121,8 @@ class Trace:
         """Note a reading and give the declaration by which to do it."""
         if isinstance(declaration, _Noted):
             declaration = declaration.declaration
-        at = getattr(data, "at", None) if self.open else 0
-        reading = Reading(declaration, data, at)
+        is_whole = not self.open and (not self.readings or data == self.readings[0].data)
+        reading = Reading(declaration, data, 0 if is_whole else getattr(data, "at", None))
         (self.open[-1].readings if self.open else self.readings).append(reading)
         return _Begun(self, reading)
 
