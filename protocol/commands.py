@@ -20,7 +20,7 @@ from enum import StrEnum
 from math import factorial
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from protocol.connection import SERIALS
+from protocol.frame import SERIALS
 from protocol.message import DOWN, TERMINAL_REPLY
 from protocol.messages import MESSAGES
 

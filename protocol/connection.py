@@ -25,12 +25,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from protocol.deframer import Deframer, RejectedBytes
 from protocol.edition import REGISTER, Edition, edition_of
 from protocol.errors import LocalProtocolError
-from protocol.frame import MAX_BODY, Frame, parse, raw_id_of
+from protocol.frame import SERIALS, Frame, divide, parse, raw_id_of
 from protocol.message import PLATFORM_REPLY, TERMINAL_REPLY
 from protocol.messages import MESSAGES, Undecodable, decode_frame, encode_body
-
-SERIALS: Final = 65536
-"""Serials count from 0 and wrap behind 65535, JT/T 808-2013 §4.4.3."""
 
 MAX_UNANSWERED: Final = 1024
 """Sent messages remembered for a terminal until answered; beyond that the oldest is forgotten. Bounds
@@ -133,23 +130,8 @@ class Connection:
         """
         counterpart = self._counterpart(to)
         body = fields if isinstance(fields, bytes) else encode_body(msg_id, counterpart.edition, fields)
-        parts = [body[at : at + MAX_BODY] for at in range(0, len(body), MAX_BODY)] or [b""]
-        if len(parts) >= SERIALS:
-            raise LocalProtocolError(
-                f"a body of {len(body)} bytes needs more fragments than a header can count"
-            )
         first = counterpart.next_serial
-        frames = [
-            Frame(
-                msg_id,
-                to.raw_id,
-                (first + index) % SERIALS,
-                part,
-                to.version,
-                fragment=(len(parts), index + 1) if len(parts) > 1 else None,
-            )
-            for index, part in enumerate(parts)
-        ]
+        frames = divide(Frame(msg_id, to.raw_id, first, body, to.version))
         self._outgoing += b"".join(frame.encode() for frame in frames)
         counterpart.next_serial = (first + len(frames)) % SERIALS
         if _wants_answer(msg_id):

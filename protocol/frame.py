@@ -17,7 +17,7 @@ and the 2013 reading's agrees, the frame is read with the 2013 header: `Frame.ve
 14 is set.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import xor
 from struct import Struct as Packed
@@ -65,6 +65,9 @@ BIT_2019: Final = 0x4000
 
 MAX_BODY: Final = 1023
 """Bits 0 to 9 of the attributes cannot say more."""
+
+SERIALS: Final = 1 << 16
+"""Serials count from 0 and wrap behind 65535, JT/T 808-2013 §4.4.3."""
 
 
 def packed(declaration: Any) -> Packed:
@@ -238,6 +241,26 @@ def parse(plain: bytes) -> Frame:
         total, index = _FRAGMENT.unpack_from(plain, at)
         fragment, at = (total, index), at + _FRAGMENT.size
     return Frame(msg_id, raw_id, serial, plain[at:-1], version, fragment, attributes)
+
+
+def divide(frame: Frame) -> list[Frame]:
+    """Give the frames that carry a message: itself, or where its body is too long fragments, whose serials
+    count from its own on.
+
+    Raises:
+        LocalProtocolError: a header cannot count so many fragments.
+    """
+    if len(frame.body) <= MAX_BODY:
+        return [frame]
+    parts = [frame.body[at : at + MAX_BODY] for at in range(0, len(frame.body), MAX_BODY)]
+    if len(parts) >= SERIALS:
+        raise LocalProtocolError(
+            f"a body of {len(frame.body)} bytes needs more fragments than a header can count"
+        )
+    return [
+        replace(frame, serial=(frame.serial + index) % SERIALS, body=part, fragment=(len(parts), index + 1))
+        for index, part in enumerate(parts)
+    ]
 
 
 def identity_of(raw_id: bytes) -> str:

@@ -18,7 +18,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import xxhash
 
-SERIALS: Final = 1 << 16
+from protocol.frame import SERIALS
 
 MINUTE_US: Final = 60_000_000
 MIB: Final = 1 << 20
@@ -71,8 +71,8 @@ class Limits:
     uploads: int = 16_384
     """Of all terminals together, so that nobody fills our memory with beginnings."""
     bytes: int = 64 * MIB
-    complete: int = 16_384
-    """Uploads remembered after they were complete."""
+    complete: int = 262_144
+    """Fragments remembered of uploads that are complete."""
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class Reassembly(Generic[T]):
         """Remembered, because fragments are sent again; in the same order."""
         self._of_terminal: dict[int, dict[Key, Upload[T]]] = {}
         """Those that wait, by terminal."""
-        self._size = 0
+        self._size = self._remembered = 0
         for upload in uploads:
             self._add(upload)
 
@@ -158,6 +158,9 @@ class Reassembly(Generic[T]):
     def __iter__(self) -> Iterator[Upload[T]]:
         """Give everything that has to be kept to go on later."""
         return chain(self._complete.values(), self._waiting.values())
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._waiting or key in self._complete
 
     def waiting(self) -> Iterator[Upload[T]]:
         """Give the uploads that are not complete, the one heard longest ago first."""
@@ -203,17 +206,11 @@ class Reassembly(Generic[T]):
                 forgotten += self._forget(_oldest(uploads), Reason.MISSING)
         return forgotten
 
-    def drop(self, key: Key) -> None:
-        """Forget an upload without a word."""
-        upload = self._waiting.get(key) or self._complete.get(key)
-        if upload is not None:
-            self._remove(upload)
-
     def _make_room(self, terminal: int) -> list[Forgotten[T]]:
         """Give up what is too much, for one terminal and in all."""
         forgotten: list[Forgotten[T]] = []
         limits, none = self.limits, dict[Key, Upload[T]]()
-        while len(self._complete) > limits.complete:
+        while self._remembered > limits.complete:
             self._forget(_oldest(self._complete), Reason.CROWDED_OUT)
         while (own := self._of_terminal.get(terminal, none)) and (
             len(own) > limits.terminal_uploads
@@ -233,6 +230,7 @@ class Reassembly(Generic[T]):
         """Put an upload behind all others."""
         if upload.is_complete:
             self._complete[upload.key] = upload
+            self._remembered += upload.key.total
             return
         self._waiting[upload.key] = upload
         self._of_terminal.setdefault(upload.key.terminal, {})[upload.key] = upload
@@ -242,6 +240,7 @@ class Reassembly(Generic[T]):
         key = upload.key
         if self._waiting.pop(key, None) is None:
             del self._complete[key]
+            self._remembered -= key.total
             return
         own = self._of_terminal[key.terminal]
         del own[key]

@@ -21,8 +21,8 @@ from protocol.commands import (
     meaning,
     wait_s,
 )
-from protocol.connection import SERIALS
 from protocol.edition import Edition
+from protocol.frame import SERIALS
 from protocol.message import DOWN, TERMINAL_REPLY, UP, decode_body, encode_body
 from protocol.messages import MESSAGES
 

@@ -8,9 +8,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.frame import SERIALS
 from protocol.reassembly import (
     MINUTE_US,
-    SERIALS,
     Forgotten,
     Key,
     Limits,
