@@ -2,8 +2,10 @@
 once."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeAlias
+from typing import Annotated, BinaryIO, NoReturn, TypeAlias
 
 import typer
 
@@ -104,27 +106,76 @@ def sim(
 
 @app.command()
 def decode(
-    frame: Annotated[str | None, typer.Argument(metavar="HEX", help="One frame, 7e…7e")] = None,
+    frames: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="HEX…", help="A frame, 7e…7e, or all fragments of a message; - reads them"),
+    ] = None,
+    jsonl: Annotated[
+        str | None,
+        typer.Option("--jsonl", metavar="FILE", help="JSON objects, one per line; - is standard input"),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Every byte, what it means, and what is wrong; any bytes will do"),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --explain: as JSON")] = False,
+    edition: Annotated[
+        str | None, typer.Option(help="With --explain: 2011, 2013 or 2019, as the terminal registered")
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="With --explain: the terminal's profile")] = None,
+) -> None:
+    """Show what is in a frame."""
+    from northwatch.decode import decode_frame, decode_lines
+    from northwatch.explain import print_explanation
+
+    if (not frames) == (jsonl is None):
+        fail("give either one frame in hex, or --jsonl FILE")
+    if not explain and (json or edition or profile):
+        fail("--json, --edition and --profile belong to --explain")
+    if explain and jsonl is not None:
+        fail("--explain takes hex, not --jsonl")
+    if frames:
+        texts = sys.stdin.read().split("\n\n") if frames == ["-"] else frames
+        if explain:
+            raise typer.Exit(print_explanation(texts, edition=edition, profile=profile, as_json=json))
+        raise typer.Exit(decode_frame(texts))
+    with _lines(str(jsonl)) as lines:
+        decode_lines(lines)
+
+
+@app.command()
+def encode(
+    record: Annotated[
+        str | None,
+        typer.Argument(metavar="JSON", help='{"msg_id", "terminal", "body", "version"?, "serial"?}'),
+    ] = None,
     jsonl: Annotated[
         str | None,
         typer.Option("--jsonl", metavar="FILE", help="JSON objects, one per line; - is standard input"),
     ] = None,
 ) -> None:
-    """Show what is in a frame."""
-    from northwatch.decode import decode_frame, decode_lines
+    """Write frames from what `decode` shows."""
+    from northwatch.decode import encode_lines, encode_record
 
-    if (frame is None) == (jsonl is None):
-        fail("give either one frame in hex, or --jsonl FILE")
-    if frame is not None:
-        raise typer.Exit(decode_frame(frame))
-    if jsonl == "-":
-        decode_lines(sys.stdin.buffer)
+    if (record is None) == (jsonl is None):
+        fail("give either one JSON object, or --jsonl FILE")
+    if record is not None:
+        raise typer.Exit(encode_record(record))
+    with _lines(str(jsonl)) as lines:
+        encode_lines(lines)
+
+
+@contextmanager
+def _lines(name: str) -> Iterator[BinaryIO]:
+    """Open a file of lines; "-" is standard input."""
+    if name == "-":
+        yield sys.stdin.buffer
         return
     try:
-        with Path(str(jsonl)).open("rb") as lines:
-            decode_lines(lines)
+        with Path(name).open("rb") as lines:
+            yield lines
     except OSError as error:
-        fail(f"{jsonl}: cannot be read: {error.strerror}")
+        fail(f"{name}: cannot be read: {error.strerror}")
 
 
 @app.command()

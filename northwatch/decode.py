@@ -1,39 +1,64 @@
-"""`northwatch decode`: one frame for people, or JSON lines for programs."""
+"""`northwatch decode` and `encode`: one frame for people, or JSON lines for programs."""
 
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import msgspec
-from protocol.jsonl import decode_record
+
+from protocol import jsonl
+
+Answer: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def decode_lines(lines: Iterable[bytes]) -> None:
     """Answer each line at once on standard output; a line that is no JSON object costs that line only."""
+    _answer_lines(lines, jsonl.decode_record)
+
+
+def encode_lines(lines: Iterable[bytes]) -> None:
+    """Write a frame for each line, as `decode_lines` reads them."""
+    _answer_lines(lines, jsonl.encode_record)
+
+
+def _answer_lines(lines: Iterable[bytes], answer: Answer) -> None:
     encoder = msgspec.json.Encoder(enc_hook=str)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        sys.stdout.buffer.write(encoder.encode(_decode_line(number, line)) + b"\n")
+        sys.stdout.buffer.write(encoder.encode(_answer(f"line {number}", line, answer)) + b"\n")
         sys.stdout.buffer.flush()
 
 
-def _decode_line(number: int, line: bytes) -> dict[str, Any]:
+def _answer(name: str, line: bytes | str, answer: Answer) -> dict[str, Any]:
     try:
         record = msgspec.json.decode(line)
     except msgspec.DecodeError as error:
-        return {"id": None, "ok": False, "error": f"line {number} is no JSON: {error}"}
+        return {"id": None, "ok": False, "error": f"{name} is no JSON: {error}"}
     if not isinstance(record, dict):
-        return {"id": None, "ok": False, "error": f"line {number} is no JSON object"}
-    return decode_record(record)
+        return {"id": None, "ok": False, "error": f"{name} is no JSON object"}
+    return answer(record)
 
 
-def decode_frame(text: str) -> int:
-    """Print one frame given in hex; give the exit code, 1 for what is no frame."""
+def decode_frame(texts: list[str]) -> int:
+    """Print one frame, or the message of several fragments, given in hex; give the exit code, 1 for what is
+    no frame."""
     from rich import print_json
 
-    digits = "".join(text.split()).removeprefix("0x")
-    answer = decode_record({"id": None, "hex": digits})
+    wires = ["".join(text.split()).removeprefix("0x") for text in texts]
+    answer = jsonl.decode_record({"id": None, "hex": wires[0] if len(wires) == 1 else wires})
     answer.pop("id", None)
     print_json(msgspec.json.encode(answer, enc_hook=str).decode(), indent=2, ensure_ascii=False)
     return 0 if answer["ok"] else 1
+
+
+def encode_record(text: str) -> int:
+    """Print the frame of one JSON object in hex, a fragmented message as one line for each frame; give the
+    exit code, 1 for what cannot be written."""
+    answer = _answer("the argument", text, jsonl.encode_record)
+    if not answer["ok"]:
+        print(f"northwatch: {answer['error']}", file=sys.stderr)
+        return 1
+    frames = answer["hex"]
+    print("\n".join(frames) if isinstance(frames, list) else frames)
+    return 0

@@ -19,7 +19,7 @@ REST: Final = "rest"
 """Bytes that no declaration covers, behind those that one does."""
 
 WATCH: Final[ContextVar[Callable[[Construct, bytes], Construct] | None]] = ContextVar("WATCH", default=None)
-"""Is told of every reading and may give a declaration that notes where each field stands: `protocol.trace`."""
+"""Is told of every reading and may give a declaration that notes where fields stand: `protocol.trace`."""
 
 
 def read(declaration: Construct, data: bytes, **known: Any) -> Any:
@@ -51,9 +51,13 @@ def write(declaration: Construct, value: Any, **known: Any) -> bytes:
     try:
         data: bytes = declaration.build(value, **known)
     except KeyError as error:
-        raise LocalProtocolError(f"field {error} is missing") from error
-    except (ConstructError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        place = ".".join((*_steps(error), str(error.args[0])))
+        raise LocalProtocolError(f"field {place!r} is missing") from error
+    except ConstructError as error:
         raise LocalProtocolError(_sentence(error)) from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        place = ".".join(_steps(error))
+        raise LocalProtocolError(f"{place}: {error}" if place else _sentence(error)) from error
     return data + as_bytes(value.get(REST, b"")) if isinstance(value, dict) else data
 
 
@@ -77,6 +81,19 @@ def _sentence(error: Exception) -> str:
         return " ".join((first, *others))
     path = dict.fromkeys(step for step in first.split(" -> ")[1:])  # construct names a field twice
     return f"{'.'.join(path)}: {' '.join(others)}"
+
+
+def _steps(error: Exception) -> list[str]:
+    """Give the names of the fields inside which an error was raised that construct does not name.
+
+    Every construct keeps its own as `path`: "(building) -> items -> alarm".
+    """
+    path, traceback = "", error.__traceback__
+    while traceback is not None:
+        found = traceback.tb_frame.f_locals.get("path")
+        path = found if isinstance(found, str) and found.startswith("(building)") else path
+        traceback = traceback.tb_next
+    return list(dict.fromkeys(path.split(" -> ")[1:]))
 
 
 def known_in(context: Any) -> dict[str, Any]:

@@ -23,7 +23,14 @@ from protocol.body import write
 from protocol.ciphers import ZERO_IV, Algorithm, Cipher, Mode, Padding, decipher, encipher, no_keys
 from protocol.connection import Terminal
 from protocol.edition import Edition, edition_of
-from protocol.errors import BadLength, BodyError, FrameError, ProtocolError, RemoteProtocolError
+from protocol.errors import (
+    BadLength,
+    BodyError,
+    FrameError,
+    LocalProtocolError,
+    ProtocolError,
+    RemoteProtocolError,
+)
 from protocol.frame import Frame, parse, unescape
 from protocol.items import ITEMS
 from protocol.jt809 import jsonl as jt809
@@ -75,7 +82,7 @@ def decode_record(record: dict[str, Any]) -> dict[str, Any]:
         frame = _frame(record, hints)
         known = Edition(record["version"]) if record.get("version") else None
     except (ProtocolError, ValueError, KeyError, TypeError) as error:
-        return answer | {"ok": False, "error": str(error) or repr(error)}
+        return answer | {"ok": False, "error": _sentence(error)}
     edition = edition_of(frame, known)
     whole = {"reassembled_body_hex": frame.body.hex()} if isinstance(record["hex"], list) else {}
     return answer | {
@@ -99,18 +106,32 @@ def encode_record(record: dict[str, Any]) -> dict[str, Any]:
         return jt809.encode_record(record)
     answer = {"id": record.get("id")}
     try:
-        edition = Edition(record.get("version") or Edition.E2013)
-        terminal = Terminal(str(record["terminal"]), edition, first_serial=record.get("serial", 0))
-        body, msg_id, hints = record["body"], int(record["msg_id"], 16), _hints(record)
+        edition = _taken("version", Edition, record.get("version") or Edition.E2013)
+        serial = _taken("serial", int, record.get("serial", 0))
+        terminal = Terminal(str(record["terminal"]), edition, first_serial=serial)
+        msg_id = _taken("msg_id", lambda id: int(id, 16), record["msg_id"])
+        body, hints = _taken("body", dict, record["body"]), _hints(record)
         if "raw" in body:
-            terminal.say(msg_id, as_bytes(body["raw"]))
+            terminal.say(msg_id, _taken("raw", as_bytes, body["raw"]))
         else:
-            terminal.say(msg_id, encode_body(msg_id, edition, dict(body), profile=hints["profile"]))
+            terminal.say(msg_id, encode_body(msg_id, edition, body, profile=hints["profile"]))
         wires = [b"\x7e" + content + b"\x7e" for content in terminal.data_to_send().split(b"\x7e") if content]
         frames = [_encrypted(wire, record, hints) for wire in wires]
     except (ProtocolError, ValueError, KeyError, TypeError) as error:
-        return answer | {"ok": False, "error": str(error) or repr(error)}
+        return answer | {"ok": False, "error": _sentence(error)}
     return answer | {"ok": True, "hex": frames if len(frames) > 1 else frames[0]}
+
+
+def _taken(name: str, kind: Callable[[Any], Any], value: Any) -> Any:
+    """Take a field of a record; what it cannot be names the field."""
+    try:
+        return kind(value)
+    except (ValueError, TypeError) as error:
+        raise LocalProtocolError(f"{name} cannot be {value!r}") from error
+
+
+def _sentence(error: Exception) -> str:
+    return f"field {error} is missing" if isinstance(error, KeyError) else str(error) or repr(error)
 
 
 def _hints(record: dict[str, Any]) -> dict[str, Any]:
