@@ -40,8 +40,7 @@ def load_secret(path: Path) -> bytes:
     """Read the secret of this installation, made at the first start.
 
     Raises:
-        ValueError: the file holds something else.
-        OSError: it can be neither read nor made.
+        OSError: the file can be neither read nor made, or holds something else.
     """
     with contextlib.suppress(FileExistsError):
         _make_secret(path)
@@ -50,7 +49,7 @@ def load_secret(path: Path) -> bytes:
     except ValueError:
         secret = b""
     if len(secret) < SECRET_BYTES:
-        raise ValueError(
+        raise OSError(
             f"{path} must hold {2 * SECRET_BYTES} hex digits: restore it from a backup, or remove it;"
             " then every terminal has to register again"
         )

@@ -31,6 +31,8 @@ class FleetTerminal(msgspec.Struct, frozen=True, omit_defaults=True):
     plate_color: int = 0
     epoch: int = 0
     """Codes of an earlier credential epoch are worthless."""
+    edition: str = ""
+    """By which it registered; empty where that is not known."""
 
 
 class FleetData(msgspec.Struct, frozen=True):

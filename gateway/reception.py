@@ -6,7 +6,14 @@
 | 0x0100 终端注册                           | 0x8100, result 1 to 4 only for a real conflict                |
 | 0x0102 终端鉴权                           | 0x8001: 0 for the terminal's code, 1 for any other            |
 | 0x0003 终端注销                           | 0x8001/0; the session ends                                    |
-| every other known id, fragments included  | 0x8001/0, whether or not its body can be decoded              |
+| 0x0004 查询服务器时间请求                 | 0x8004                                                        |
+| 0x0005 终端补传分包请求                   | the fragments that are still kept; 0x8001/1 if none is        |
+| 0x0801 多媒体数据上传                     | 0x8800, which is "complete"                                   |
+| … of which other packets are to come      | 0x8001/0; 0x8800 once all have come                           |
+| 0x0A00 终端RSA公钥                        | 0x8A00 where we have a key, else 0x8001/0                     |
+| a fragment of any known id                | 0x8001/0 with its own serial; what is missing is asked for    |
+|                                           | later, see `gateway.repairs`                                  |
+| every other known id                      | 0x8001/0, whether or not its body can be decoded              |
 | unknown id                                | 0x8001/3                                                      |
 | no frame at all (checksum, length, …)     | none                                                          |
 
@@ -23,6 +30,8 @@ answered with
 Everything here is decided from values in memory; nothing here waits.
 """
 
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from enum import Enum
 from struct import Struct
 from typing import Final, NamedTuple
@@ -32,12 +41,26 @@ import numpy.typing as npt
 import structlog
 
 from gateway.credentials import Credentials
+from gateway.downlinks import KeptPackets
 from gateway.fleet import Fleet
 from gateway.links import Link, LinkTable
+from gateway.repairs import (
+    MEDIA_ID_BYTES,
+    MEDIUM,
+    MEDIUM_REPLY,
+    QUIET_S,
+    Repairs,
+    complete_message,
+    may_count_packets,
+    media_id_of,
+    request_message,
+    upload_of,
+)
 from gateway.sessions import Session, Sessions
+from protocol.connection import address_of
 from protocol.deframer import PlainFrame
-from protocol.edition import edition_of
-from protocol.frame import Frame, parse
+from protocol.edition import Edition, edition_of
+from protocol.frame import SERIALS, Frame, divide, parse
 from protocol.message import PLATFORM_REPLY, TERMINAL_REPLY, UP
 from protocol.messages import MESSAGES, Undecodable, decode_frame, encode_body
 from store.records import CloseReason, FrameFlag
@@ -48,6 +71,11 @@ REGISTER: Final = 0x0100
 REGISTER_REPLY: Final = 0x8100
 AUTHENTICATE: Final = 0x0102
 DEREGISTER: Final = 0x0003
+ASK_TIME: Final = 0x0004
+TIME: Final = 0x8004
+ASK_FRAGMENTS: Final = 0x0005
+TERMINAL_KEY: Final = 0x0A00
+PLATFORM_KEY: Final = 0x8A00
 
 DONE, FAILED, NOT_SUPPORTED = 0, 1, 3
 """Results in 0x8001."""
@@ -65,6 +93,10 @@ class Answer(Enum):
     REGISTRATION = "registration"
     AUTHENTICATION = "authentication"
     DEREGISTRATION = "deregistration"
+    TIME = "time"
+    FRAGMENTS = "fragments"
+    MEDIUM = "medium"
+    KEY = "key"
 
 
 _SPECIAL: Final = {
@@ -72,6 +104,10 @@ _SPECIAL: Final = {
     REGISTER: Answer.REGISTRATION,
     AUTHENTICATE: Answer.AUTHENTICATION,
     DEREGISTER: Answer.DEREGISTRATION,
+    ASK_TIME: Answer.TIME,
+    ASK_FRAGMENTS: Answer.FRAGMENTS,
+    MEDIUM: Answer.MEDIUM,
+    TERMINAL_KEY: Answer.KEY,
 }
 
 ANSWERS: Final[dict[int, Answer]] = {
@@ -116,6 +152,14 @@ class Refused(NamedTuple):
     """Result in 0x8100, None where nothing is answered at all."""
 
 
+class PublicKey(NamedTuple):
+    """The platform's RSA key (平台RSA公钥), which terminals are told."""
+
+    rsa_e: int
+    rsa_n: bytes
+    """128 bytes."""
+
+
 class Reception:
     """Receives frames one by one. What is frequent and simple goes past it, as columns, see
     `gateway.pipeline`.
@@ -129,6 +173,8 @@ class Reception:
         credentials: Credentials,
         *,
         only_known: bool,
+        quiet_s: float = QUIET_S,
+        public_key: PublicKey | None = None,
     ) -> None:
         self._table = table
         self._sessions = sessions
@@ -137,6 +183,14 @@ class Reception:
         self.only_known = only_known
         self.refused: dict[str, int] = {}
         """Frames of terminals that are not let in, by reason."""
+        self.repairs = Repairs(quiet_s)
+        self._public_key = public_key
+        self._now = 0.0
+        self._now_us = 0
+
+    def begin_turn(self, now: float, now_us: int) -> None:
+        """Say what time it is: `now` by the loop's clock, `now_us` by the wall."""
+        self._now, self._now_us = now, now_us
 
     def receive(self, link: Link, found: PlainFrame, now_us: int) -> Receipt:
         """Decide about one verified frame."""
@@ -157,7 +211,10 @@ class Reception:
             return Refused("blocked", UNKNOWN_TERMINAL)
         if len(link.sessions) >= self._table.capacity:
             return Refused("too_many_terminals", None)
-        return self._sessions.open(link, key, identity, now_us)
+        session = self._sessions.open(link, key, identity, now_us)
+        session.address = address_of(frame)
+        session.edition = _edition_named(self._fleet.terminal(identity).edition)
+        return session
 
     def _refuse(self, link: Link, frame: Frame, refused: Refused) -> Receipt:
         self.refused[refused.reason] = self.refused.get(refused.reason, 0) + 1
@@ -174,7 +231,8 @@ class Reception:
         """Do what the frame asks for and give the answer."""
         link = session.link
         kind = ANSWERS.get(frame.msg_id)
-        if frame.fragment and frame.fragment[0] > 1 and kind is not None:
+        is_piece = kind is not None and frame.fragment is not None and frame.fragment[0] > 1
+        if is_piece:
             kind = Answer.GENERAL  # a part of a message asks for nothing by itself
         if kind is Answer.NONE:
             return b""
@@ -187,14 +245,105 @@ class Reception:
             result = self._authenticate(session, frame)
         elif self.only_known and not session.is_authenticated:
             result = FAILED
+        elif is_piece:
+            return self._general_reply(link, frame, DONE) + self.fragment(session, frame)
+        elif kind in _OWN_ANSWERS:
+            return _OWN_ANSWERS[kind](self, session, frame)
         answer = self._general_reply(link, frame, result)
         if kind is Answer.DEREGISTRATION and result == DONE:
             self._sessions.close(session, CloseReason.DEREGISTERED)
         return answer
 
+    def fragment(self, session: Session, frame: Frame) -> bytes:
+        """Remember that a fragment came, and give what is answered beside its general reply: when the last one
+        of a medium has come, that it is complete."""
+        edition = edition_of(frame, session.edition)
+        arrival = self.repairs.note(session.key, frame, edition, self._now)
+        if arrival is None or not arrival.is_complete or arrival.media_id is None:
+            return b""
+        return self._complete(session, frame, arrival.media_id)
+
+    def _medium(self, session: Session, frame: Frame) -> bytes:
+        """多媒体数据上传, whole or, in 2011, as one of several packets."""
+        general = self._general_reply
+        if frame.cipher or len(frame.body) < MEDIA_ID_BYTES:
+            return general(session.link, frame, DONE)
+        edition = edition_of(frame, session.edition)
+        if upload_of(session.key, frame, edition) is not None:
+            return general(session.link, frame, DONE) + self.fragment(session, frame)
+        if session.edition is None and not frame.is_2019 and may_count_packets(frame):
+            return general(session.link, frame, DONE)  # perhaps of 2011 and not complete: say nothing false
+        return self._complete(session, frame, media_id_of(frame.body))
+
+    def _complete(self, session: Session, frame: Frame, media_id: int) -> bytes:
+        """多媒体数据上传应答: nothing is missing."""
+        edition = edition_of(frame, session.edition)
+        fields = complete_message(media_id, frame.serial, edition)
+        return self._reply(session.link, frame, MEDIUM_REPLY, encode_body(MEDIUM_REPLY, edition, fields))
+
+    def _tell_time(self, session: Session, frame: Frame) -> bytes:
+        """查询服务器时间应答, the one message whose time is UTC."""
+        time = datetime.fromtimestamp(self._now_us // 1_000_000, UTC)
+        body = encode_body(TIME, edition_of(frame), {"time": time})
+        return self._reply(session.link, frame, TIME, body)
+
+    def _send_again(self, session: Session, frame: Frame) -> bytes:
+        """终端补传分包请求: the same fragments once more. One that cannot be read asks for none."""
+        asked = decode_frame(frame, edition_of(frame, session.edition))
+        found: list[bytes] = []
+        if session.sent is not None and not isinstance(asked, Undecodable):
+            found = session.sent.find(asked["original_serial"], asked["package_ids"])
+        return b"".join(found) or self._general_reply(session.link, frame, FAILED)
+
+    def _exchange_keys(self, session: Session, frame: Frame) -> bytes:
+        """终端RSA公钥 is answered with ours, 2013 §7.11."""
+        if self._public_key is None:
+            return self._general_reply(session.link, frame, DONE)
+        fields = {"rsa_e": self._public_key.rsa_e, "rsa_n": self._public_key.rsa_n}
+        body = encode_body(PLATFORM_KEY, edition_of(frame), fields)
+        return self._reply(session.link, frame, PLATFORM_KEY, body)
+
+    def send(self, session: Session, msg_id: int, body: bytes) -> tuple[bytes, range]:
+        """Address a message to a terminal; give the bytes to write and the serials of its fragments, which wrap
+        behind 65535.
+
+        Raises:
+            LocalProtocolError: it fits no frames.
+        """
+        address, slot = session.address, session.link.slot
+        first = int(self._table.serial[slot])
+        frames = divide(Frame(msg_id, address.raw_id, first, body, address.version))
+        wire = b"".join(frame.encode() for frame in frames)
+        self._table.serial[slot] = (first + len(frames)) % SERIALS
+        if len(frames) > 1:
+            session.sent = session.sent or KeptPackets()
+            session.sent.keep(frames)
+        return wire, range(first, first + len(frames))
+
+    def ask_again(self, now: float) -> Iterator[tuple[Link, bytes]]:
+        """Give what asks connected terminals for the fragments that are missing by now."""
+        for request in self.repairs.due(now):
+            session = self._sessions.of(request.key.terminal)
+            if session is None or session.link.is_lost:
+                continue
+            edition = Edition.E2019 if session.address.version is not None else session.edition
+            edition = edition or Edition.E2013
+            message = request_message(request, edition)
+            self.repairs.asked(request, now)
+            if message is not None:
+                msg_id, fields = message
+                yield session.link, self.send(session, msg_id, encode_body(msg_id, edition, fields))[0]
+
+    def recall(self, frame: Frame, at: float) -> None:
+        """Remember a fragment that an earlier gateway received at `at`, by the loop's clock."""
+        known = _edition_named(self._fleet.terminal(frame.identity).edition)
+        if frame.msg_id in ANSWERS:
+            self.repairs.note(int.from_bytes(frame.raw_id), frame, edition_of(frame, known), at)
+
     def _register(self, session: Session, frame: Frame) -> bytes:
         """终端注册. A body that cannot be read registers a terminal without a vehicle."""
-        fields = decode_frame(frame, edition_of(frame))
+        session.edition = edition_of(frame)
+        fields = decode_frame(frame, session.edition)
         plate = ("", 0)
         if not isinstance(fields, Undecodable):
             plate = (str(fields["plate_number"]).strip(), int(fields["plate_color"]))
@@ -254,3 +403,16 @@ def _codes(frame: Frame) -> list[str]:
     if not isinstance(fields, Undecodable):
         codes.append(str(fields["auth_code"]))
     return codes
+
+
+def _edition_named(name: str) -> Edition | None:
+    return Edition(name) if name else None
+
+
+_OWN_ANSWERS: Final[dict[Answer, Callable[[Reception, Session, Frame], bytes]]] = {
+    Answer.TIME: Reception._tell_time,
+    Answer.FRAGMENTS: Reception._send_again,
+    Answer.MEDIUM: Reception._medium,
+    Answer.KEY: Reception._exchange_keys,
+}
+"""What is answered with a message of its own, once its terminal may ask."""

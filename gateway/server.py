@@ -84,7 +84,7 @@ class Gateway:
         """Prepare everything but the socket.
 
         Raises:
-            OSError, ValueError: the data directory cannot be used.
+            OSError: the data directory cannot be used.
         """
         self.options = options
         self.registry = CollectorRegistry()

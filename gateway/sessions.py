@@ -11,7 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from gateway.downlinks import KeptPackets
 from gateway.links import Link, LinkTable
+from protocol.connection import Address
+from protocol.edition import Edition
 from store.records import CloseReason, SessionClosed, SessionOpened
 
 SLOT_BITS: Final = 8
@@ -64,7 +67,17 @@ class SessionNumbers:
 class Session:
     """One terminal on one link."""
 
-    __slots__ = ("identity", "is_authenticated", "is_complained_of", "key", "link", "number")
+    __slots__ = (
+        "address",
+        "edition",
+        "identity",
+        "is_authenticated",
+        "is_complained_of",
+        "key",
+        "link",
+        "number",
+        "sent",
+    )
 
     def __init__(self, number: int, key: int, identity: str, link: Link) -> None:
         self.number = number
@@ -75,6 +88,12 @@ class Session:
         self.is_authenticated = False
         self.is_complained_of = False
         """Our own log says already why it is refused."""
+        self.edition: Edition | None = None
+        """What it registered as, as far as known."""
+        self.address = Address(b"")
+        """By the header in which it spoke first."""
+        self.sent: KeptPackets | None = None
+        """Long messages that we sent; None where there were none."""
 
 
 class Sessions:
@@ -109,6 +128,10 @@ class Sessions:
         self._table.bind(link, session, refused=self._refuses_strangers)
         self.opened.append(SessionOpened(session.number, link.number, identity, link.peer))
         return session
+
+    def of(self, key: int) -> Session | None:
+        """Give the session of a terminal, by the number that its id is."""
+        return self._by_key.get(key)
 
     def authenticate(self, session: Session) -> None:
         """Remember that the terminal proved who it is."""

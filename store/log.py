@@ -152,6 +152,8 @@ class LogState:
     """Appended and not yet durable."""
     fault: str
     """Why the last sync failed; empty when it did not."""
+    is_full: bool = False
+    """It failed for want of room."""
 
 
 class LogRecord(NamedTuple):
@@ -327,7 +329,7 @@ class LogWriter:
         self._waiting: list[_Waiting] = []
         self._file: LogFile | None = None
         """The current segment; None where the next sync has to make one at `_base`."""
-        self._fault = ""
+        self._fault, self._is_full = "", False
         directory.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock_directory(directory)
         try:
@@ -392,12 +394,12 @@ class LogWriter:
                     self._write(run)
                     written += run.records
             except (OSError, LogFull) as error:
-                self._fault = str(error)
+                self._fault, self._is_full = str(error), isinstance(error, LogFull)
                 self._put_back(records[written:])
                 if isinstance(error, LogFull):
                     raise
                 raise LogFailed(f"the log in {self.directory} failed: {error}") from error
-            self._fault = ""
+            self._fault, self._is_full = "", False
             return self._durable
 
     def trim(self) -> int:
@@ -435,6 +437,7 @@ class LogWriter:
             free_floor_bytes=self.limits.free_floor_bytes,
             waiting_bytes=waiting,
             fault=self._fault,
+            is_full=self._is_full,
         )
 
     def close(self) -> None:

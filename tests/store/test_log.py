@@ -322,6 +322,7 @@ def test_a_full_log_takes_nothing_until_there_is_room(tmp_path: Path, limit: str
             writer.sync()
     with pytest.raises(LogFull):
         writer.sync()
+    assert writer.state().is_full
     reader = LogReader(tmp_path)
     numbers, position = read_all(reader)
     assert numbers == list(range(number - 1))

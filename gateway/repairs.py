@@ -1,0 +1,188 @@
+"""分包补传, asking terminals for fragments that got lost. 2013 §7.9.2, §7.12 and §8.4.
+
+The gateway does not hold fragments, the log does. It remembers which ones have come, by their fingerprints,
+and when an upload is quiet for too long it asks for exactly those that are missing: with 0x8800 for a medium
+whose id is known, else with 0x8003, which 2011 has not. What is remembered follows from the frames in the log
+alone, so a new gateway reads the last of them and goes on.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from protocol.commands import wait_s
+from protocol.edition import Edition
+from protocol.frame import Frame
+from protocol.reassembly import (
+    Key,
+    Limits,
+    Reassembly,
+    Status,
+    fingerprint_of,
+    is_sensible,
+    key_of,
+)
+
+MEDIUM: Final = 0x0801
+MEDIUM_REPLY: Final = 0x8800
+ASK_AGAIN: Final = 0x8003
+
+QUIET_S: Final = 10.0
+"""After so long without a new fragment the missing ones are asked for. Terminals wait about as long for an
+answer before they send a fragment again by themselves."""
+
+MAX_REQUESTS: Final = 4
+"""So often we ask in vain: over 100 s with the waits of `wait_s`. Any new fragment begins anew."""
+
+MAX_ASKED: Final = {Edition.E2011: 125, Edition.E2013: 255, Edition.E2019: 509}
+"""Fragments in one 0x8003: a BYTE counts them in 2013, a WORD and the body's length in 2019."""
+MAX_ASKED_MEDIUM: Final = {Edition.E2011: 125, Edition.E2013: 255, Edition.E2019: 255}
+"""… and in one 0x8800: at most 125 says 2011 §8.43, a BYTE counts them since."""
+
+FRAGMENT_BYTES: Final = 100
+"""About what remembering a fragment takes."""
+LIMITS: Final = Limits(terminal_bytes=16_384 * FRAGMENT_BYTES)
+"""A terminal may have 16 MiB under way, which is more than the worker puts together."""
+
+MEDIA_ID_BYTES: Final = 4
+_PACKETS: Final = slice(8, 12), slice(12, 16)
+"""Where 0x0801 of 2011 counts its packets: how many, and which one this is."""
+_MAX_PACKETS: Final = 0xFFFF
+US: Final = 1_000_000
+
+
+class Request(NamedTuple):
+    """Fragments to ask for."""
+
+    key: Key
+    media_id: int | None
+    """Of an 0x0801, where it is known."""
+    serial: int
+    """Of the last fragment that came."""
+    missing: list[int]
+
+
+class Arrival(NamedTuple):
+    """What a fragment was to its upload."""
+
+    is_complete: bool
+    """All fragments have come, now or before."""
+    media_id: int | None
+
+
+class _Plan:
+    """When to ask for an upload's missing fragments."""
+
+    __slots__ = ("asked", "due", "media_id", "serial")
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.due = 0.0
+        self.media_id: int | None = None
+        self.serial = 0
+
+
+class Repairs:
+    """The uploads under way on all links. Times are seconds of the loop's clock."""
+
+    def __init__(self, quiet_s: float = QUIET_S) -> None:
+        self.quiet_s = quiet_s
+        self.requests = 0
+        """Requests made."""
+        self._uploads: Reassembly[None] = Reassembly(LIMITS)
+        self._plans: dict[Key, _Plan] = {}
+
+    def __len__(self) -> int:
+        return len(self._uploads)
+
+    def note(self, terminal: int, frame: Frame, edition: Edition, now: float) -> Arrival | None:
+        """Remember a fragment of a terminal; None if the frame is none."""
+        numbered = upload_of(terminal, frame, edition)
+        if numbered is None:
+            return None
+        key, index = numbered
+        taken = self._uploads.take(
+            key,
+            index,
+            None,
+            fingerprint=fingerprint_of(frame.body),
+            size=FRAGMENT_BYTES,
+            at_us=int(now * US),
+        )
+        for each in taken.forgotten:
+            self._plans.pop(each.upload.key, None)
+        if len(taken.upload.fingerprints) == 1:
+            self._plans[key] = _Plan()  # it begins, or begins anew under a name that was used before
+        plan = self._plans[key]
+        plan.serial = frame.serial
+        if taken.status is not Status.REPEATED:
+            plan.asked, plan.due = 0, now + self.quiet_s
+        if key.msg_id == MEDIUM and not frame.cipher and (index == 1 or _counts_packets(frame)):
+            plan.media_id = media_id_of(frame.body)
+        return Arrival(taken.upload.is_complete, plan.media_id)
+
+    def due(self, now: float) -> Iterator[Request]:
+        """Give what to ask for. `asked` tells that it was sent."""
+        for each in self._uploads.expire(int(now * US)):
+            self._plans.pop(each.upload.key, None)
+        self._plans = {key: plan for key, plan in self._plans.items() if key in self._uploads}
+        for upload in self._uploads.waiting():
+            plan = self._plans[upload.key]
+            if now >= plan.due and plan.asked < MAX_REQUESTS:
+                yield Request(upload.key, plan.media_id, plan.serial, upload.missing())
+
+    def asked(self, request: Request, now: float) -> None:
+        """Wait for what was asked for, ever longer as long as nothing comes."""
+        plan = self._plans[request.key]
+        plan.asked += 1
+        plan.due = now + wait_s(self.quiet_s, plan.asked)
+        self.requests += 1
+
+
+def upload_of(terminal: int, frame: Frame, edition: Edition) -> tuple[Key, int] | None:
+    """Say which upload a frame is a fragment of and which one, from 1; None for a message in one piece."""
+    if frame.fragment:
+        total, index = frame.fragment
+        if total == 1 or not is_sensible(total, index):
+            return None
+        return key_of(terminal, frame.msg_id, frame.serial, frame.fragment), index
+    if edition is Edition.E2011 and may_count_packets(frame):
+        total, index = (int.from_bytes(frame.body[place]) for place in _PACKETS)
+        return Key(terminal, MEDIUM, media_id_of(frame.body), total), index
+    return None
+
+
+def may_count_packets(frame: Frame) -> bool:
+    """Say whether a frame may be one packet of several of a medium in the layout of 2011."""
+    if frame.msg_id != MEDIUM or frame.fragment or frame.cipher or len(frame.body) < _PACKETS[-1].stop:
+        return False
+    total, index = (int.from_bytes(frame.body[place]) for place in _PACKETS)
+    return 1 < total <= _MAX_PACKETS and is_sensible(total, index)
+
+
+def _counts_packets(frame: Frame) -> bool:
+    return frame.fragment is None
+
+
+def media_id_of(body: bytes) -> int:
+    """Give the medium's id, with which 0x0801 begins in all editions."""
+    return int.from_bytes(body[:MEDIA_ID_BYTES])
+
+
+def request_message(request: Request, edition: Edition) -> tuple[int, dict[str, Any]] | None:
+    """Give id and fields of the message that asks; None where the edition has none."""
+    if request.key.msg_id == MEDIUM and request.media_id is not None:
+        missing = request.missing[: MAX_ASKED_MEDIUM[edition]]
+        fields = {"ack_serial": request.serial, "media_id": request.media_id, "package_ids": missing}
+        return MEDIUM_REPLY, fields
+    if edition is Edition.E2011:
+        return None
+    return ASK_AGAIN, {
+        "original_serial": request.key.number,
+        "package_ids": request.missing[: MAX_ASKED[edition]],
+    }
+
+
+def complete_message(media_id: int, serial: int, edition: Edition) -> dict[str, Any]:
+    """Give the fields of a 0x8800 that says that a medium is complete: 2011 counts 0, later editions end."""
+    fields = {"ack_serial": serial, "media_id": media_id}
+    return fields | {"package_ids": []} if edition is Edition.E2011 else fields
