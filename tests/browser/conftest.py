@@ -30,9 +30,9 @@ Picture = Callable[[Page, str], None]
 SignIn = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The machine's Chromium."""
+    """The machine's Chromium. Of the package, because while Playwright runs no other test can have a loop."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("NO BROWSER: chromium is not installed; `make browser` does it as root")
