@@ -10,10 +10,11 @@ from rich.text import Text
 
 from protocol.edition import Edition
 from protocol.errors import LocalProtocolError
-from protocol.explain import Explanation, Unit, Whole, explain, record
+from protocol.explain import Explanation, Whole, explain, record
 from protocol.jsonl import to_json
+from protocol.jt809.dialect import Dialect, dialect_named
 from protocol.meaning import quantity
-from protocol.parts import Finding, Kind, Part, Severity
+from protocol.parts import Finding, Kind, Part, Severity, Unit
 from protocol.profiles import profile_named
 
 SECTION_STYLES: Final = {
@@ -62,9 +63,18 @@ def explanation_of(texts: list[str], edition: str | None = None, profile: str | 
     """
     return explain(
         *(bytes_of(text) for text in texts),
-        edition=Edition(edition) if edition else None,
-        profile=profile_named(profile) if profile else None,
+        edition=edition_named(edition) if edition else None,
+        profile=profile_named(profile),
     )
+
+
+def edition_named(name: str) -> Edition | Dialect:
+    """Give an edition of JT/T 808, or a dialect of JT/T 809, by its name.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    return Edition(name) if name in tuple(Edition) else dialect_named(name)
 
 
 def print_explanation(texts: list[str], *, edition: str | None, profile: str | None, as_json: bool) -> int:

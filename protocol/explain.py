@@ -11,12 +11,13 @@ explained once more as a `Whole`, whose offsets are those of its body.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from construct import Construct
 
 from protocol.body import read
+from protocol.ciphers import decipher, no_keys
 from protocol.edition import Edition, edition_of
 from protocol.errors import BodyError, FrameError
 from protocol.frame import (
@@ -36,10 +37,13 @@ from protocol.frame import (
     verify,
 )
 from protocol.jsonl import to_json
+from protocol.jt809 import explain as jt809
+from protocol.jt809.dialect import DIALECTS, Dialect, dialect_named
 from protocol.meaning import Bit, clause_of, quantity
 from protocol.message import LAYOUT, Undecodable
 from protocol.messages import MESSAGES, decode_frame
-from protocol.parts import Finding, Kind, Label, Part, Parts, Severity
+from protocol.parts import Content, Finding, Kind, Label, Part, Parts, Severity, Unit
+from protocol.profiles import STANDARD, Profile
 from protocol.trace import Reading, Trace, following
 
 FLAG: Final = b"\x7e"
@@ -48,27 +52,6 @@ HEADER_SIZES: Final = {False: HEADER_2013.sizeof(), True: HEADER_2019.sizeof()}
 HEADER_CLAUSE: Final = "§4.4.3"
 FLAG_CLAUSE: Final = "JT/T 808-2013 §4.4.2"
 CHECK_CLAUSE: Final = "JT/T 808-2013 §4.4.4"
-
-
-@dataclass(slots=True)
-class Unit:
-    """A frame, or bytes that are none."""
-
-    protocol: str
-    """"808" or "809"; "" for bytes that are no frame."""
-    start: int
-    end: int
-    parts: list[Part] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    edition: str = ""
-    msg_id: int | None = None
-    zh: str = ""
-    en: str = ""
-    direction: str = ""
-    clause: str = ""
-    terminal: str = ""
-    serial: int | None = None
-    frame: Frame | None = None
 
 
 @dataclass(slots=True)
@@ -103,46 +86,43 @@ class Explanation:
 
 
 def explain(
-    *wires: bytes, edition: Edition | None = None, profile: Any = None, keys: Any = None
+    *wires: bytes, edition: Edition | Dialect | None = None, profile: Profile = STANDARD, keys: Any = no_keys
 ) -> Explanation:
     """Explain received bytes: one piece, or the frames of a fragmented message each on its own.
 
-    `edition` is what the terminal registered as, `profile` its profile; `keys` are those of its cipher, as
-    for `decode_frame`. Offsets run over all pieces. Never raises for what the bytes are.
+    `edition` is what the terminal registered as, or the dialect of a platform of JT/T 809; `profile` is the
+    terminal's, `keys` are those of its cipher, as for `decode_frame`. Offsets run over all pieces. Never
+    raises for what the bytes are.
     """
-    known = {name: value for name, value in (("profile", profile), ("keys", keys)) if value is not None}
-    reader = _Reader(edition, known)
+    reader = _Reader(edition if isinstance(edition, Edition) else None, profile, keys)
     at = 0
     for wire in wires:
-        reader.piece(wire, at)
+        if jt809.is_809(wire):
+            reader.units += jt809.units(wire, at, _dialect(edition))
+        elif wire:
+            reader.piece(wire, at)
         at += len(wire)
     reader.reassemble()
     return Explanation(b"".join(wires), reader.units, reader.wholes)
 
 
-@dataclass(slots=True)
-class _Content:
-    """What stands between two flags, without its escapes."""
-
-    plain: bytes
-    marks: list[int]
-    """Where each plain byte begins in the input, and where the last one ends."""
-    findings: list[Finding]
+def _dialect(edition: Edition | Dialect | None) -> Dialect | None:
+    return dialect_named(edition.value) if edition and edition.value in DIALECTS else None
 
 
 class _Reader:
-    """Collects units."""
+    """Collects units of JT/T 808."""
 
-    def __init__(self, edition: Edition | None, known: dict[str, Any]) -> None:
+    def __init__(self, edition: Edition | None, profile: Profile, keys: Any) -> None:
         self.edition = edition
-        self.known = known
+        self.known = {"profile": profile, "keys": keys}
         self.units: list[Unit] = []
         self.wholes: list[Whole] = []
 
     def piece(self, wire: bytes, at: int) -> None:
         """Find the frames of a piece of input that stands at `at`."""
         if FLAG not in (wire[:1], wire[-1:]) and _is_frame(wire):
-            unit = self._frame(_Content(wire, list(range(at, at + len(wire) + 1)), []), is_cut=False)
+            unit = self._frame(Content(wire, list(range(at, at + len(wire) + 1)), []), is_cut=False)
             zh, en = (
                 "没有标识位 0x7e：按去转义后的内容解释",
                 "without flags: read as a frame without its escapes",
@@ -150,10 +130,11 @@ class _Reader:
             unit.findings.insert(0, Finding("no_flags", zh, en, unit.start, unit.end, Severity.NOTICE))
             return
         segments = _segments(wire)
+        count = sum(bool(content) for _, content in segments)
         free = {start - 1 for start, _ in segments[1:]}  # flags that no frame has taken yet
-        for number, (start, content) in enumerate(segments):
+        for start, content in segments:
             if content:
-                self._segment(content, at, start, free, is_only=_is_only(segments, number))
+                self._segment(content, at, start, free, is_only=count == 1)
         for flag in sorted(free):
             idle = Unit("", at + flag, at + flag + 1)
             idle.parts.append(_flag(at + flag))
@@ -186,7 +167,7 @@ class _Reader:
         ] * (not has_closing)
         unit.findings += [Finding(code, zh, en, place, place) for code, zh, en, place in missing]
 
-    def _frame(self, content: _Content, *, is_cut: bool) -> Unit:
+    def _frame(self, content: Content, *, is_cut: bool) -> Unit:
         unit = _FrameReader(content, self.edition, self.known).unit(is_cut=is_cut)
         self.units.append(unit)
         return unit
@@ -213,12 +194,16 @@ class _Reader:
             zh, en = f"缺少第 {listed} 包，共 {total} 包", f"fragments {listed} of {total} are missing"
             first.findings.append(Finding("fragments_missing", zh, en, first.start, first.end))
             return
-        first = parts[1]
-        frame = first.frame
+        frames = [self._deciphered(parts[index].frame) for index in range(1, total + 1)]
+        body = b"".join(frame.body for frame in frames)
+        self._whole("reassembled", parts[1], replace(frames[0], body=body, fragment=None))
+
+    def _deciphered(self, frame: Frame | None) -> Frame:
         assert frame is not None
-        body = b"".join(parts[index].frame.body for index in sorted(parts))  # type: ignore[union-attr]
-        whole = Frame(frame.msg_id, frame.raw_id, frame.serial, body, frame.version, None, frame.attributes)
-        self._whole("reassembled", first, whole)
+        try:
+            return decipher(frame, self.known["profile"].ciphers, self.known["keys"])
+        except BodyError:
+            return frame
 
     def _whole(self, reason: str, unit: Unit, frame: Frame) -> None:
         edition = edition_of(frame, self.edition)
@@ -230,7 +215,7 @@ class _Reader:
         found = Unit("808", 0, len(data), edition=edition.value, msg_id=frame.msg_id, zh=unit.zh, en=unit.en)
         found.direction, found.clause, found.terminal = unit.direction, unit.clause, unit.terminal
         found.serial = frame.serial
-        parts = Parts(edition, self.known.get("profile"))
+        parts = Parts(edition, self.known["profile"])
         add_body(parts, replace(frame, body=data, attributes=0), fields, trace.readings, 0)
         found.parts, found.findings = parts.found, parts.findings
         self.wholes.append(Whole(reason, data, found))
@@ -250,10 +235,6 @@ def _segments(wire: bytes) -> list[tuple[int, bytes]]:
         if content and following_ and not are_frames and _is_escaped_frame(joined):
             return [*found[:number], (start, joined), *found[number + 2 :]]
     return found
-
-
-def _is_only(segments: list[tuple[int, bytes]], number: int) -> bool:
-    return all(not content for other, (_, content) in enumerate(segments) if other != number)
 
 
 def _is_frame(plain: bytes) -> bool:
@@ -285,9 +266,9 @@ def _flag(at: int) -> Part:
     return part
 
 
-def _unescaped(content: bytes, at: int) -> _Content:
+def _unescaped(content: bytes, at: int) -> Content:
     """Undo escapes, note where each byte stood, and what cannot be undone."""
-    found = _Content(b"", [], [])
+    found = Content(b"", [], [])
     plain, index = bytearray(), 0
     while index < len(content):
         found.marks.append(at + index)
@@ -324,7 +305,7 @@ def _bad_escape(at: int, behind: bytes) -> Finding:
 class _FrameReader:
     """Explains one plain frame, whatever is wrong with it. All offsets are plain ones until the end."""
 
-    def __init__(self, content: _Content, edition: Edition | None, known: dict[str, Any]) -> None:
+    def __init__(self, content: Content, edition: Edition | None, known: dict[str, Any]) -> None:
         self.content = content
         self.plain = content.plain
         self.known_edition = edition
@@ -334,7 +315,7 @@ class _FrameReader:
         fragment = FRAGMENT.sizeof() if self.attributes & FRAGMENT_BIT else 0
         self.body_start = HEADER_SIZES[self.is_2019] + fragment
         self.said = self.attributes & LENGTH_BITS
-        self.parts = Parts(Edition.E2019 if self.is_2019 else Edition.E2013, known.get("profile"))
+        self.parts = Parts(Edition.E2019 if self.is_2019 else Edition.E2013, known["profile"])
 
     def _is_2019(self) -> bool:
         """Tell which header it is, as `protocol.frame.verify` does."""

@@ -36,7 +36,9 @@ ALARM_MASKS: Final = range(0x0050, 0x0055)
 
 _CHINESE: Final = re.compile(r"[\u4e00-\u9fff]")
 _OUR_MODULES: Final = re.compile(r",? ?(?:see |that is declared in )?protocol\.[\w.]+")
-_ENTRY: Final = re.compile(r"(?:^|[,;:] ?|bits? |for )(0x[0-9A-Fa-f]+|0|[1-9]\d*) (?!to\b|and\b|bytes\b)([^,;:]+)")
+_ENTRY: Final = re.compile(
+    r"(?:^|[,;:] ?|bits? |for )(0x[0-9A-Fa-f]+|0|[1-9]\d*) (?!to\b|and\b|bytes\b)([^,;:]+)"
+)
 _YEAR: Final = re.compile(r"^(2011|2013|2019) (.+)$")
 
 
@@ -132,16 +134,20 @@ def _entries(english: str) -> dict[int, str]:
     return {int(number, 0): meaning.strip() for number, meaning in _ENTRY.findall(english)}
 
 
-def clause_of(clause: str, edition: Edition) -> str:
-    """Give a declaration's clause for one edition: "2013 §8.35, 2019 §8.32" is "JT/T 808-2019 §8.32"."""
+def clause_of(clause: str, edition: str, standard: str = "JT/T 808") -> str:
+    """Give a declaration's clause for one edition: "2013 §8.35, 2019 §8.32" is "JT/T 808-2019 §8.32".
+
+    A clause without a year is of 2013; one of another standard names it.
+    """
     if not clause or clause[0] not in "0123456789":
         return clause
     if clause.startswith("1078"):
         return f"JT/T {clause}"
-    parts = [part.strip() for part in clause.split(", ")]
-    years = {found[1]: found[2] for part in parts if (found := _YEAR.match(part))}
+    if clause in tuple(Edition):
+        return f"{standard}-{clause}"
+    years = {found[1]: found[2] for part in clause.split(", ") if (found := _YEAR.match(part.strip()))}
     if not years:
-        return f"JT/T 808-2013 §{clause}"
-    if edition.value in years:
-        return f"JT/T 808-{edition} {years[edition.value]}"
-    return "JT/T 808-" + ", ".join(f"{year} {place}" for year, place in years.items())
+        return f"{standard}-2013 §{clause}"
+    if edition in years:
+        return f"{standard}-{edition} {years[edition]}"
+    return f"{standard}-" + ", ".join(f"{year} {place}" for year, place in years.items())

@@ -18,6 +18,7 @@ from protocol import recorder
 from protocol.adapters import END
 from protocol.body import REST
 from protocol.edition import Edition
+from protocol.frame import Frame
 from protocol.item import ITEMS, ItemChain, ItemType
 from protocol.meaning import (
     ALARM_MASKS,
@@ -94,6 +95,38 @@ class Part:
     finding: Finding | None = None
     section: str = "body"
     """Which part of the frame: "flag", "header", "body", "check" or "garbage"."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """A frame, or bytes that are none."""
+
+    protocol: str
+    """"808" or "809"; "" for bytes that are no frame."""
+    start: int
+    end: int
+    parts: list[Part] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    edition: str = ""
+    msg_id: int | None = None
+    zh: str = ""
+    en: str = ""
+    direction: str = ""
+    clause: str = ""
+    terminal: str = ""
+    serial: int | None = None
+    frame: Frame | None = None
+    """The frame of JT/T 808, as far as it can be read."""
+
+
+@dataclass(slots=True)
+class Content:
+    """What stands between two flags, without its escapes."""
+
+    plain: bytes
+    marks: list[int]
+    """Where each plain byte begins in the input, and where the last one ends."""
+    findings: list[Finding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +208,17 @@ class Parts:
         self.findings.append(finding)
         return finding
 
-    def reading(self, reading: Reading, label: Label, *, shift: int | None = None) -> None:
-        """Add all bytes of a reading, those too that its declaration did not reach."""
+    def reading(
+        self, reading: Reading, label: Label, *, shift: int | None = None, is_head: bool = False
+    ) -> None:
+        """Add all bytes of a reading, those too that its declaration did not reach unless it `is_head` of
+        something. `shift` is where it stands, unless its offsets say it."""
         outer = self.shift, self.source
         self.shift, self.source = self.shift if shift is None else shift, reading
         if reading.nodes:
             self.node(reading.node, label)
-        self._remainder(reading, label)
+        if not is_head:
+            self._remainder(reading, label)
         self.shift, self.source = outer
 
     def _remainder(self, reading: Reading, label: Label) -> None:
