@@ -21,6 +21,7 @@ from gateway.reception import BY_HAND, DONE, FAILED, RESULTS, Reception
 from gateway.sessions import Sessions
 from protocol.columns import FrameBatch, WireBatch, general_replies, scan
 from protocol.deframer import Deframer, PlainFrame, RejectedBytes
+from protocol.frame import parse
 from store.records import CloseReason, Event, Frames, Rejected
 
 COLUMNS_PAY_BYTES: Final = 700
@@ -62,6 +63,7 @@ class Pipeline:
         """Read what `links` have gathered. `now` is the loop's clock, `now_us` the wall clock."""
         records: list[Frames | Event] = []
         answers: Answers = []
+        self._reception.begin_turn(now, now_us)
         for portion, size in _portions(links):
             read = self._read_columns if size >= COLUMNS_PAY_BYTES else self._read_singly
             frames, rejected, replies = read(portion, now, now_us)
@@ -117,12 +119,14 @@ class Pipeline:
         self._counts.frames += len(batch)
         if is_simple.all():
             answers = self._answer(links, slots, batch, source, results, np.arange(len(batch)))
+            answers += self._note_fragments(links, batch, source, batch.is_fragment & (results == DONE))
             data, lengths = batch.packed()
             return Frames(numbers, lengths.astype("<u2"), flags, data), rejected, answers
         by_hand = np.zeros(len(links), np.bool_)
         by_hand[source[~is_simple]] = True
         rows = by_hand[source]
         answers = self._answer(links, slots, batch, source, results, (~rows).nonzero()[0])
+        answers += self._note_fragments(links, batch, source, batch.is_fragment & (results == DONE) & ~rows)
         kept = self._receive_rows(links, wire, rows.nonzero()[0], now_us, answers)
         return _merged(batch, numbers, flags, kept), rejected, answers
 
@@ -154,6 +158,23 @@ class Pipeline:
             (links[index], wire[begin:end])
             for index, begin, end in zip(of_run.tolist(), ends, ends[1:], strict=False)
         ]
+
+    def _note_fragments(
+        self,
+        links: list[Link],
+        batch: FrameBatch,
+        source: npt.NDArray[np.int64],
+        chosen: npt.NDArray[np.bool_],
+    ) -> Answers:
+        """Tell the reception which fragments came, and give what they are answered beside 0x8001."""
+        answers: Answers = []
+        for row in chosen.nonzero()[0].tolist():
+            link = links[source[row]]
+            frame = parse(batch.plain(row))
+            answer = self._reception.fragment(link.sessions[int.from_bytes(frame.raw_id)], frame)
+            if answer:
+                answers.append((link, answer))
+        return answers
 
     def _receive_rows(
         self, links: list[Link], wire: WireBatch, rows: npt.NDArray[np.intp], now_us: int, answers: Answers

@@ -255,8 +255,9 @@ class Reception:
         return answer
 
     def fragment(self, session: Session, frame: Frame) -> bytes:
-        """Remember that a fragment came, and give what is answered beside its general reply: when the last one
-        of a medium has come, that it is complete."""
+        """Remember that a fragment came, and give what is answered beside its general reply: that a medium is
+        complete, when its last one has come.
+        """
         edition = edition_of(frame, session.edition)
         arrival = self.repairs.note(session.key, frame, edition, self._now)
         if arrival is None or not arrival.is_complete or arrival.media_id is None:
@@ -304,8 +305,8 @@ class Reception:
         return self._reply(session.link, frame, PLATFORM_KEY, body)
 
     def send(self, session: Session, msg_id: int, body: bytes) -> tuple[bytes, range]:
-        """Address a message to a terminal; give the bytes to write and the serials of its fragments, which wrap
-        behind 65535.
+        """Address a message to a terminal; give the bytes to write and the serials of its fragments, which
+        wrap behind 65535.
 
         Raises:
             LocalProtocolError: it fits no frames.
@@ -325,6 +326,7 @@ class Reception:
         for request in self.repairs.due(now):
             session = self._sessions.of(request.key.terminal)
             if session is None or session.link.is_lost:
+                self.repairs.postpone(request, now)
                 continue
             edition = Edition.E2019 if session.address.version is not None else session.edition
             edition = edition or Edition.E2013

@@ -7,11 +7,14 @@ alone, so a new gateway reads the last of them and goes on.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from protocol.commands import wait_s
 from protocol.edition import Edition
-from protocol.frame import Frame
+from protocol.frame import FRAGMENT_BIT, Frame, parse
 from protocol.reassembly import (
     Key,
     Limits,
@@ -21,6 +24,8 @@ from protocol.reassembly import (
     is_sensible,
     key_of,
 )
+from store.log import LogReader
+from store.records import FrameFlag, Frames, RecordKind
 
 MEDIUM: Final = 0x0801
 MEDIUM_REPLY: Final = 0x8800
@@ -42,6 +47,11 @@ FRAGMENT_BYTES: Final = 100
 """About what remembering a fragment takes."""
 LIMITS: Final = Limits(terminal_bytes=16_384 * FRAGMENT_BYTES)
 """A terminal may have 16 MiB under way, which is more than the worker puts together."""
+
+RECALLED_BYTES: Final = 64 * 1024 * 1024
+"""So much of the log is read at a start: less than a second. Of what is older, what has come is asked for
+again."""
+_ATTRIBUTES_END: Final = 4
 
 MEDIA_ID_BYTES: Final = 4
 _PACKETS: Final = slice(8, 12), slice(12, 16)
@@ -121,7 +131,7 @@ class Repairs:
         return Arrival(taken.upload.is_complete, plan.media_id)
 
     def due(self, now: float) -> Iterator[Request]:
-        """Give what to ask for. `asked` tells that it was sent."""
+        """Give what to ask for. Say of each whether it was `asked` or is to `postpone`."""
         for each in self._uploads.expire(int(now * US)):
             self._plans.pop(each.upload.key, None)
         self._plans = {key: plan for key, plan in self._plans.items() if key in self._uploads}
@@ -136,6 +146,10 @@ class Repairs:
         plan.asked += 1
         plan.due = now + wait_s(self.quiet_s, plan.asked)
         self.requests += 1
+
+    def postpone(self, request: Request, now: float) -> None:
+        """Wait anew: a terminal that is away cannot be asked, and goes on by itself when it is back."""
+        self._plans[request.key].due = now + self.quiet_s
 
 
 def upload_of(terminal: int, frame: Frame, edition: Edition) -> tuple[Key, int] | None:
@@ -186,3 +200,32 @@ def complete_message(media_id: int, serial: int, edition: Edition) -> dict[str, 
     """Give the fields of a 0x8800 that says that a medium is complete: 2011 counts 0, later editions end."""
     fields = {"ack_serial": serial, "media_id": media_id}
     return fields | {"package_ids": []} if edition is Edition.E2011 else fields
+
+
+def recent_fragments(directory: Path, now_us: int) -> Iterator[tuple[Frame, int]]:
+    """Give the fragments that an earlier gateway wrote to its log lately, with when each was received.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    reader = LogReader(directory)
+    position = reader.tail(RECALLED_BYTES)
+    while records := reader.read(position):
+        position = records[-1].next_position
+        for record in records:
+            is_recent = record.received_at_us > now_us - LIMITS.patience_us
+            if record.kind is RecordKind.FRAMES and is_recent:
+                for frame in _fragments(Frames.from_payload(record.payload)):
+                    yield frame, record.received_at_us
+    reader.close()
+
+
+def _fragments(frames: Frames) -> Iterator[Frame]:
+    """Give the fragments among frames, and the packets that a medium of 2011 may be divided into."""
+    ends = np.cumsum(frames.lengths, dtype=np.int64)
+    heads = frames.data[np.add.outer(ends - frames.lengths, np.arange(_ATTRIBUTES_END))]
+    is_piece = (heads[:, 2] & FRAGMENT_BIT >> 8) != 0
+    is_piece |= (heads[:, 0] == MEDIUM >> 8) & (heads[:, 1] == MEDIUM & 0xFF)
+    is_piece &= (frames.flags & FrameFlag.RAW) == 0
+    for row in is_piece.nonzero()[0].tolist():
+        yield parse(frames.data[ends[row] - int(frames.lengths[row]) : ends[row]].tobytes())

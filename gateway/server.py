@@ -27,8 +27,10 @@ from gateway.fleet import Fleet, FleetData, FleetSource
 from gateway.links import Link, LinkTable, Pause
 from gateway.metrics import Figures, counter, counters, gauge, sync_histogram
 from gateway.pipeline import Counts, Pipeline
-from gateway.reception import Reception
+from gateway.reception import PublicKey, Reception
+from gateway.repairs import QUIET_S, recent_fragments
 from gateway.sessions import SessionNumbers, Sessions
+from store.log import LogError, LogWriter
 from store.records import CloseReason, Event, Started, Tick
 
 logger = structlog.get_logger()
@@ -73,6 +75,10 @@ class GatewayOptions:
     """More links than this, or than the process may open files, are refused."""
     fleet_refresh_s: float = 5.0
     """How often the fleet's source is asked."""
+    repair_after_s: float = QUIET_S
+    """After so long without a new fragment of an upload the missing ones are asked for."""
+    public_key: PublicKey | None = None
+    """Told to terminals that send theirs."""
     slot: int = 0
     """Number of this gateway among those on the machine."""
 
@@ -99,7 +105,13 @@ class Gateway:
         self._table = LinkTable(min(options.max_connections, _descriptors()))
         self._sessions = Sessions(self._table, self._numbers.next, refuses_strangers=only_known)
         self._reception = Reception(
-            self._table, self._sessions, self.fleet, self.credentials, only_known=only_known
+            self._table,
+            self._sessions,
+            self.fleet,
+            self.credentials,
+            only_known=only_known,
+            quiet_s=options.repair_after_s,
+            public_key=options.public_key,
         )
         self._counts = Counts()
         self._pipeline = Pipeline(self._table, self._sessions, self._reception, self._counts)
@@ -141,6 +153,7 @@ class Gateway:
             OSError: the address cannot be used.
         """
         self._loop = asyncio.get_running_loop()
+        self._recall_fragments()
         self._server = await self._loop.create_server(
             lambda: Link(self), self.options.host, self.options.port, backlog=BACKLOG
         )
@@ -290,6 +303,7 @@ class Gateway:
             self._events = [event for event in self._events if not isinstance(event, Tick)]
             self._events.append(Tick(len(self._sessions)))
             self._close_silent(now)
+            self._ask_for_fragments(now)
         for link, since in list(self._closing.items()):
             if now - since > CLOSING_S:
                 link.abort(link.close_reason)
@@ -309,6 +323,37 @@ class Gateway:
         for link in table.at((now - table.half_since > HALF_FRAME_S).nonzero()[0]):
             if not link.paused:
                 self._close(link, CloseReason.GARBAGE)
+
+    def _recall_fragments(self) -> None:
+        """Go on with uploads that an earlier gateway saw begin; else more is asked for than is missing."""
+        if not isinstance(self._log, LogWriter):
+            return
+        now, now_us = self._loop.time(), _now_us()
+        try:
+            for frame, at_us in recent_fragments(self._log.directory, now_us):
+                self._reception.recall(frame, now - (now_us - at_us) / 1e6)
+        except LogError as error:
+            logger.warning("uploads under way are not known", error=str(error))
+
+    def _ask_for_fragments(self, now: float) -> None:
+        """Ask for what is missing of uploads. While nothing is read, nothing can have come."""
+        if not self._is_paused:
+            for link, data in self._reception.ask_again(now):
+                link.write(data)
+
+    def send(self, identity: str, msg_id: int, body: bytes) -> range | None:
+        """Send a message to a terminal, and give the serials of its fragments, which wrap behind 65535. None
+        where the terminal is not connected.
+
+        Raises:
+            LocalProtocolError: the message fits no frames.
+        """
+        session = self._sessions.of(int(identity, 16))
+        if session is None or session.link.is_lost:
+            return None
+        data, serials = self._reception.send(session, msg_id, body)
+        session.link.write(data)
+        return serials
 
     def _close(self, link: Link, reason: CloseReason) -> None:
         if not link.is_lost and link not in self._closing:
@@ -351,6 +396,8 @@ class Gateway:
         yield counter("answers", "Answers sent after their frame was durable", counts.answers)
         yield counters("rejected", "Pieces of input that are no frame", "reason", counts.rejected)
         yield counters("refused_frames", "Frames of terminals not let in", "reason", self._reception.refused)
+        yield counter("repair_requests", "Requests for lost fragments", self._reception.repairs.requests)
+        yield gauge("uploads", "Messages in pieces under way", len(self._reception.repairs))
         yield counter("received_bytes", "Bytes received", self._received_bytes)
         yield counter("turns", "Batches read", self._turns)
         yield counter("connections_accepted", "Connections accepted", self._connections_total)

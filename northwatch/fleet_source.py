@@ -35,7 +35,12 @@ class FleetSource:
         return FleetData(
             {
                 entry.identity: FleetTerminal(
-                    entry.known, entry.blocked, entry.plate or "", entry.plate_color or 0
+                    entry.known,
+                    entry.blocked,
+                    entry.plate or "",
+                    entry.plate_color or 0,
+                    # 2013 is also what the database says of one that never registered.
+                    edition="" if entry.edition == "2013" else entry.edition,
                 )
                 for entry in entries
             }

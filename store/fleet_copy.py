@@ -9,7 +9,7 @@ from psycopg.rows import args_row
 Connection = psycopg.Connection[Any]
 
 _FLEET = """
-SELECT t.identity, t.known, t.blocked, v.plate, v.plate_color
+SELECT t.identity, t.known, t.blocked, v.plate, v.plate_color, t.edition
   FROM terminals t
   LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
   LEFT JOIN vehicles v ON v.id = i.vehicle_id
@@ -27,6 +27,7 @@ class FleetEntry:
     plate: str | None
     """Of the vehicle it is installed in now."""
     plate_color: int | None
+    edition: str = "2013"
 
 
 def read_fleet(connection: Connection) -> list[FleetEntry]:

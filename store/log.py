@@ -626,6 +626,17 @@ class LogReader:
         self._list()
         return min(self._heads[0].start, self.head()) if self._heads else 0
 
+    def tail(self, size: int) -> int:
+        """Return a position from which about the last `size` bytes can be read, or all there are."""
+        self._list()
+        end = self.head()
+        for segment in reversed(self._heads):
+            size -= max(0, end - segment.start)
+            if size <= 0:
+                return segment.start
+            end = min(end, segment.previous_end)
+        return self.start
+
     def head(self) -> int:
         """Return the durable position: nothing behind it may be read."""
         # A read in the middle of the writer's write gives no mark; the next one will.
