@@ -22,7 +22,7 @@ from gateway.sessions import Sessions
 from protocol.columns import FrameBatch, WireBatch, general_replies, scan
 from protocol.deframer import Deframer, PlainFrame, RejectedBytes
 from protocol.frame import parse
-from store.records import CloseReason, Event, Frames, Rejected
+from store.records import CloseReason, Event, FrameFlag, Frames, Rejected
 
 COLUMNS_PAY_BYTES: Final = 700
 """From so many bytes on, some ten reports, columns are faster: they cost about 160 µs whatever they
@@ -117,6 +117,8 @@ class Pipeline:
         if self._reception.only_known:
             results = np.where(table.refused[slot] & (results == DONE), FAILED, results)
         self._counts.frames += len(batch)
+        if not is_simple.all():
+            self._recognise(links, wire, numbers, flags, results, is_simple)
         if is_simple.all():
             answers = self._answer(links, slots, batch, source, results, np.arange(len(batch)))
             answers += self._note_fragments(links, batch, source, batch.is_fragment & (results == DONE))
@@ -129,6 +131,29 @@ class Pipeline:
         answers += self._note_fragments(links, batch, source, batch.is_fragment & (results == DONE) & ~rows)
         kept = self._receive_rows(links, wire, rows.nonzero()[0], now_us, answers)
         return _merged(batch, numbers, flags, kept), rejected, answers
+
+    def _recognise(
+        self,
+        links: list[Link],
+        wire: WireBatch,
+        numbers: npt.NDArray[np.uint64],
+        flags: npt.NDArray[np.uint16],
+        results: npt.NDArray[np.uint8],
+        is_simple: npt.NDArray[np.bool_],
+    ) -> None:
+        """Attribute reports of terminals that share their link with the one that it is bound to."""
+        batch, only_known = wire.frames, self._reception.only_known
+        own = RESULTS[batch.msg_id]
+        rows = (~is_simple & (own != BY_HAND) & ~wire.raw).nonzero()[0]
+        keys = zip(batch.key_high[rows].tolist(), batch.key_low[rows].tolist(), strict=True)
+        for row, of, (high, low) in zip(rows.tolist(), wire.source[rows].tolist(), keys, strict=True):
+            session = links[of].sessions.get(high << 64 | low)
+            if session is not None:
+                numbers[row] = session.number
+                flags[row] = FrameFlag.AUTHENTICATED if session.is_authenticated else 0
+                is_refused = only_known and not session.is_authenticated and own[row] == DONE
+                results[row] = FAILED if is_refused else own[row]
+                is_simple[row] = True
 
     def _answer(
         self,
