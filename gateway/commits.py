@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from statistics import median
 from typing import Final, Protocol, TypeAlias
 
@@ -69,6 +69,7 @@ class Commits:
         self._withheld: Answers = []
         self._retry: asyncio.TimerHandle | None = None
         self._running: asyncio.Future[None] | None = None
+        self._trimming: Future[None] | None = None
         self.fault = ""
         """Why nothing can be made durable; empty when it can."""
 
@@ -114,7 +115,8 @@ class Commits:
 
     def trim(self) -> None:
         """Have the log give back what nobody needs any more."""
-        self._thread.submit(self._trim)
+        if self._trimming is None or self._trimming.done():
+            self._trimming = self._thread.submit(self._trim)
 
     def close(self) -> None:
         """Try no more. What was withheld is never answered."""

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from gateway.commits import Answers
 from gateway.links import FLAG, Link, LinkTable
@@ -21,8 +22,10 @@ from gateway.reception import BY_HAND, DONE, FAILED, RESULTS, Reception
 from gateway.sessions import Sessions
 from protocol.columns import FrameBatch, WireBatch, general_replies, scan
 from protocol.deframer import Deframer, PlainFrame, RejectedBytes
-from protocol.frame import parse
+from protocol.frame import MAX_FRAME, parse
 from store.records import CloseReason, Event, FrameFlag, Frames, Rejected
+
+logger = structlog.get_logger()
 
 COLUMNS_PAY_BYTES: Final = 700
 """From so many bytes on, some ten reports, columns are faster: they cost about 160 µs whatever they
@@ -46,6 +49,8 @@ class Counts:
     def __init__(self) -> None:
         self.frames = 0
         self.frames_by_hand = 0
+        self.mistakes = 0
+        """Batches that made us fail."""
         self.answers = 0
         self.rejected: dict[str, int] = {}
 
@@ -66,12 +71,34 @@ class Pipeline:
         self._reception.begin_turn(now, now_us)
         for portion, size in _portions(links):
             read = self._read_columns if size >= COLUMNS_PAY_BYTES else self._read_singly
-            frames, rejected, replies = read(portion, now, now_us)
+            try:
+                frames, rejected, replies = read(portion, now, now_us)
+            except Exception:  # a mistake of ours must not cost those whose data it did not come from
+                logger.exception("batch not read", links=len(portion))
+                frames, rejected, replies = self._read_apart(portion, now, now_us)
             if len(frames.sessions):
                 records.append(frames)
             records += rejected
             answers += replies
         return records, answers
+
+    def _read_apart(self, links: list[Link], now: float, now_us: int) -> tuple[Frames, list[Event], Answers]:
+        """Read link by link, and give up those that cannot be read."""
+        self._counts.mistakes += 1
+        all_frames, all_rejected, all_answers = [_frames((), (), ())], list[Event](), Answers()
+        for link in links:
+            try:
+                frames, rejected, answers = self._read_singly([link], now, now_us)
+            except Exception:
+                logger.exception("link not read", peer=link.peer, data=link.unread[:MAX_FRAME].hex())
+                link.unread = b""
+                self._sessions.forsaken.append((link, CloseReason.ERROR))
+                continue
+            all_frames.append(frames)
+            all_rejected += rejected
+            all_answers += answers
+        columns = zip(*((f.sessions, f.lengths, f.flags, f.data) for f in all_frames), strict=True)
+        return Frames(*(np.concatenate(column) for column in columns)), all_rejected, all_answers
 
     def _read_singly(self, links: list[Link], now: float, now_us: int) -> tuple[Frames, list[Event], Answers]:
         """Read frame by frame."""

@@ -183,6 +183,9 @@ class Reception:
         self.only_known = only_known
         self.refused: dict[str, int] = {}
         """Frames of terminals that are not let in, by reason."""
+        self.mistakes = 0
+        """Frames that made us fail."""
+        self._confessed: set[int] = set()
         self.repairs = Repairs(quiet_s)
         self._public_key = public_key
         self._now = 0.0
@@ -202,7 +205,12 @@ class Reception:
         flags = FrameFlag.AUTHENTICATED if session.is_authenticated else 0
         if not found.is_canonical:
             flags |= FrameFlag.RAW
-        return Receipt(session.number, flags, self._answer(session, frame))
+        try:
+            answer = self._answer(session, frame)
+        except Exception:  # a mistake of ours costs nobody more than this frame, which is kept
+            self._confess(session, frame)
+            answer = self._general_reply(link, frame, DONE)
+        return Receipt(session.number, flags, answer)
 
     def _admit(self, link: Link, frame: Frame, key: int, now_us: int) -> Session | Refused:
         """Open a session for a terminal that is new on this link."""
@@ -373,6 +381,13 @@ class Reception:
         if not session.is_complained_of:
             session.is_complained_of = True
             log.warning("terminal refused", terminal=session.identity, peer=session.link.peer, reason=reason)
+
+    def _confess(self, session: Session, frame: Frame) -> None:
+        """Report a mistake of ours, once for each id: it comes back with the next such frame."""
+        self.mistakes += 1
+        if frame.msg_id not in self._confessed:
+            self._confessed.add(frame.msg_id)
+            log.exception("frame not handled", terminal=session.identity, frame=frame.plain().hex())
 
     def _register_reply(self, link: Link, frame: Frame, result: int) -> bytes:
         fields: dict[str, object] = {"ack_serial": frame.serial, "result": result}

@@ -194,6 +194,7 @@ class Gateway:
             "frames": self._counts.frames,
             "answers": self._counts.answers,
             "rejected": sum(self._counts.rejected.values()),
+            "mistakes": self._counts.mistakes + self._reception.mistakes,
             "reading": not self._is_paused,
             "sync_ms": round(self._commits.median_s * 1000, 3),
             "fleet": {"terminals": len(self.fleet), "fault": self._fleet_fault},
@@ -262,7 +263,7 @@ class Gateway:
             if not link.is_lost:
                 link.write(data)
         for link, reason in _drained(self._leaving):
-            if not link.sessions or reason is CloseReason.GARBAGE:
+            if not link.sessions or reason in (CloseReason.GARBAGE, CloseReason.ERROR):
                 self._close(link, reason)
 
     def _end_lost_links(self) -> None:
@@ -390,12 +391,15 @@ class Gateway:
             self._fleet_task = None
 
     def _metrics(self) -> Iterable[Metric]:
-        counts, log = self._counts, self._log.state()
+        counts, reception, log = self._counts, self._reception, self._log.state()
         yield counter("frames", "Valid frames received", counts.frames)
         yield counter("frames_singly", "Of these, read one by one", counts.frames_by_hand)
+        yield counter(
+            "mistakes", "Frames and batches that made us fail", counts.mistakes + reception.mistakes
+        )
         yield counter("answers", "Answers sent after their frame was durable", counts.answers)
         yield counters("rejected", "Pieces of input that are no frame", "reason", counts.rejected)
-        yield counters("refused_frames", "Frames of terminals not let in", "reason", self._reception.refused)
+        yield counters("refused_frames", "Frames of terminals not let in", "reason", reception.refused)
         yield counter("repair_requests", "Requests for lost fragments", self._reception.repairs.requests)
         yield gauge("uploads", "Messages in pieces under way", len(self._reception.repairs))
         yield counter("received_bytes", "Bytes received", self._received_bytes)

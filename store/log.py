@@ -393,10 +393,10 @@ class LogWriter:
                 for run in self._runs(records):
                     self._write(run)
                     written += run.records
-            except (OSError, LogFull) as error:
+            except Exception as error:
                 self._fault, self._is_full = str(error), isinstance(error, LogFull)
                 self._put_back(records[written:])
-                if isinstance(error, LogFull):
+                if not isinstance(error, OSError):
                     raise
                 raise LogFailed(f"the log in {self.directory} failed: {error}") from error
             self._fault, self._is_full = "", False
@@ -558,7 +558,9 @@ class LogWriter:
     def _check_room(self) -> None:
         """Raise `LogFull` where another segment would break a limit."""
         size, limits = self.limits.segment_bytes, self.limits
-        used, free = sum(self._sizes.values()), self._storage.free_bytes(self.directory)
+        free = self._storage.free_bytes(self.directory)
+        with self._lock:
+            used = sum(self._sizes.values())
         if used + size > limits.quota_bytes:
             raise LogFull(
                 f"the log holds {used} bytes; with {size} more it would exceed {limits.quota_bytes}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import links, pipeline, server
+from gateway import links, pipeline, reception, server
 from gateway.server import Gateway
 from protocol.frame import Frame
 from store.records import CloseReason, Rejected, SessionClosed
@@ -118,3 +118,47 @@ async def test_terminals_that_do_not_take_their_last_answers_do_not_hold_the_sto
         await until(lambda: any(link.paused & links.Pause.SLOW_READER for link in gateway._table.links()))
     await until(lambda: gateway.health()["connections"] == 0)
     writer.close()
+
+
+def fails(*_: object, **__: object) -> None:
+    raise RuntimeError("a mistake of ours")
+
+
+async def test_a_frame_that_we_cannot_handle_costs_only_its_meaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as gateway:
+        device = await Device.connect(gateway)
+        monkeypatch.setattr(reception, "decode_frame", fails)
+        assert await device.result(device.terminal.register("辽A12345", 2)) == 0
+        assert await device.result(device.terminal.heartbeat()) == 0
+        assert gateway.health()["mistakes"] == 1
+    assert len(logged(tmp_path / "log").frames) == 2, "both are kept"
+
+
+async def test_a_batch_that_we_cannot_read_is_read_link_by_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as gateway:
+        devices = [await Device.connect(gateway, str(number)) for number in (1, 2, 3)]
+        monkeypatch.setattr(pipeline, "scan", fails)
+        monkeypatch.setattr(pipeline, "COLUMNS_PAY_BYTES", 0)
+        for device in devices:
+            for _ in range(20):
+                device.terminal.heartbeat()
+            device.flush()
+        for device in devices:
+            assert [(await device.fields())["ack_serial"] for _ in range(20)] == list(range(20))
+        assert gateway.health()["mistakes"] >= 1
+        monkeypatch.setattr(pipeline, "Deframer", fails)
+        devices[0].terminal.heartbeat()
+        devices[0].flush()
+        await devices[0].closed()
+        monkeypatch.undo()
+        assert await devices[1].result(devices[1].terminal.heartbeat()) == 0
+    log = logged(tmp_path / "log")
+    assert len(log.frames) == 61
+    assert [event.reason for event in log.of(SessionClosed)] == [
+        CloseReason.ERROR,
+        *[CloseReason.STOPPING] * 2,
+    ]

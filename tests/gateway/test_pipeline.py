@@ -87,8 +87,11 @@ class Gate:
         self.sessions = Sessions(self.table, lambda _: next(numbers), refuses_strangers=only_known)
         fleet = Fleet(folder / "fleet.json")
         fleet.replace(FleetData({"1": FleetTerminal(known=True), "ABCDEF": FleetTerminal(blocked=True)}))
-        reception = Reception(self.table, self.sessions, fleet, Credentials(SECRET), only_known=only_known)
-        self.pipeline = Pipeline(self.table, self.sessions, reception, Counts())
+        self.counts = Counts()
+        self.reception = Reception(
+            self.table, self.sessions, fleet, Credentials(SECRET), only_known=only_known
+        )
+        self.pipeline = Pipeline(self.table, self.sessions, self.reception, self.counts)
         self.links = [Link(None) for _ in range(LINKS)]  # type: ignore[arg-type]
         for link in self.links:
             self.table.admit(link, 0.0)
@@ -101,6 +104,7 @@ class Gate:
             self.links[index].unread += chunk
             links.append(self.links[index])
         records, answers = self.pipeline.read(links, now, int(now))
+        assert self.counts.mistakes == self.reception.mistakes == 0
         outcome = {
             "records": sorted(map(comparable, records), key=repr),
             "answers": {link.slot: data for link, data in answers if data},

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
 from gateway.fleet import FleetData, FleetTerminal
 from protocol.edition import Edition
@@ -381,3 +382,23 @@ async def test_session_numbers_grow_across_restarts_even_when_the_clock_is_set_b
     numbers = [event.session for event in logged(tmp_path / "log").of(SessionOpened)]
     assert numbers == sorted(set(numbers))
     assert (numbers[2] - numbers[0]) >> 8 > 2 * day_us
+
+
+async def test_metrics_count_and_name_no_terminal(tmp_path: Path) -> None:
+    async with running(tmp_path) as gateway:
+        device = await Device.connect(gateway, "13912345678")
+        await device.sign_in("辽A12345")
+        device.writer.write(b"noise\x7e")
+        assert await device.result(device.terminal.heartbeat()) == 0
+        text = generate_latest(gateway.registry).decode()
+    for line in (
+        "northwatch_gateway_frames_total 3.0",
+        "northwatch_gateway_answers_total 3.0",
+        'northwatch_gateway_rejected_total{reason="too_short"} 1.0',
+        "northwatch_gateway_connections 1.0",
+        "northwatch_gateway_sessions 1.0",
+        "northwatch_gateway_log_failing 0.0",
+        "northwatch_gateway_sync_seconds_count",
+    ):
+        assert line in text
+    assert "13912345678" not in text and "12345" not in text
