@@ -135,7 +135,7 @@ def decode(
     if explain and jsonl is not None:
         fail("--explain takes hex, not --jsonl")
     if frames:
-        texts = sys.stdin.read().split("\n\n") if frames == ["-"] else frames
+        texts = [sys.stdin.read()] if frames == ["-"] else frames
         if explain:
             raise typer.Exit(print_explanation(texts, edition=edition, profile=profile, as_json=json))
         raise typer.Exit(decode_frame(texts))

@@ -1,6 +1,5 @@
 """`northwatch decode --explain`: every byte of a frame in a terminal, in colour, or as JSON."""
 
-import re
 from typing import Final
 
 import msgspec
@@ -8,11 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from protocol.edition import Edition
 from protocol.errors import LocalProtocolError
-from protocol.explain import Explanation, Whole, explain, record
+from protocol.explain import Explanation, Whole, edition_named, explain, pieces_of, record
 from protocol.jsonl import to_json
-from protocol.jt809.dialect import Dialect, dialect_named
 from protocol.meaning import quantity
 from protocol.parts import Finding, Kind, Part, Severity, Unit
 from protocol.profiles import profile_named
@@ -30,27 +27,6 @@ MOST_BYTES: Final = 24
 """Bytes of a part that are shown; the middle of longer ones is left out."""
 MOST_LETTERS: Final = 48
 """Letters of a value that are shown."""
-_SPACES: Final = re.compile(r"[\s,:\-]|0x", re.IGNORECASE)
-
-
-class NotHex(ValueError):
-    """The text is not made of hex digits."""
-
-
-def bytes_of(text: str) -> bytes:
-    """Read hex as people paste it: with spaces, line ends, commas, colons or 0x between.
-
-    Raises:
-        NotHex: there is something else, or half a byte.
-    """
-    digits = _SPACES.sub("", text)
-    try:
-        return bytes.fromhex(digits)
-    except ValueError:
-        wrong = re.search("[^0-9A-Fa-f]", digits)
-        if wrong is None:
-            raise NotHex(f"{len(digits)} hex digits are half a byte too many") from None
-        raise NotHex(f"{wrong[0]!r} is no hex digit") from None
 
 
 def explanation_of(texts: list[str], edition: str | None = None, profile: str | None = None) -> Explanation:
@@ -62,19 +38,10 @@ def explanation_of(texts: list[str], edition: str | None = None, profile: str | 
         ValueError: there is no such edition.
     """
     return explain(
-        *(bytes_of(text) for text in texts),
+        *(piece for text in texts for piece in pieces_of(text)),
         edition=edition_named(edition) if edition else None,
         profile=profile_named(profile),
     )
-
-
-def edition_named(name: str) -> Edition | Dialect:
-    """Give an edition of JT/T 808, or a dialect of JT/T 809, by its name.
-
-    Raises:
-        ValueError: there is neither.
-    """
-    return Edition(name) if name in tuple(Edition) else dialect_named(name)
 
 
 def print_explanation(texts: list[str], *, edition: str | None, profile: str | None, as_json: bool) -> int:

@@ -10,6 +10,7 @@ A message that came in several frames, or encrypted, has bytes that stand nowher
 explained once more as a `Whole`, whose offsets are those of its body.
 """
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -52,6 +53,43 @@ HEADER_SIZES: Final = {False: HEADER_2013.sizeof(), True: HEADER_2019.sizeof()}
 HEADER_CLAUSE: Final = "§4.4.3"
 FLAG_CLAUSE: Final = "JT/T 808-2013 §4.4.2"
 CHECK_CLAUSE: Final = "JT/T 808-2013 §4.4.4"
+_BETWEEN: Final = re.compile(r"[\s,:\-]|0x", re.IGNORECASE)
+"""What people paste between digits."""
+
+
+class NotHex(ValueError):
+    """The text is not made of hex digits."""
+
+
+def bytes_of(text: str) -> bytes:
+    """Read hex as people paste it: with spaces, line ends, commas, colons or 0x between.
+
+    Raises:
+        NotHex: there is something else, or half a byte.
+    """
+    digits = _BETWEEN.sub("", text)
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        wrong = re.search("[^0-9A-Fa-f]", digits)
+        if wrong is None:
+            raise NotHex(f"{len(digits)} hex digits are half a byte too many") from None
+        raise NotHex(f"{wrong[0]!r} is no hex digit") from None
+
+
+def pieces_of(text: str) -> list[bytes]:
+    """Read pasted hex: one piece, unless every line is a whole frame without its flags.
+
+    Raises:
+        NotHex: see `bytes_of`.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1:
+        with suppress(NotHex):
+            pieces = [bytes_of(line) for line in lines]
+            if all(_is_frame(piece) or _is_escaped_frame(piece) for piece in pieces):
+                return pieces
+    return [bytes_of(text)]
 
 
 @dataclass(slots=True)
@@ -104,6 +142,15 @@ def explain(
         at += len(wire)
     reader.reassemble()
     return Explanation(b"".join(wires), reader.units, reader.wholes)
+
+
+def edition_named(name: str) -> Edition | Dialect:
+    """Give an edition of JT/T 808, or a dialect of JT/T 809, by its name.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    return Edition(name) if name in tuple(Edition) else dialect_named(name)
 
 
 def _dialect(edition: Edition | Dialect | None) -> Dialect | None:

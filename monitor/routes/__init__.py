@@ -1,4 +1,5 @@
-"""What can be asked, one file per desk: `people`, `fleet`, `alarms`, `tickets`, `records`, `live`."""
+"""What can be asked, one file per desk: `people`, `fleet`, `alarms`, `tickets`, `records`, `live`,
+`explain`."""
 
 from typing import Annotated, Any, TypeAlias
 

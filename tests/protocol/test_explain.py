@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from protocol.ciphers import Algorithm, Cipher, Padding, encipher
 from protocol.connection import Terminal
 from protocol.edition import Edition
-from protocol.explain import Explanation, explain, part_record, record
+from protocol.explain import Explanation, NotHex, explain, part_record, pieces_of, record
 from protocol.frame import MAX_BODY, Frame, checksum, escape, unescape
 from protocol.message import UP
 from protocol.messages import MESSAGES, decode_body, encode_body
@@ -55,7 +55,7 @@ def assert_cover(parts: list[Any], length: int) -> None:
 def leaves(value: Any, path: str = "") -> dict[str, Any]:
     """Decoded fields by path."""
     if isinstance(value, dict):
-        found = {}
+        found: dict[str, Any] = {}
         for name, field in value.items():
             found |= leaves(field, f"{path}.{name}" if path else name)
         return found
@@ -279,6 +279,18 @@ def test_frames_without_flags_are_understood() -> None:
     plain = explain(unescape(wire[1:-1]))
     assert codes(plain) == ["no_flags"] and plain.is_valid
     assert part(plain, "time").value == NOON
+
+
+def test_pasted_hex_may_look_as_it_likes() -> None:
+    wire = report()
+    for text in (wire.hex(" "), wire.hex(":").upper(), "0x" + ", 0x".join(f"{byte:02x}" for byte in wire)):
+        assert pieces_of(text) == [wire]
+    dump = "\n".join(wire[at : at + 16].hex(" ") for at in range(0, len(wire), 16))
+    assert pieces_of(dump) == [wire]
+    assert pieces_of(f"{wire[1:-1].hex()}\n\n{wire[1:-1].hex()}\n") == 2 * [wire[1:-1]]
+    for wrong in ("7e0", "7e 0g", "报警"):
+        with pytest.raises(NotHex):
+            pieces_of(wrong)
 
 
 def test_unknown_items_and_items_of_a_wrong_length_are_told() -> None:

@@ -1,0 +1,161 @@
+"""What bytes mean: pasted hex, explained byte by byte."""
+
+from typing import Any, Final, Literal, TypeAlias
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from monitor.models import Given
+from monitor.problems import Problem
+from monitor.routes import CHANGES, problems
+from monitor.signing import By
+from protocol.edition import Edition
+from protocol.explain import NotHex, edition_named, explain, pieces_of, record
+from protocol.jt809.dialect import Dialect
+from protocol.meaning import chinese_and_english
+from protocol.profiles import PROFILES, profile_named
+
+router = APIRouter(prefix="/explain", tags=["explain"])
+
+MAX_BYTES: Final = 8192
+"""More than seven of the longest frames. What explains them takes some 100 times their room."""
+
+EditionName: TypeAlias = Literal["2011", "2013", "2019", "V1", "V2", "V3"]
+
+
+class Bytes(Given):
+    """Bytes to explain, and what they do not say themselves."""
+
+    hex: str = Field(
+        max_length=4 * MAX_BYTES,
+        description="A frame, a stream of them, or the fragments of a message; spaces do not matter.",
+    )
+    edition: EditionName | None = Field(
+        default=None, description="What the terminal registered as; V1 to V3 for platforms of JT/T 809."
+    )
+    profile: str | None = Field(default=None, max_length=64, description="The terminal's profile.")
+
+
+class Finding(BaseModel):
+    """What is against the standard (`error`), or remarkable (`notice`)."""
+
+    code: str
+    severity: Literal["error", "notice"]
+    zh: str
+    en: str
+    offset: int
+    length: int
+
+
+class Bit(BaseModel):
+    """One bit, or `width` adjacent ones, of a word."""
+
+    bit: int
+    width: int
+    value: int
+    name: str
+    zh: str
+    is_reserved: bool
+
+
+class Part(BaseModel):
+    """Some bytes and what they mean. A `group` heads the parts behind it; a `derived` one has no bytes."""
+
+    kind: Literal["field", "group", "derived"]
+    section: Literal["flag", "header", "body", "check", "garbage"]
+    offset: int
+    length: int
+    hex: str
+    field: str = Field(description="Path of the decoded field, e.g. items.0.speed_kmh.")
+    level: int
+    value: Any
+    unit: str
+    quantity: str = Field(description="The value in a plain unit, where its own is scaled.")
+    option: str = Field(description="What exactly this value means.")
+    bits: list[Bit]
+    zh: str
+    en: str
+    clause: str
+    finding: Finding | None
+
+
+class Unit(BaseModel):
+    """A frame, or bytes that are none (`protocol` null)."""
+
+    protocol: Literal["808", "809"] | None
+    offset: int
+    length: int
+    edition: str | None
+    msg_id: str | None
+    zh: str
+    en: str
+    direction: Literal["up", "down"] | None
+    clause: str
+    terminal: str | None
+    serial: int | None
+    findings: list[Finding]
+    parts: list[Part]
+
+
+class Whole(Unit):
+    """A message put together from fragments, or deciphered; its offsets are those of `hex`."""
+
+    reason: Literal["reassembled", "deciphered"]
+    hex: str
+
+
+class Explained(BaseModel):
+    """Every byte of what was given."""
+
+    is_valid: bool = Field(description="Nothing is against the standard.")
+    hex: str
+    units: list[Unit]
+    wholes: list[Whole]
+
+
+class ProfileName(BaseModel):
+    """What a profile is called."""
+
+    name: str
+    zh: str
+    en: str
+
+
+class Choices(BaseModel):
+    """What can be said beside the bytes."""
+
+    editions: list[str]
+    dialects: list[str]
+    profiles: list[ProfileName]
+    max_bytes: int
+
+
+@router.get("", response_model=Choices, responses=problems())
+async def choices(by: By) -> Choices:
+    """What can be said beside the bytes."""
+    names = [(name, chinese_and_english(profile.what, name)) for name, profile in PROFILES.items()]
+    return Choices(
+        editions=[edition.value for edition in Edition],
+        dialects=[dialect.value for dialect in Dialect],
+        profiles=[ProfileName(name=name, zh=zh, en=en) for name, (zh, en) in names],
+        max_bytes=MAX_BYTES,
+    )
+
+
+@router.post("", response_model=Explained, responses=CHANGES)
+def explained(given: Bytes, by: By) -> Any:
+    """What each byte is and means, and what exactly is wrong."""
+    try:
+        pieces = pieces_of(given.hex)
+    except NotHex as error:
+        raise _unacceptable("hex", str(error)) from None
+    if sum(map(len, pieces)) > MAX_BYTES:
+        raise _unacceptable("hex", f"at most {MAX_BYTES} bytes are explained at a time")
+    if given.profile is not None and given.profile not in PROFILES:
+        raise _unacceptable("profile", f"there are {', '.join(PROFILES)}")
+    edition = edition_named(given.edition) if given.edition else None
+    return record(explain(*pieces, edition=edition, profile=profile_named(given.profile)))
+
+
+def _unacceptable(field: str, problem: str) -> Problem:
+    return Problem(422, "invalid", f"{field}: {problem}", errors=[{"field": field, "problem": problem}])

@@ -1,0 +1,79 @@
+"""Pasted hex, explained."""
+
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from monitor.routes.explain import MAX_BYTES
+from protocol.connection import Terminal
+from protocol.edition import Edition
+from protocol.messages.location import location
+
+PATH = "/api/v1/explain"
+NOON = datetime(2026, 1, 31, 4, 0, tzinfo=UTC)
+
+
+def report(edition: Edition = Edition.E2013) -> bytes:
+    terminal = Terminal("13900000001", edition)
+    terminal.report(location(41.8, 123.4, NOON, speed_kmh=61.5))
+    return terminal.data_to_send()
+
+
+async def test_an_operator_is_told_what_every_byte_means(anna: httpx.AsyncClient) -> None:
+    answer = await anna.post(PATH, json={"hex": report().hex(" ").upper()})
+    assert answer.status_code == 200
+    explained = answer.json()
+    assert explained["is_valid"] and explained["hex"] == report().hex()
+    (unit,) = explained["units"]
+    assert (unit["msg_id"], unit["zh"], unit["terminal"]) == ("0x0200", "位置信息汇报", "13900000001")
+    fields = [part for part in unit["parts"] if part["kind"] == "field"]
+    assert "".join(part["hex"] for part in fields) == report().hex()
+    (speed,) = [part for part in fields if part["field"] == "speed_kmh"]
+    assert (speed["value"], speed["unit"], speed["clause"]) == (61.5, "km/h", "JT/T 808-2013 §8.18")
+
+
+async def test_what_is_wrong_is_told(anna: httpx.AsyncClient) -> None:
+    broken = bytearray(report())
+    broken[-2] ^= 1
+    explained = (await anna.post(PATH, json={"hex": broken.hex()})).json()
+    assert not explained["is_valid"]
+    (finding,) = explained["units"][0]["findings"]
+    assert (finding["code"], finding["severity"]) == ("bad_checksum", "error")
+    assert finding["offset"] == len(broken) - 2
+
+
+async def test_fragments_and_hints_are_taken(anna: httpx.AsyncClient) -> None:
+    terminal = Terminal("1", Edition.E2019)
+    terminal.say(0x0E00, bytes(1500))
+    pieces = [f"7e{content.hex()}7e" for content in terminal.data_to_send().split(b"\x7e") if content]
+    said = {"hex": "\n".join(pieces), "edition": "2019", "profile": "gps51"}
+    assert len((await anna.post(PATH, json=said)).json()["units"]) == len(pieces)
+    choices = (await anna.get(PATH)).json()
+    assert choices["editions"] == ["2011", "2013", "2019"]
+    assert "gps51" in [profile["name"] for profile in choices["profiles"]]
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"hex": "7e0g"}, "hex"),
+        ({"hex": "7e0"}, "hex"),
+        ({"hex": "00" * (MAX_BYTES + 1)}, "hex"),
+        ({"hex": " " * (4 * MAX_BYTES + 1)}, "hex"),
+        ({"hex": "00", "profile": "nobody's"}, "profile"),
+        ({"hex": "00", "edition": "2020"}, "edition"),
+        ({}, "hex"),
+    ],
+)
+async def test_what_cannot_be_explained_is_refused(
+    anna: httpx.AsyncClient, said: dict[str, object], field: str
+) -> None:
+    answer = await anna.post(PATH, json=said)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert answer.json()["errors"][0]["field"].startswith(field)
+
+
+async def test_strangers_are_told_nothing(stranger: httpx.AsyncClient) -> None:
+    for answer in (await stranger.post(PATH, json={"hex": "7e"}), await stranger.get(PATH)):
+        assert (answer.status_code, answer.json()["code"]) == (401, "not_signed_in")
