@@ -241,9 +241,12 @@ def _wants_answer(msg_id: int) -> bool:
     return declared is None or declared.answer is not None
 
 
-@cache
 def _names_serial(msg_id: int, edition: Edition) -> bool:
     """Whether this message begins with 应答流水号, the serial of the message that it answers."""
-    declared = MESSAGES.get(msg_id)
-    fields = getattr(declared.layout(edition), "subcons", []) if declared else []
+    return msg_id in MESSAGES and _begins_with_serial(msg_id, edition)
+
+
+@cache  # of declared messages only: made-up ids must not fill it
+def _begins_with_serial(msg_id: int, edition: Edition) -> bool:
+    fields = getattr(MESSAGES[msg_id].layout(edition), "subcons", [])
     return bool(fields) and fields[0].name == "ack_serial"

@@ -81,6 +81,10 @@ class MessageType:
         """
         return self.layouts[self._first(edition)]
 
+    def own_layout(self, edition: Edition) -> str:
+        """Give the name of that declaration: the first edition that has it."""
+        return self._first(edition).value
+
     def _first(self, edition: Edition) -> Edition:
         named = [first for first in self.layouts if first <= edition]
         return named[-1] if named else next(iter(self.layouts))
@@ -96,12 +100,12 @@ class MessageType:
         yield from self.variants.items()
 
     def layout_named(self, name: str | None, edition: Edition) -> Construct:
-        """Give the layout that the field `layout` of a decoded body names; without one, the edition's own.
+        """Give the layout that the field `layout` of a decoded body names; without a name, the edition's own.
 
         Raises:
             LocalProtocolError: there is no layout of this name.
         """
-        if name is None:
+        if name in (None, self.own_layout(edition)):
             return self.layout(edition)
         for other, layout in self.other_layouts(edition):
             if other == name:
@@ -186,7 +190,8 @@ def decode_body(id: int, edition: Edition, body: bytes, **known: Any) -> dict[st
         own: dict[str, Any] = read(declared.layout(edition), body, **known)
     except BodyError as error:
         return _read_otherwise(declared, edition, body, known) or Undecodable(body, str(error))
-    return own
+    # Where the profile wants another layout than the edition's own, the own one is what has to be named.
+    return {LAYOUT: declared.own_layout(edition), **own} if preferred else own
 
 
 def _preferred(id: int, known: dict[str, Any]) -> str | None:

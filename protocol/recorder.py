@@ -352,6 +352,6 @@ def write_block(direction: Direction, fields: dict[str, Any]) -> bytes:
     if len(data) > MAX_DATA:
         raise LocalProtocolError(f"recorder packet with {len(data)} bytes, at most {MAX_DATA} fit")
     mark = as_bytes(fields.get("mark", TO_RECORDER if direction is DOWN else FROM_RECORDER))
-    length = b"" if id in FAULTS else len(data).to_bytes(2)
+    length = b"" if id in FAULTS and not data else len(data).to_bytes(2)
     block = mark + bytes((id,)) + length + bytes((fields.get("reserved", 0),)) + data
     return block + bytes((fields.get("checksum", checksum(block)),))

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from construct import Array, Construct, Int8ub, Int16ub, Int32ub, Rebuild, Struct, len_, this
+from construct import Array, Construct, Default, Int8ub, Int16ub, Int32ub, Rebuild, Struct, len_, this
 
 from protocol.adapters import BcdDigits
 from protocol.parameter import parameter
@@ -46,10 +46,10 @@ parameter(
     "音视频通道列表设置",
     "channels",
     Struct(
-        "av_channels" / Rebuild(Int8ub, lambda this: _of_type(this, 0)) * "音视频通道总数 channels with both",
-        "audio_channels" / Rebuild(Int8ub, lambda this: _of_type(this, 1)) * "音频通道总数 with sound only",
+        "av_channels" / Default(Int8ub, lambda this: _of_type(this, 0)) * "音视频通道总数 channels with both",
+        "audio_channels" / Default(Int8ub, lambda this: _of_type(this, 1)) * "音频通道总数 with sound only",
         "video_channels"
-        / Rebuild(Int8ub, lambda this: len(this.channels) - _of_type(this, 0) - _of_type(this, 1))
+        / Default(Int8ub, lambda this: len(this.channels) - _of_type(this, 0) - _of_type(this, 1))
         * "视频通道总数 with video only",
         "channels"
         / Array(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol import body
 from protocol.edition import Edition
 from protocol.errors import LocalProtocolError
 from protocol.jsonl import to_json
@@ -301,6 +302,16 @@ def test_parameters_of_several_fields_are_bytes_with_details() -> None:
     decoded = read(0x8103, E2013, body.hex())
     assert decoded["params"] == {"0x007B": bytes.fromhex("2d46")}
     assert decoded["param_details"] == {"0x007B": fields}
+
+
+def test_counts_of_channels_are_written_as_they_were_read() -> None:
+    """Even where they disagree with the channels' own types; given channels alone, they are counted."""
+    declaration = PARAMETERS[0x0076].declaration
+    raw = bytes.fromhex("000102" + "01010200" + "02020200" + "03030000")
+    fields = body.read(declaration, raw)
+    assert (fields["av_channels"], fields["audio_channels"], fields["video_channels"]) == (0, 1, 2)
+    assert body.write(declaration, fields) == raw
+    assert body.write(declaration, {"channels": fields["channels"]}) == bytes((1, 0, 2)) + raw[3:]
 
 
 def test_parameters_that_do_not_fit_are_our_own_mistake() -> None:

@@ -122,7 +122,10 @@ def test_a_profile_that_does_not_fit_gives_way() -> None:
     attachments = {"info_type": 0, "alarm_id": "", "items": [], "terminal_id": "NW00017"}
     attachments["alarm_identifier"] = IDENTIFIER | {"reserved": "00"}
     wire = encode_record({"msg_id": "0x1210", "terminal": "1", "body": attachments})["hex"]
-    assert "layout" not in decode_record({"hex": wire, "profile": "粤标"})["body"]
+    body = decode_record({"hex": wire, "profile": "粤标"})["body"]
+    assert body["layout"] == "2011" and body["terminal_id"] == "NW00017"
+    written = encode_record({"msg_id": "0x1210", "terminal": "1", "profile": "粤标", "body": body})
+    assert written["hex"] == wire  # named, the standard's layout is written although the profile has another
 
 
 def test_terminals_have_the_profile_that_is_for_them() -> None:

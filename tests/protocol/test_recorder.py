@@ -214,6 +214,15 @@ def test_a_fault_has_neither_length_nor_data() -> None:
     assert write_block(UP, fields) == block
 
 
+def test_a_fault_with_data_is_written_back() -> None:
+    """No recorder should send one, and what was read can be written all the same."""
+    block = bytes.fromhex("557afa0002000102")
+    block += bytes((checksum(block),))
+    fields = read_block(UP, block)
+    assert fields is not None and fields["data"] == "0102"
+    assert write_block(UP, fields) == block
+
+
 def test_what_no_packet_can_carry_is_our_own_mistake() -> None:
     with pytest.raises(LocalProtocolError, match="command_id"):
         write_block(DOWN, {})
