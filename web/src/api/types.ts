@@ -279,6 +279,66 @@ export interface Quarantined {
   preview_hex: string
 }
 
+export interface ExplainChoices {
+  editions: string[]
+  dialects: string[]
+  profiles: { name: string; zh: string; en: string }[]
+  max_bytes: number
+}
+
+export interface ExplainedFinding {
+  code: string
+  severity: 'error' | 'notice'
+  zh: string
+  en: string
+  offset: number
+  length: number
+}
+
+/** Some bytes and what they mean; a group heads the parts behind it, a derived one has no bytes of its own. */
+export interface ExplainedPart {
+  kind: 'field' | 'group' | 'derived'
+  section: 'flag' | 'header' | 'body' | 'check' | 'garbage'
+  offset: number
+  length: number
+  hex: string
+  field: string
+  level: number
+  value: unknown
+  unit: string
+  quantity: string
+  option: string
+  bits: { bit: number; width: number; value: number; name: string; zh: string; is_reserved: boolean }[]
+  zh: string
+  en: string
+  clause: string
+  finding: ExplainedFinding | null
+}
+
+/** A frame, or bytes that are none. */
+export interface ExplainedUnit {
+  protocol: '808' | '809' | null
+  offset: number
+  length: number
+  edition: string | null
+  msg_id: string | null
+  zh: string
+  en: string
+  direction: 'up' | 'down' | null
+  clause: string
+  terminal: string | null
+  serial: number | null
+  findings: ExplainedFinding[]
+  parts: ExplainedPart[]
+}
+
+export interface Explained {
+  is_valid: boolean
+  hex: string
+  units: ExplainedUnit[]
+  wholes: (ExplainedUnit & { reason: 'reassembled' | 'deciphered'; hex: string })[]
+}
+
 export interface AuditEntry {
   id: number
   at: Time
