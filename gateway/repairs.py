@@ -122,7 +122,7 @@ class Repairs:
             self._plans.pop(each.upload.key, None)
         if len(taken.upload.fingerprints) == 1:
             self._plans[key] = _Plan()  # it begins, or begins anew under a name that was used before
-        plan = self._plans[key]
+        plan = self._plans.setdefault(key, _Plan())
         plan.serial = frame.serial
         if taken.status is not Status.REPEATED:
             plan.asked, plan.due = 0, now + self.quiet_s

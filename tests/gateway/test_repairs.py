@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.repairs import (
+    FRAGMENT_BYTES,
     LIMITS,
     MAX_ASKED,
     MAX_ASKED_MEDIUM,
@@ -79,6 +80,15 @@ def test_memory_is_bounded_whatever_terminals_begin() -> None:
         repairs.note(1, fragment(1, serial=serial * 7 % 60000, total=7), E2013, 1.0)
     list(repairs.due(1.0))
     assert len(repairs) <= LIMITS.uploads and len(repairs._plans) == len(repairs)
+
+
+def test_an_upload_of_the_longest_kind_is_followed_as_far_as_memory_goes() -> None:
+    repairs = Repairs(QUIET_S)
+    for index in range(1, 0x10000):
+        repairs.note(1, fragment(index, total=0xFFFF, serial=0), E2013, 0.0)
+    list(repairs.due(0.0))
+    held = sum(len(upload.fingerprints) for upload in repairs._uploads)
+    assert held * FRAGMENT_BYTES <= LIMITS.terminal_bytes
 
 
 @pytest.mark.parametrize("edition", list(Edition))

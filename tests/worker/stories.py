@@ -1,5 +1,6 @@
 """Logs written as a gateway would write them, and the facts that a database holds afterwards."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from store.records import (
 from worker.run import Worker, WorkerOptions
 
 SECOND = 1_000_000
+GONE_S = 10.0
 BEGIN = datetime(2026, 6, 1, 4, tzinfo=UTC)
 BEGIN_US = round(BEGIN.timestamp() * 1e6)
 SMALL = LogLimits(quota_bytes=1 << 30, free_floor_bytes=0, segment_bytes=1 << 20)
@@ -172,10 +174,23 @@ def work(story: Story, dsn: str, state: Path, **options: Any) -> None:
         finish(made)
 
 
+def begin(made: Worker) -> bool:
+    """Take the first batch, once the server has noticed that the worker before is gone."""
+    deadline = time.monotonic() + GONE_S
+    while True:
+        try:
+            return made.step()
+        except psycopg.OperationalError as error:
+            if "another worker" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 def finish(made: Worker) -> None:
     """Take batches until there are none."""
-    while made.step():
-        pass
+    more = begin(made)
+    while more:
+        more = made.step()
     made.step()  # writes the states that are left
 
 

@@ -23,7 +23,7 @@ from store.embedded import Embedded
 from store.records import CloseReason
 from tests.databases import Server
 from tests.worker.faults import ever_later
-from tests.worker.stories import Story, facts, finish, work, worker
+from tests.worker.stories import Story, begin, facts, finish, work, worker
 from tests.worker.test_worker import QUICK
 from worker.run import Worker, WorkerOptions
 
@@ -185,7 +185,7 @@ def test_any_cut_into_batches_gives_the_same_facts(
                 with worker(
                     story, dsn, directory / "state", policies=QUICK, batch_bytes=cut + 2000, snapshot_s=1e9
                 ) as made:
-                    more = made.step() and made.step()
+                    more = begin(made) and made.step()
         work(story, dsn, directory / "state", policies=QUICK, batch_bytes=cut)
         assert facts(dsn) == expected
     finally:
