@@ -19,9 +19,11 @@ from construct import (
     Adapter,
     Array,
     Bytes,
+    Computed,
     Default,
     GreedyBytes,
     If,
+    IfThenElse,
     Rebuild,
     Subconstruct,
     Terminated,
@@ -60,9 +62,10 @@ class Scaled(Adapter):  # type: ignore[misc]
         return values / self.per_unit
 
 
-def When(condition: Any, subcon: Any) -> Any:
-    """A field that is there only under a condition. Where it is not, a dict to write need not name it."""
-    field = If(condition, subcon)
+def When(condition: Any, subcon: Any, otherwise: Any = None) -> Any:
+    """A field that is there only under a condition. Where it is not, it reads as `otherwise`, and a dict to
+    write need not name it."""
+    field = If(condition, subcon) if otherwise is None else IfThenElse(condition, subcon, Computed(otherwise))
     field.flagbuildnone = True
     return field
 
@@ -217,7 +220,7 @@ class _BcdDate(Adapter):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(Bytes(4))
 
-    def _decode(self, obj: bytes, context: Any, path: Any) -> datetime | bytes:
+    def _decode(self, obj: bytes, context: Any, path: Any) -> datetime | str | bytes:
         try:
             return datetime.strptime(obj.hex(), "%Y%m%d").replace(tzinfo=GMT8)
         except ValueError:
@@ -233,6 +236,17 @@ class _BcdDate(Adapter):  # type: ignore[misc]
 
 
 BcdDate: Final = _BcdDate()
+
+
+class _BcdDay(_BcdDate):
+    """The same four bytes as the day that is printed, "2026-01-31", where they name no moment that counts."""
+
+    def _decode(self, obj: bytes, context: Any, path: Any) -> str | bytes:
+        moment = super()._decode(obj, context, path)
+        return moment.strftime("%Y-%m-%d") if isinstance(moment, datetime) and moment.year > 999 else obj
+
+
+BcdDay: Final = _BcdDay()
 
 
 class _DayTime(Adapter):  # type: ignore[misc]

@@ -72,6 +72,11 @@ NIGHT = (
     / When(this.attribute & LIMITED, Int16ub)
     * "夜间最高速度 limit at night, only with attribute bit 1; since 2019"
 )
+NIGHT_OF_POLYGON = (
+    "night_max_speed_kmh"
+    / When(this.attribute & LIMITED, Int16ub, otherwise=0)
+    * "夜间最高速度 limit at night, 0 for none, on the wire only with attribute bit 1; since 2019"
+)
 NAME = "name" / Prefixed(Int16ub, Text()) * "区域名称 name, behind its length; since 2019"
 
 
@@ -167,7 +172,7 @@ def route(waypoint: tuple[Construct, ...], *more: Construct, by_packet: Construc
 
 CIRCLES = areas(circle(NIGHT, NAME))
 RECTANGLES = areas(rectangle(NIGHT, NAME))
-POLYGON_2019 = polygon(NIGHT, NAME)
+POLYGON_2019 = polygon(NIGHT_OF_POLYGON, NAME)
 ROUTE_2019 = route((*WAYPOINT, NIGHT), NAME)
 
 

@@ -3,9 +3,32 @@
 Batches of location reports (0x0704) are in `protocol.messages.location`.
 """
 
-from construct import Array, Computed, Int8ub, Int16ub, Int32ub, Prefixed, Rebuild, Struct, len_, this
+from construct import (
+    Array,
+    Computed,
+    IfThenElse,
+    Int8ub,
+    Int16ub,
+    Int32ub,
+    Prefixed,
+    Rebuild,
+    Struct,
+    len_,
+    this,
+)
 
-from protocol.adapters import END, Among, BcdDate, BcdTime, DayTime, HexBytes, Text, Trailing, as_bytes
+from protocol.adapters import (
+    END,
+    Among,
+    BcdDate,
+    BcdDay,
+    BcdTime,
+    DayTime,
+    HexBytes,
+    Text,
+    Trailing,
+    as_bytes,
+)
 from protocol.edition import Edition
 from protocol.message import DOWN, EMPTY, UP, message
 
@@ -38,6 +61,7 @@ DRIVER_2011 = Struct(
     "issuing_authority" / Prefixed(Int8ub, Text()) * "发证机构名称 who issued it",
     END,
 )
+CARD_IN = 1
 DRIVER = Struct(
     # A layout of 2011 begins with the length of a name, which in Chinese has at least four bytes.
     "card_status" / Among(Int8ub, (1, 2)) * "状态 1 card put in, at work; 2 card taken out, off work",
@@ -50,7 +74,10 @@ DRIVER = Struct(
     * "驾驶员姓名 driver; from here on only after result 0",
     "qualification_code" / Trailing(Text(20)) * "从业资格证编码 driver's licence of the trade",
     "issuing_authority" / Trailing(Prefixed(Int8ub, Text())) * "发证机构名称 who issued it",
-    "expiry_date" / Trailing(BcdDate) * "证件有效期 valid until",
+    # Behind the time nothing counts when the card is taken out: what stands there is shown as printed.
+    "expiry_date"
+    / Trailing(IfThenElse(this.card_status == CARD_IN, BcdDate, BcdDay))
+    * "证件有效期 valid until",
 )
 message(
     0x0702,

@@ -148,6 +148,8 @@ def _value(draw: Any, declaration: Any, context: dict[str, Any]) -> Any:
             return draw(_bytes(declaration.subcon)).hex()
         case adapters._BcdTime():
             return draw(times | st.sampled_from(NO_TIMES))
+        case adapters._BcdDay():
+            return draw(dates).strftime("%Y-%m-%d")
         case adapters._BcdDate():
             return draw(dates | st.just(b"\0" * 4))
         case adapters._DayTime():
@@ -161,8 +163,9 @@ def _value(draw: Any, declaration: Any, context: dict[str, Any]) -> Any:
         case body.Embedded():
             return _value(draw, declaration.declaration, context)
         case c.IfThenElse():
-            chosen = declaration.condfunc(c.Container(context))
-            return _value(draw, declaration.thensubcon, context) if chosen else None
+            holds = declaration.condfunc(c.Container(context))
+            chosen = declaration.thensubcon if holds else declaration.elsesubcon
+            return None if chosen is c.Pass else _value(draw, chosen, context)
         case c.Select():
             choice = draw(st.sampled_from(declaration.subcons))
             return None if choice is c.Pass else _value(draw, choice, context)
