@@ -156,7 +156,7 @@ def _kept(id: int) -> list[str]:
 
 
 def _codec_of(type: MessageType) -> str:
-    return _codec(type.layouts[next(reversed(type.layouts))])
+    return _codec(list(type.layouts.values())[-1])
 
 
 def _codec(declaration: Construct) -> str:
@@ -226,7 +226,7 @@ def _platform_message(type: Any) -> tuple[str, ...]:
         f"0x{group.id:04X}" if group else "",
         _span(type.dialects),
         "subordinate" if type.direction == UP.value else "superior",
-        _codec(layouts[next(reversed(layouts))]),
+        _codec(list(layouts.values())[-1]),
         f"0x{type.answer:04X}" if type.answer else "",
     )
 

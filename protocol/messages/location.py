@@ -79,7 +79,14 @@ def location(
     } | fields
 
 
-message(0x0200, "位置信息汇报", "location report", REPORT, direction=UP, clause="8.18")
+message(
+    0x0200,
+    "位置信息汇报",
+    "location report",
+    REPORT,
+    direction=UP,
+    clause="2011 §8.12, 2013 §8.18, 2019 §8.21",
+)
 message(
     0x0704,
     "定位数据批量上传",
@@ -91,7 +98,7 @@ message(
     ),
     direction=UP,
     since=Edition.E2013,
-    clause="8.49",
+    clause="2013 §8.49, 2019 §8.48",
 )
 message(
     0x8201, "位置信息查询", "ask for the location", EMPTY, direction=DOWN, answer=0x0201, clause="2013 §8.19"

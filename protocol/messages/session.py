@@ -13,13 +13,25 @@ GENERAL_REPLY = Struct(
 )
 
 message(
-    0x0001, "终端通用应答", "terminal general reply", GENERAL_REPLY, direction=UP, answer=None, clause="8.1"
+    0x0001,
+    "终端通用应答",
+    "terminal general reply",
+    GENERAL_REPLY,
+    direction=UP,
+    answer=None,
+    clause="2011 §8.1, 2013 §8.1, 2019 §8.1",
 )
 message(
-    0x8001, "平台通用应答", "platform general reply", GENERAL_REPLY, direction=DOWN, answer=None, clause="8.2"
+    0x8001,
+    "平台通用应答",
+    "platform general reply",
+    GENERAL_REPLY,
+    direction=DOWN,
+    answer=None,
+    clause="2011 §8.2, 2013 §8.2, 2019 §8.2",
 )
-message(0x0002, "终端心跳", "heartbeat", EMPTY, direction=UP, clause="8.3")
-message(0x0003, "终端注销", "deregister", EMPTY, direction=UP, clause="8.7")
+message(0x0002, "终端心跳", "heartbeat", EMPTY, direction=UP, clause="2011 §8.3, 2013 §8.3, 2019 §8.3")
+message(0x0003, "终端注销", "deregister", EMPTY, direction=UP, clause="2011 §8.6, 2013 §8.7, 2019 §8.10")
 
 
 def registration(manufacturer: int, model: int, terminal: int) -> Construct:
@@ -46,7 +58,7 @@ message(
     },
     direction=UP,
     answer=0x8100,
-    clause="8.5",
+    clause="2011 §8.4, 2013 §8.5, 2019 §8.8",
 )
 message(
     0x8100,
@@ -61,7 +73,7 @@ message(
     ),
     direction=DOWN,
     answer=None,
-    clause="8.6",
+    clause="2011 §8.5, 2013 §8.6, 2019 §8.9",
 )
 message(
     0x0102,
@@ -76,5 +88,5 @@ message(
         ),
     },
     direction=UP,
-    clause="8.8",
+    clause="2011 §8.7, 2013 §8.8, 2019 §8.11",
 )

@@ -21,7 +21,8 @@ def test_the_documentation_lists_what_is_declared() -> None:
     )
     written = (ROOT / "docs" / "coverage.md").read_text("utf-8")
     assert made.stdout == written, "run: python docs/generate_coverage.py > docs/coverage.md"
-    for type in (*MESSAGES.values(), *PLATFORM_MESSAGES.values()):
-        assert f"| 0x{type.id:04X} | {type.chinese} |" in written
+    names = {type.id: type.chinese for type in MESSAGES.values()}
+    for id, chinese in [*names.items(), *((type.id, type.chinese) for type in PLATFORM_MESSAGES.values())]:
+        assert f"| 0x{id:04X} | {chinese} |" in written
     for item in ITEMS.values():
         assert f"| {item.key} | {item.chinese} |" in written
