@@ -1,8 +1,8 @@
 """`northwatch decode --explain`: every byte of a frame in a terminal, in colour, or as JSON."""
 
+import json
 from typing import Final
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -53,7 +53,7 @@ def print_explanation(texts: list[str], *, edition: str | None, profile: str | N
         Console(stderr=True).print(f"northwatch: {error}", highlight=False, markup=False)
         return 2
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(record(explanation))).decode())
+        print(json.dumps(record(explanation), ensure_ascii=False, indent=2))
     else:
         console = Console()
         for unit in explanation.units:

@@ -53,6 +53,8 @@ HEADER_SIZES: Final = {False: HEADER_2013.sizeof(), True: HEADER_2019.sizeof()}
 HEADER_CLAUSE: Final = "§4.4.3"
 FLAG_CLAUSE: Final = "JT/T 808-2013 §4.4.2"
 CHECK_CLAUSE: Final = "JT/T 808-2013 §4.4.4"
+MAX_EXACT: Final = 2**53 - 1
+"""The largest integer that every reader of JSON takes as it is."""
 _BETWEEN: Final = re.compile(r"[\s,:\-]|0x", re.IGNORECASE)
 """What people paste between digits."""
 
@@ -615,7 +617,7 @@ def part_record(part: Part, data: bytes) -> dict[str, Any]:
         "hex": data[part.start : part.end].hex(),
         "field": part.path,
         "level": part.level,
-        "value": None if part.kind is Kind.GROUP else to_json(part.value),
+        "value": None if part.kind is Kind.GROUP else _value_record(part.value),
         "unit": part.unit,
         "quantity": quantity(part.value, part.unit),
         "option": part.option,
@@ -625,6 +627,13 @@ def part_record(part: Part, data: bytes) -> dict[str, Any]:
         "clause": part.clause,
         "finding": finding_record(part.finding) if part.finding else None,
     }
+
+
+def _value_record(value: Any) -> Any:
+    """Give a value as JSON has it; numbers that JavaScript would round are text."""
+    if isinstance(value, int) and abs(value) > MAX_EXACT:
+        return str(value)
+    return to_json(value)
 
 
 def _bit_record(bit: Bit) -> dict[str, Any]:

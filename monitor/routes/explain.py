@@ -1,8 +1,9 @@
 """What bytes mean: pasted hex, explained byte by byte."""
 
+import json
 from typing import Any, Final, Literal, TypeAlias
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from monitor.models import Given
@@ -68,7 +69,7 @@ class Part(BaseModel):
     hex: str
     field: str = Field(description="Path of the decoded field, e.g. items.0.speed_kmh.")
     level: int
-    value: Any
+    value: Any = Field(description="Integers beyond 2**53 as text.")
     unit: str
     quantity: str = Field(description="The value in a plain unit, where its own is scaled.")
     option: str = Field(description="What exactly this value means.")
@@ -143,7 +144,7 @@ async def choices(by: By) -> Choices:
 
 
 @router.post("", response_model=Explained, responses=CHANGES)
-def explained(given: Bytes, by: By) -> Any:
+def explained(given: Bytes, by: By) -> Response:
     """What each byte is and means, and what exactly is wrong."""
     try:
         pieces = pieces_of(given.hex)
@@ -154,7 +155,9 @@ def explained(given: Bytes, by: By) -> Any:
     if given.profile is not None and given.profile not in PROFILES:
         raise _unacceptable("profile", f"there are {', '.join(PROFILES)}")
     edition = edition_named(given.edition) if given.edition else None
-    return record(explain(*pieces, edition=edition, profile=profile_named(given.profile)))
+    found = record(explain(*pieces, edition=edition, profile=profile_named(given.profile)))
+    # Written here, in a thread of its own: it may have some megabytes.
+    return Response(json.dumps(found, ensure_ascii=False), media_type="application/json")
 
 
 def _unacceptable(field: str, problem: str) -> Problem:

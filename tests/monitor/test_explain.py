@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from monitor.routes.explain import MAX_BYTES
+from monitor.routes.explain import MAX_BYTES, Explained
 from protocol.connection import Terminal
 from protocol.edition import Edition
 from protocol.messages.location import location
@@ -24,6 +24,7 @@ async def test_an_operator_is_told_what_every_byte_means(anna: httpx.AsyncClient
     answer = await anna.post(PATH, json={"hex": report().hex(" ").upper()})
     assert answer.status_code == 200
     explained = answer.json()
+    Explained.model_validate(explained, strict=True)
     assert explained["is_valid"] and explained["hex"] == report().hex()
     (unit,) = explained["units"]
     assert (unit["msg_id"], unit["zh"], unit["terminal"]) == ("0x0200", "位置信息汇报", "13900000001")
