@@ -1,6 +1,7 @@
 """`northwatch decode --explain`: every byte of a frame in a terminal, in colour, or as JSON."""
 
 import json
+import sys
 from typing import Final
 
 from rich.console import Console
@@ -25,6 +26,8 @@ FINDING_STYLES: Final = {Severity.ERROR: "bold red", Severity.NOTICE: "yellow"}
 SIGNS: Final = {Severity.ERROR: "✗", Severity.NOTICE: "!"}
 MOST_BYTES: Final = 24
 """Bytes of a part that are shown; the middle of longer ones is left out."""
+WIDTH: Final = 160
+"""Letters in a line where no terminal says it."""
 MOST_LETTERS: Final = 48
 """Letters of a value that are shown."""
 
@@ -55,7 +58,7 @@ def print_explanation(texts: list[str], *, edition: str | None, profile: str | N
     if as_json:
         print(json.dumps(record(explanation), ensure_ascii=False, indent=2))
     else:
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else WIDTH)
         for unit in explanation.units:
             _print_unit(console, unit, explanation.data, _title(unit))
         for whole in explanation.wholes:

@@ -144,7 +144,7 @@ def numbered(
     return (*counts, name / Array(this[here], item) * f"{chinese}列表 entries")
 
 
-END: Final = "end" / Terminated * "nothing behind: other bytes are of another layout"
+END: Final = "end" / Terminated * "消息体结束 nothing behind: other bytes are of another layout"
 """The end of a layout that is told from others by its length."""
 
 

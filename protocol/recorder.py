@@ -135,7 +135,7 @@ MILEAGE: Final = Struct(
 SIGNAL_NAMES: Final = Struct(
     NOW,
     "signal_bytes" / Int8ub * "状态信号字节个数 bytes of signals",
-    "names" / GreedyRange(Text(10)) * "D0 to D7 what each bit means",
+    "names" / GreedyRange(Text(10)) * "各状态位名称 what D0 to D7 mean",
 )
 PERIOD: Final = Struct(
     "start_time" / BcdTime * "开始时间 from",
@@ -183,7 +183,7 @@ command(
     "speeds",
     up=blocks(
         "start_time" / BcdTime * "开始时间 of this minute",
-        "seconds" / Array(60, Struct(SPEED, SIGNALS)) * "mean speed and signals of each second",
+        "seconds" / Array(60, Struct(SPEED, SIGNALS)) * "每秒数据 mean speed and signals of each second",
     ),
     down=PERIOD,
 )
@@ -193,7 +193,7 @@ command(
     "positions",
     up=blocks(
         "start_time" / BcdTime * "开始时间 of this hour",
-        "minutes" / Array(60, PLACE + Struct(SPEED)) * "place and mean speed of each minute",
+        "minutes" / Array(60, PLACE + Struct(SPEED)) * "每分钟数据 place and mean speed of each minute",
     ),
     down=PERIOD,
 )
@@ -204,7 +204,9 @@ command(
     up=blocks(
         "end_time" / BcdTime * "行驶结束时间 when it ended",
         DRIVER,
-        "samples" / Array(100, Struct(SPEED, SIGNALS)) * "each 0.2 s of the last 20 s, the last one first",
+        "samples"
+        / Array(100, Struct(SPEED, SIGNALS))
+        * "停车前20s数据 each 0.2 s of the last 20 s, the last one first",
         "place" / PLACE * "最后有效位置 last known place",
     ),
     down=PERIOD,
@@ -265,7 +267,7 @@ command(
                 "reference_speed_kmh" / Int8ub * "参考速度 by GNSS",
             ),
         )
-        * "both speeds of each second",
+        * "每秒速度 both speeds of each second",
     ),
     down=PERIOD,
 )
@@ -281,7 +283,10 @@ command(
     "设置状态信号配置信息",
     "set the names of signals",
     # Some platforms send the names alone.
-    down=Select(SIGNAL_NAMES + Terminated, Struct("names" / Array(8, Text(10)) * "D0 to D7", Terminated)),
+    down=Select(
+        SIGNAL_NAMES + Terminated,
+        Struct("names" / Array(8, Text(10)) * "各状态位名称 what D0 to D7 mean", Terminated),
+    ),
 )
 command(0xC2, "设置记录仪时间", "set the clock", down=Struct(NOW))
 command(0xC3, "设置记录仪脉冲系数", "set the pulses", down=PULSES)

@@ -47,7 +47,7 @@ item(
     0x2B,
     "模拟量",
     "analog inputs",
-    Struct("ad1" / Int16ub * "AD1 bits 16 to 31", "ad0" / Int16ub * "AD0 bits 0 to 15"),
+    Struct("ad1" / Int16ub * "模拟量AD1 bits 16 to 31", "ad0" / Int16ub * "模拟量AD0 bits 0 to 15"),
     since=Edition.E2013,
 )
 item(0x30, "无线通信网络信号强度", "radio signal", Int8ub, since=Edition.E2013)

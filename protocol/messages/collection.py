@@ -90,7 +90,7 @@ message(
         + Struct(
             "id_card_number" / Trailing(Text(20)) * "驾驶员身份证号 identity card",
             "face_match_value" / Trailing(Int8ub) * "人脸匹配度 percent, added by makers",
-            "uid" / Trailing(Text(20)) * "UID added by makers",
+            "uid" / Trailing(Text(20)) * "终端UID added by makers",
         ),
     },
     direction=UP,
@@ -108,7 +108,7 @@ message(
         / Array(
             this.count,
             Struct(
-                "can_id_raw" / Int32ub * "CAN ID with the bits of the next four fields",
+                "can_id_raw" / Int32ub * "CAN总线ID及标志 id with the bits of the next four fields",
                 "channel" / Computed(this.can_id_raw >> 31) * "CAN通道号 bit 31: 0 CAN1, 1 CAN2",
                 "frame_type" / Computed(this.can_id_raw >> 30 & 1) * "帧类型 bit 30: 0 standard, 1 extended",
                 "data_method"

@@ -9,8 +9,8 @@ RSA_BYTES = 128
 """A modulus of 1024 bits; the standard has no other."""
 
 PUBLIC_KEY = Struct(
-    "rsa_e" / Int32ub * "e exponent",
-    "rsa_n" / HexBytes(RSA_BYTES) * "n modulus",
+    "rsa_e" / Int32ub * "RSA公钥e exponent",
+    "rsa_n" / HexBytes(RSA_BYTES) * "RSA公钥n modulus",
 )
 
 message(

@@ -11,7 +11,7 @@ WIFI = Struct(
     "networks"
     / Array(
         this.count,
-        Struct("mac" / HexBytes(6) * "MAC address", "strength" / Int8ub * "信号强度 signal"),
+        Struct("mac" / HexBytes(6) * "MAC地址 address", "strength" / Int8ub * "信号强度 signal"),
     )
     * "WIFI列表 networks",
 )

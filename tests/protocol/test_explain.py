@@ -1,12 +1,14 @@
 """Explanations: every byte once, values as decoding gives them, and what exactly is wrong."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from construct import Construct, Renamed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,12 +17,17 @@ from protocol.connection import Terminal
 from protocol.edition import Edition
 from protocol.explain import Explanation, NotHex, explain, part_record, pieces_of, record
 from protocol.frame import MAX_BODY, Frame, checksum, escape, unescape
+from protocol.items import ITEMS
+from protocol.jt809.message import MESSAGES as PLATFORM_MESSAGES
+from protocol.meaning import chinese_and_english
 from protocol.message import UP
 from protocol.messages import MESSAGES, decode_body, encode_body
 from protocol.messages.location import location
+from protocol.parameters import PARAMETERS
 from protocol.parts import Kind, Unit
-from protocol.profiles import STANDARD, profile_named
-from protocol.recorder import write_block
+from protocol.passthrough import PASSTHROUGHS
+from protocol.profiles import PROFILES, STANDARD, profile_named
+from protocol.recorder import COMMANDS, write_block
 from tests.protocol.strategies import bodies, frames
 
 EVERY = [(msg_id, edition) for msg_id in sorted(MESSAGES) for edition in Edition]
@@ -364,3 +371,39 @@ def test_a_recorder_packet_is_taken_apart() -> None:
         assert explanation.is_valid
         assert part(explanation, "dvr.checksum").value == packet[-1]
     assert part(explanation, "dvr.data.time").clause.startswith("GB/T 19056")
+
+
+def declarations() -> Iterator[Any]:
+    """Everything that is declared."""
+    for terminals in MESSAGES.values():
+        yield from (*terminals.layouts.values(), *terminals.variants.values())
+    for platforms in PLATFORM_MESSAGES.values():
+        yield from platforms.layouts.values()
+    for own in (ITEMS, PARAMETERS, PASSTHROUGHS, COMMANDS):
+        yield from (each.declaration for each in own.values())
+    for profile in PROFILES.values():
+        yield from (item.declaration for item in profile.items.values())
+
+
+def fields_of(declaration: Any, seen: set[int]) -> Iterator[Any]:
+    """Every named field of a declaration, however deep: what construct has wrapped it in for its docs."""
+    if id(declaration) in seen:
+        return
+    seen.add(id(declaration))
+    if isinstance(declaration, Renamed):
+        yield declaration
+        while isinstance(declaration, Renamed):
+            declaration = declaration.subcon
+    for value in vars(declaration).values():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, Construct):
+                yield from fields_of(part, seen)
+
+
+def test_every_field_says_in_chinese_what_it_means() -> None:
+    seen: set[int] = set()
+    for declaration in declarations():
+        for field in fields_of(declaration, seen):
+            zh, en = chinese_and_english(field.docs, field.name)
+            assert zh != en, f"{field.name}: {field.docs}"
+            assert "protocol." not in en
