@@ -37,7 +37,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from tickets.arrays import Arrays, from_arrays, grow, to_arrays
+from tickets.arrays import PerTerminal
 from tickets.silence import (
     I64,
     NEVER,
@@ -134,7 +134,7 @@ class Decisions:
 
 
 @dataclass(slots=True)
-class TicketState:
+class TicketState(PerTerminal):
     """One element per terminal, by the worker's dense terminal index, and the incident that is going on."""
 
     due_us: I64
@@ -164,27 +164,6 @@ class TicketState:
 
     def __len__(self) -> int:
         return len(self.due_us)
-
-    def grow(self, terminals: int) -> None:
-        """Make room for terminals up to that number; existing ones keep their index."""
-        grow(self, type(self).empty(max(0, terminals - len(self))))
-
-    def copy(self) -> Self:
-        """Give a state that changes independently of this one."""
-        return self.from_arrays(self.to_arrays())
-
-    def to_arrays(self) -> Arrays:
-        """Give everything as named arrays for `np.savez`; they are not copies."""
-        return to_arrays(self)
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays) -> Self:
-        """Restore what `to_arrays` gave.
-
-        Raises:
-            KeyError: an array is missing, which means that another version wrote the snapshot.
-        """
-        return cls(**from_arrays(cls, arrays))
 
 
 def credit(tickets: TicketState, terminal: I64) -> None:

@@ -37,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol.words import ACC_ON, OUT_OF_SERVICE
-from tickets.arrays import Arrays, from_arrays, grow, to_arrays
+from tickets.arrays import PerTerminal
 
 I64: TypeAlias = npt.NDArray[np.int64]
 I32: TypeAlias = npt.NDArray[np.int32]
@@ -100,7 +100,7 @@ class SilencePolicy:
 
 
 @dataclass(slots=True)
-class SilenceState:
+class SilenceState(PerTerminal):
     """One element per terminal, by the worker's dense terminal index, and what is known of the log's
     clock."""
 
@@ -142,27 +142,6 @@ class SilenceState:
         """Which terminals are silent, as judged at the last tick."""
         silent: Flags = self.silent_since_us != NEVER
         return silent
-
-    def grow(self, terminals: int) -> None:
-        """Make room for terminals up to that number; existing ones keep their index."""
-        grow(self, type(self).empty(max(0, terminals - len(self))))
-
-    def copy(self) -> Self:
-        """Give a state that changes independently of this one."""
-        return self.from_arrays(self.to_arrays())
-
-    def to_arrays(self) -> Arrays:
-        """Give everything as named arrays for `np.savez`; they are not copies."""
-        return to_arrays(self)
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays) -> Self:
-        """Restore what `to_arrays` gave.
-
-        Raises:
-            KeyError: an array is missing, which means that another version wrote the snapshot.
-        """
-        return cls(**from_arrays(cls, arrays))
 
 
 @dataclass(frozen=True, slots=True)
