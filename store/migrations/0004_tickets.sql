@@ -38,12 +38,3 @@ CREATE TABLE ticket_changes (
     detail jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX ticket_changes_by_ticket ON ticket_changes (ticket_id, id);
-
--- What leaves the house, written where it is decided and delivered at least once.
-CREATE TABLE outbox (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    topic text NOT NULL,                      -- alarm, ticket, link
-    key text NOT NULL,
-    body jsonb NOT NULL,
-    at timestamptz NOT NULL
-);
