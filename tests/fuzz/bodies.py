@@ -71,6 +71,7 @@ def seeds() -> Iterator[bytes]:
         if vector["msg_id"] in ("0x0700", "0x8700", "0x8701"):
             yield bytes((4, vector["msg_id"] != "0x0700", 0, 0)) + body[2:]
             yield bytes((4, vector["msg_id"] != "0x0700", 1, 0)) + body[3:]
+    yield b"\x04\0\x01\0" + b"\xfa\x01\x02"  # a fault that carries data
     for index in range(len(DECLARATIONS)):
         yield bytes((3, *index.to_bytes(2), 0)) + bytes(range(48))
     parts = attachment_packet("a.jpg", 7, b"\x7e01cd" * 9) + Frame(0x1212, bytes(6), 1, b"\x01a").encode()
