@@ -20,7 +20,7 @@ from monitor.health import HealthWatch
 from monitor.live import LivePicture
 from monitor.metrics import Metrics
 from monitor.options import MonitorOptions
-from monitor.signing import Throttle
+from monitor.signing import Remembered, Throttle
 from store.select import Connection
 
 POOL_SIZE = 8
@@ -57,6 +57,7 @@ class Center:
     def __init__(self, options: MonitorOptions) -> None:
         self.options = options
         self.throttle = Throttle()
+        self.remembered = Remembered(options.sign_in_lasts.total_seconds())
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             options.database_url,
             kwargs=CONNECTION_OPTIONS,

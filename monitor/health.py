@@ -177,6 +177,11 @@ class HealthWatch:
         self._urls = (gateway_url, worker_url)
         self._database = database
 
+    @property
+    def database_is_away(self) -> bool:
+        """Did the database not answer when it was last asked?"""
+        return self.now["parts"]["database"]["state"] == "failing"
+
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
@@ -282,7 +287,7 @@ def _gateway_problems(said: Answer, log: dict[str, Any], has_database: bool) -> 
     used = _number(log, "used_bytes", 0) / max(1, _number(log, "quota_bytes", 1))
     has_room = _number(log, "free_bytes", 1) > _number(log, "free_floor_bytes", 0)
     if not said.get("ok", True):
-        if log and (used >= LOG_FULL or not has_room):
+        if log and (log.get("is_full") is True or used >= LOG_FULL or not has_room):
             found.append(_problem("log_full"))
         elif log.get("fault"):
             found.append(_problem("log_failing", why=_short(log["fault"])))

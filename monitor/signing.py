@@ -7,6 +7,7 @@ same "site").
 
 import asyncio
 import ipaddress
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -39,6 +40,9 @@ HASHES_AT_ONCE = 2
 """An argon2id hash takes 64 MiB and a tenth of a second of a core."""
 HASHES_WAITING = 32
 
+MAX_REMEMBERED = 1000
+"""Sign-ins of which the health stays readable while the database is away."""
+
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False)
 
 
@@ -67,7 +71,22 @@ async def user_of(center: "Center", cookie: str | None) -> Row | None:
     if not cookie or len(cookie) > MAX_COOKIE:
         return None
     async with center.database() as connection:
-        return await people.signed_in(connection, cookie, center.options.sign_in_lasts)
+        user = await people.signed_in(connection, cookie, center.options.sign_in_lasts)
+    center.remembered.note(cookie, user is not None, time.monotonic())
+    return user
+
+
+async def watching(
+    connection: HTTPConnection, cookie: Annotated[str | None, Depends(_cookie)] = None
+) -> None:
+    """Let somebody read the health: who is signed in, and while the database is away who was until then.
+
+    Raises:
+        NotSignedIn
+    """
+    center, shown = center_of(connection), connection.cookies.get(COOKIE, "")
+    if not (center.health.database_is_away and center.remembered.knows(shown, time.monotonic())):
+        await signed_in(connection)
 
 
 async def admin(user: Annotated[Row, Depends(signed_in)]) -> Row:
@@ -112,6 +131,31 @@ def is_same_origin(headers: Headers, trusted: Iterable[str]) -> bool:
         except ValueError:
             return False
     return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
+class Remembered:
+    """Cookies that the database knew when it was last asked, each for as long as a sign-in lasts."""
+
+    def __init__(self, lasts_s: float) -> None:
+        self._lasts_s = lasts_s
+        self._known_at: OrderedDict[str, float] = OrderedDict()
+
+    def note(self, cookie: str, is_known: bool, now: float) -> None:
+        """Remember what the database said of a cookie."""
+        self._known_at.pop(cookie, None)
+        if is_known:
+            self._known_at[cookie] = now
+            while len(self._known_at) > MAX_REMEMBERED:
+                self._known_at.popitem(last=False)
+
+    def forget(self, cookie: str) -> None:
+        """Its person signed out."""
+        self._known_at.pop(cookie, None)
+
+    def knows(self, cookie: str, now: float) -> bool:
+        """Was this cookie somebody's, the last time that anybody could tell?"""
+        known_at = self._known_at.get(cookie)
+        return known_at is not None and now - known_at < self._lasts_s
 
 
 class Throttle:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from fastapi import APIRouter, Response, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, Response, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel
 from starlette.datastructures import Headers
 
@@ -14,7 +14,7 @@ from monitor.live import Viewer
 from monitor.models import Alarm, ConditionName, MapSettings, PlateColorName, Settings, Ticket
 from monitor.problems import NotSignedIn, Problem
 from monitor.routes import problems
-from monitor.signing import COOKIE, At, By, center_of, is_same_origin, user_of
+from monitor.signing import COOKIE, At, By, center_of, is_same_origin, user_of, watching
 from protocol.words import ALARMS
 from store.live import TerminalState
 from store.roster import PLATE_COLORS
@@ -45,9 +45,9 @@ async def snapshot(center: At, by: By) -> Response:
     return Response(center.live.snapshot(), media_type="application/json")
 
 
-@router.get("/health", response_model=Health, responses=problems())
-async def health(center: At, by: By) -> Any:
-    """Is everything all right, and if not, what does it mean?"""
+@router.get("/health", response_model=Health, responses=problems(), dependencies=[Depends(watching)])
+async def health(center: At) -> Any:
+    """Is everything all right, and if not, what does it mean? Also while the database is away."""
     return center.health.now
 
 

@@ -81,6 +81,7 @@ async def sign_out(request: Request, response: Response, center: At, by: By) -> 
     """Sign out; the cookie opens nothing any more."""
     async with center.database() as connection:
         await people.close_sign_in(connection, request.cookies[COOKIE])
+    center.remembered.forget(request.cookies[COOKIE])
     forget_cookie(response)
 
 

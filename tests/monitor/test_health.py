@@ -71,6 +71,7 @@ def test_all_well() -> None:
         (GATEWAY | {"log": LOG | {"used_bytes": 85}}, WORKER, DATABASE, ["log_filling"], "degraded"),
         (GATEWAY | {"ok": False, "log": LOG | {"used_bytes": 99}}, WORKER, DATABASE, ["log_full"], "failing"),
         (GATEWAY | {"ok": False, "log": LOG | {"free_bytes": 99}}, WORKER, DATABASE, ["log_full"], "failing"),
+        (GATEWAY | {"ok": False, "log": LOG | {"is_full": True}}, WORKER, DATABASE, ["log_full"], "failing"),
         (
             GATEWAY | {"ok": False, "log": LOG | {"fault": "EIO"}},
             WORKER,
@@ -215,6 +216,10 @@ async def test_database_dies_and_comes_back_and_nobody_does_anything(mortal: Emb
             assert (await anna.post("/api/v1/sign-in", json=sign_in)).status_code == 503
             assert (await anna.get("/readyz")).status_code == 503
             assert (await anna.get("/healthz")).status_code == 200
+            told = (await anna.get("/api/v1/health")).json()
+            assert (told["state"], told["problems"][0]["code"]) == ("failing", "database_unreachable")
+            stranger = await anna.get("/api/v1/health", headers={"Cookie": "northwatch_session=guessed"})
+            assert stranger.status_code in (401, 503)
             async with watch(served, "anna") as early:
                 with pytest.raises(Exception, match="1013"):
                     await early.recv()
