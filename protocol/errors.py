@@ -26,7 +26,10 @@ class LocalProtocolError(ProtocolError):
 
 
 class FrameError(RemoteProtocolError):
-    """Bytes between two flags are no frame. The docstring of each kind is its message."""
+    """Bytes between two flags are no frame.
+
+    The first line of each kind's docstring is its message.
+    """
 
     reason: ClassVar[str] = "frame"
 

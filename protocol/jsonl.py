@@ -194,8 +194,16 @@ def _frame(record: dict[str, Any], hints: dict[str, Any]) -> Frame:
             f"protocol {record['protocol']!r} is not one of {', '.join((*PROTOCOLS, jt809.PROTOCOL))}"
         )
     wires = record["hex"] if isinstance(record["hex"], list) else [record["hex"]]
-    frames = [_parse_wire(bytes.fromhex(wire)) for wire in wires]
+    frames = [_parse_wire(_wire(wire)) for wire in wires]
     return frames[0] if len(frames) == 1 else reassemble([_deciphered(frame, hints) for frame in frames])
+
+
+def _wire(text: Any) -> bytes:
+    """Read the bytes of a frame."""
+    try:
+        return bytes.fromhex(text)
+    except (ValueError, TypeError) as error:
+        raise RemoteProtocolError("hex is not pairs of hexadecimal digits") from error
 
 
 def _deciphered(frame: Frame, hints: dict[str, Any]) -> Frame:
