@@ -27,7 +27,7 @@ from protocol.jt809.framing import (
     parse,
     unescape,
 )
-from protocol.jt809.message import GROUPS, MESSAGES, decode_body, encode_body
+from protocol.jt809.message import ENVELOPE, GROUPS, MESSAGES, decode_body, encode_body
 from protocol.jt809.peer import Peer
 from protocol.message import Undecodable
 from tests.fuzz.values import through_json, without_lengths
@@ -119,7 +119,9 @@ def _body(id: int, dialect: Dialect, body: bytes) -> None:
         assert fields.raw == body and fields.error
         return
     written = encode_body(id, dialect, fields)
+    assert encode_body(id, dialect, through_json(fields)) == written, fields
+    if ENVELOPE in fields and written != body:
+        return  # by rule, from all of its bytes: with less padding another envelope may be the likelier one
     again = decode_body(id, dialect, written)
     assert isinstance(again, dict) and encode_body(id, dialect, again) == written, (fields, again)
-    assert encode_body(id, dialect, through_json(fields)) == written, fields
     assert without_lengths(again) == without_lengths(fields), (fields, again)
