@@ -43,14 +43,14 @@ def up(
     ] = None,
 ) -> None:
     """Run everything on this machine, and start again what dies."""
-    from northwatch.supervisor import AlreadyRunning, PortTaken
+    from northwatch.supervisor import AlreadyRunning, DirectoryUnusable, PortTaken
     from northwatch.up import Up
     from northwatch.wiring import settings_for
 
     settings = settings_for(config)
     try:
         Up(settings, config, demo).run()
-    except (AlreadyRunning, PortTaken) as error:
+    except (AlreadyRunning, DirectoryUnusable, PortTaken) as error:
         fail(str(error))
 
 

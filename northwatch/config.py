@@ -198,7 +198,12 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        place = value.expanduser().absolute()
+        # Path.exists() raises where we may not look.
+        found = next(each for each in (place, *place.parents) if os.path.exists(each))  # noqa: PTH110
+        if not found.is_dir():
+            raise ValueError(f"{found} is no directory")
+        return place
 
     @field_validator("database_url")
     @classmethod

@@ -35,6 +35,10 @@ class AlreadyRunning(Exception):
     """Another supervisor works in this data directory."""
 
 
+class DirectoryUnusable(Exception):
+    """The data directory cannot be made or written."""
+
+
 class PortTaken(Exception):
     """Something else listens where we are to listen."""
 
@@ -180,9 +184,13 @@ def lock(directory: Path) -> IO[str]:
 
     Raises:
         AlreadyRunning: there is one already.
+        DirectoryUnusable
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    file = (directory / "supervisor.lock").open("a+")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / "supervisor.lock").open("a+")
+    except OSError as error:
+        raise DirectoryUnusable(f"data_dir: {directory} cannot be used: {error.strerror}") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -21,6 +21,7 @@ from northwatch.supervisor import (
     LONGEST_WAIT_S,
     AlreadyRunning,
     Backoff,
+    DirectoryUnusable,
     Journal,
     PortTaken,
     Supervisor,
@@ -120,6 +121,13 @@ def test_one_supervisor_per_data_directory(tmp_path: Path) -> None:
     with held, pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"):
         supervisor.lock(tmp_path / "data")
     supervisor.lock(tmp_path / "data").close()
+
+
+def test_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(DirectoryUnusable, match=r"^data_dir: .*file/data cannot be used: Not a directory$"):
+        supervisor.lock(file / "data")
 
 
 def test_a_taken_port_names_the_setting() -> None:
