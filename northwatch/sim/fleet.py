@@ -116,6 +116,7 @@ class Drive:
         )
         self._next_scene = next(self._scenes, None)
         self._told_at = self._began_at
+        self._is_refused = False
 
     async def run(self, stop: asyncio.Event, duration_s: float | None) -> None:
         """Drive until `stop`, or for `duration_s`."""
@@ -154,7 +155,16 @@ class Drive:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await loop.create_connection(lambda: link, self.host, self.port)
             self._links[device.identity] = link
-        except (OSError, TimeoutError):
+            self._is_refused = False
+        except (OSError, TimeoutError) as error:
+            if not self._is_refused:  # said once, not once for each vehicle
+                log.warning(
+                    "gateway cannot be reached",
+                    host=self.host,
+                    port=self.port,
+                    error=str(error) or "timed out",
+                )
+            self._is_refused = True
             device.disconnected(time.time())
         finally:
             self._connecting.pop(device.identity, None)
