@@ -146,7 +146,9 @@ class LivePicture:
                 await self._follow()
             except (psycopg.Error, OSError, TimeoutError) as error:
                 if self.is_current:
-                    _log.warning("the live picture lost the database", error=str(error).strip() or repr(error))
+                    _log.warning(
+                        "the live picture lost the database", error=str(error).strip() or repr(error)
+                    )
                 self.is_current = False
             except Exception as error:  # a defect of ours must not freeze every screen for good
                 _log.error("the live picture stumbled", exc_info=error)

@@ -28,7 +28,11 @@ Note: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_NOTE, pattern=
 """Text of some lines."""
 Because: TypeAlias = Annotated[Note, StringConstraints(min_length=1)]
 """A note that must say something."""
-Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")]
+Name: TypeAlias = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-,/:-?\[-\^`{-\x7f]+$")
+]
+"""Letters of any script, digits and `.@-_`. Written without `\\w`, which outside of Python is ASCII only; the
+store looks closer."""
 Password: TypeAlias = Annotated[str, StringConstraints(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
 Plate: TypeAlias = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_PLATE, pattern=r"^[^\x00-\x1f\x7f]*$")
