@@ -152,7 +152,12 @@ def edition_named(name: str) -> Edition | Dialect:
     Raises:
         ValueError: there is neither.
     """
-    return Edition(name) if name in tuple(Edition) else dialect_named(name)
+    if name in tuple(Edition):
+        return Edition(name)
+    if name in DIALECTS:
+        return dialect_named(name)
+    known = f"JT/T 808 has {', '.join(Edition)}, JT/T 809 {', '.join(DIALECTS)}"
+    raise ValueError(f"there is no edition {name!r}: {known}")
 
 
 def _dialect(edition: Edition | Dialect | None) -> Dialect | None:
@@ -524,8 +529,8 @@ def add_body(
         parts.reading(next(r for r in readings if r.declaration is own), label, shift=at)
         return
     parts.reading(readings[-1], label, shift=at)  # the search for a layout ends at the one that fits
-    if LAYOUT in fields:
-        name = fields[LAYOUT]
+    name = fields.get(LAYOUT)
+    if name is not None and name != declared.own_layout(parts.edition):
         zh, en = f"消息体符合另一种格式：{name}", f"the body has the layout {name}, not that of its edition"
         parts.find("other_layout", zh, en, at, at + len(body), Severity.NOTICE)
 
