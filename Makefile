@@ -1,6 +1,6 @@
 # make run    set everything up and start the server with a demo fleet
 # make test   set everything up and pass the whole suite
-# make bench | crash | fuzz   the long ones
+# make bench | crash | fuzz | explore   the long ones
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Where the machine has no Node of its own, the one in the venv builds the page.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run test lint types contracts browser web bench crash fuzz screenshots lock clean
+.PHONY: run test lint types contracts browser web bench crash fuzz explore screenshots lock clean
 
 run: $(RUN_READY) $(WEB_READY)
 	$(BIN)/northwatch up --demo
@@ -45,6 +45,10 @@ crash: $(TEST_READY)
 
 fuzz: $(FUZZ_READY)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) $(FUZZ)
+
+# The properties again, on examples that nobody has tried before.
+explore: $(TEST_READY)
+	$(BIN)/python -m pytest --hypothesis-profile=explore $(or $(EXPLORE),tests/protocol tests/jt809 tests/gateway tests/worker tests/alerts tests/tickets tests/store)
 
 screenshots: $(TEST_READY) $(WEB_READY) browser
 	$(BIN)/python -m pytest tests/browser --screenshots docs/images

@@ -23,7 +23,7 @@ from protocol.words import Ends
 WANG, LI, ADMIN = Person("wang"), Person("li"), Person("chief", is_admin=True)
 
 
-@pytest.mark.parametrize(("state", "action", "by"), itertools.product(Desk, Action, (WANG, LI, ADMIN)))
+@pytest.mark.parametrize(("state", "action", "by"), list(itertools.product(Desk, Action, (WANG, LI, ADMIN))))
 def test_every_state_action_and_person(state: Desk, action: Action, by: Person) -> None:
     """Wang has taken, or handled, what is taken or handled."""
     alarm = OnDesk(state, by="wang" if state is not Desk.FREE else None)
@@ -54,7 +54,7 @@ def test_handling_needs_a_result(result: str | None) -> None:
         act(OnDesk(Desk.TAKEN, "wang"), Action.HANDLE, WANG, result=result)
 
 
-@pytest.mark.parametrize(("ends", "has_ended"), itertools.product(Ends, (False, True)))
+@pytest.mark.parametrize(("ends", "has_ended"), list(itertools.product(Ends, (False, True))))
 def test_handling_ends_what_only_an_operator_can_end(ends: Ends, has_ended: bool) -> None:
     alarm = OnDesk(Desk.TAKEN, "wang", ends=ends, has_ended=has_ended)
     moved = act(alarm, Action.HANDLE, WANG, result="false_alarm")

@@ -26,6 +26,7 @@ from protocol.messages import (
     encode_body,
 )
 from protocol.messages.location import LOCATION, location
+from tests.fuzz.values import without_lengths
 from tests.protocol.strategies import bodies, times
 
 EVERY = [(msg_id, edition) for msg_id in sorted(MESSAGES) for edition in Edition]
@@ -66,11 +67,16 @@ def test_every_message_reads_what_it_writes(msg_id: int, edition: Edition, data:
 @given(data=st.data())
 @settings(max_examples=15)
 def test_every_variant_reads_what_it_writes(msg_id: int, layout: str, data: st.DataObject) -> None:
-    """Bytes of a variant may be those of another layout too; what is read is written back all the same."""
+    """Bytes of a variant may be those of another layout too. Read as the variant they are written back byte by
+    byte; read as another layout, what was padding there may be shortened, but never what was said."""
     fields = data.draw(bodies(msg_id, Edition.E2019, layout)) | {"layout": layout}
     body = encode_body(msg_id, Edition.E2019, fields)
     read = decode_body(msg_id, Edition.E2019, body)
-    assert encode_body(msg_id, Edition.E2019, read) == body
+    written = encode_body(msg_id, Edition.E2019, read)
+    if read.get("layout") == layout:
+        assert written == body
+    again = decode_body(msg_id, Edition.E2019, written)
+    assert without_lengths(again) == without_lengths(read)
 
 
 @given(st.sampled_from(EVERY), st.binary(max_size=MAX_BODY))

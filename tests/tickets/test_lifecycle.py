@@ -19,7 +19,7 @@ from tickets.lifecycle import (
 ENDED = {Ticket.CLOSED, Ticket.CANCELLED}
 
 
-@pytest.mark.parametrize(("state", "action"), itertools.product(Ticket, Action))
+@pytest.mark.parametrize(("state", "action"), list(itertools.product(Ticket, Action)))
 def test_every_state_and_action(state: Ticket, action: Action) -> None:
     try:
         moved = act(state, action, note="because")

@@ -1,0 +1,1 @@
+-- Events for others: rows written in the worker's and the desk's transactions, delivered at least once.

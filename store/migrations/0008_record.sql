@@ -1,0 +1,1 @@
+-- The record's rules: quality, retention, legal holds.

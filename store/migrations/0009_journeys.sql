@@ -1,0 +1,1 @@
+-- Derived facts of a terminal's day: trips, stops, distance, driving time.

@@ -1,0 +1,1 @@
+-- The archive of raw frames, and media by content hash.

@@ -1,6 +1,0 @@
-"""Properties here may take as long as the machine needs: a busy one must not fail them."""
-
-from hypothesis import HealthCheck, settings
-
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
