@@ -1,12 +1,12 @@
-"""What all tests share: options of the long runs, how properties look for examples, and the database fixtures."""
+"""What all tests share: options of the long runs, how properties find examples, the database fixtures."""
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.databases"]
 
-# A busy machine must not fail a property, so neither profile has a deadline. The gate tries the same examples on
-# every machine: when it turns red, the change did it. New examples are what `make explore` is for.
+# A busy machine must not fail a property, so neither profile has a deadline. The gate tries the same examples
+# on every machine: when it turns red, the change did it. New examples are what `make explore` is for.
 _PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("gate", derandomize=True, **_PATIENT)
 settings.register_profile("explore", max_examples=500, print_blob=True, **_PATIENT)

@@ -67,8 +67,8 @@ def test_every_message_reads_what_it_writes(msg_id: int, edition: Edition, data:
 @given(data=st.data())
 @settings(max_examples=15)
 def test_every_variant_reads_what_it_writes(msg_id: int, layout: str, data: st.DataObject) -> None:
-    """Bytes of a variant may be those of another layout too. Read as the variant they are written back byte by
-    byte; read as another layout, what was padding there may be shortened, but never what was said."""
+    """Bytes of a variant may be those of another layout too. Read as the variant they are written back byte
+    by byte; read as another layout, padding may be shortened, but nothing that was said."""
     fields = data.draw(bodies(msg_id, Edition.E2019, layout)) | {"layout": layout}
     body = encode_body(msg_id, Edition.E2019, fields)
     read = decode_body(msg_id, Edition.E2019, body)
