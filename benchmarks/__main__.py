@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-PARTS = ("codec", "log", "gateway", "path")
+PARTS = ("codec", "log", "gateway", "ingest", "path")
 
 for part in sys.argv[1:] or PARTS:
     if part not in PARTS:
