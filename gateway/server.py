@@ -25,6 +25,7 @@ from gateway.commits import Answers, Commits, Log
 from gateway.credentials import Credentials, load_secret
 from gateway.fleet import Fleet, FleetData, FleetSource
 from gateway.links import Link, LinkTable, Pause
+from gateway.listening import Listening
 from gateway.metrics import Figures, counter, counters, gauge, sync_histogram
 from gateway.pipeline import Counts, Pipeline
 from gateway.reception import PublicKey, Reception
@@ -37,9 +38,6 @@ logger = structlog.get_logger()
 
 TICK_S: Final = 1.0
 """The log's clock."""
-
-BACKLOG: Final = 4096
-"""Connections that wait to be accepted: a fleet that comes back all at once after an outage."""
 
 MAX_GATHERED_BYTES: Final = 16 * 1024 * 1024
 """More than this is not read while the log is busy."""
@@ -64,9 +62,12 @@ class GatewayOptions:
     """Holds the secret of the authentication codes, the copy of the fleet, and the reserved session
     numbers.
     """
-    host: str = "0.0.0.0"
+    host: str | tuple[str, ...] = "0.0.0.0"
+    """One or several addresses; `::` alone is every address, IPv4 and IPv6."""
     port: int = 7611
     """0 takes any free one."""
+    reuse_port: bool = False
+    """Whether other gateway processes listen on the same port."""
     policy: Literal["open", "known"] = "open"
     """Whether terminals that nobody entered may register, see `gateway.reception`."""
     idle_timeout_s: float = 600.0
@@ -118,7 +119,7 @@ class Gateway:
         self._commits = Commits(log, self._deliver, sync_histogram(self.registry).observe, self._log_changed)
         self.registry.register(Figures(self._metrics))
         self._init_inbox()
-        self._server: asyncio.Server | None = None
+        self._listening = Listening(lambda: Link(self))
         self._timer: asyncio.TimerHandle | None = None
         self._closing: dict[Link, float] = {}
         """Links being closed, and since when."""
@@ -143,8 +144,7 @@ class Gateway:
     @property
     def port(self) -> int:
         """The port we listen on."""
-        assert self._server is not None, "the gateway is not started"
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._listening.port
 
     async def start(self) -> None:
         """Listen.
@@ -154,9 +154,9 @@ class Gateway:
         """
         self._loop = asyncio.get_running_loop()
         self._recall_fragments()
-        self._server = await self._loop.create_server(
-            lambda: Link(self), self.options.host, self.options.port, backlog=BACKLOG
-        )
+        wanted = self.options
+        hosts = (wanted.host,) if isinstance(wanted.host, str) else wanted.host
+        await self._listening.open(hosts, wanted.port, reuse_port=wanted.reuse_port)
         self._events.append(Started(f"{socket.gethostname()}/{os.getpid()}"))
         self._second()
         logger.info("gateway listens", host=self.options.host, port=self.port, policy=self.options.policy)
@@ -165,8 +165,8 @@ class Gateway:
         """Accept and read no more, answer what can be made durable, say so in the log, and close all
         links.
         """
-        assert self._server is not None and self._timer is not None, "the gateway is not started"
-        self._server.close()
+        assert self._timer is not None, "the gateway is not started"
+        self._listening.close()
         self._timer.cancel()
         if self._fleet_task is not None:
             self._fleet_task.cancel()
