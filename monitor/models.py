@@ -331,15 +331,31 @@ class TrackPoint(BaseModel):
 
 
 class Track(BaseModel):
-    """Where something was: every `step`-th of `total` points, and the last."""
+    """Where something was: of `total` points those that show its shape. The others lie within `tolerance_m`
+    of the line through them.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
 
     since: datetime = Field(alias="from")
     until: datetime = Field(alias="to")
     total: int
-    step: int
+    tolerance_m: float
     points: list[TrackPoint]
+
+
+class Visit(BaseModel):
+    """A terminal in an area, and the vehicle that had it then."""
+
+    terminal: TerminalRef
+    vehicle: VehicleRef | None
+    first_at: datetime
+    last_at: datetime
+    points: int
+    """Reports from inside."""
+    lat: float
+    lon: float
+    """The last of them."""
 
 
 class Alarm(BaseModel):

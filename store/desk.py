@@ -18,12 +18,11 @@ from psycopg.types.json import Jsonb
 
 from store.fleet import tell_viewers
 from store.people import audit
-from store.quality import Quality
 from store.refusals import AlreadyExists, NotFound
 from store.select import Connection, Page, Row, decode_cursor, fetch_all, fetch_one, fetch_page, where
 
-_TERMINAL: LiteralString = "jsonb_build_object('id', t.id, 'identity', t.identity) AS terminal"
-_VEHICLE: LiteralString = (
+TERMINAL_REF: LiteralString = "jsonb_build_object('id', t.id, 'identity', t.identity) AS terminal"
+VEHICLE_REF: LiteralString = (
     "CASE WHEN v.id IS NOT NULL THEN"
     " jsonb_build_object('id', v.id, 'plate', v.plate, 'plate_color', v.plate_color) END AS vehicle"
 )
@@ -52,8 +51,8 @@ def place(alias: LiteralString) -> LiteralString:
 
 
 ALARM: LiteralString = f"""
-SELECT a.id, {_TERMINAL}, {_VEHICLE}, a.condition, a.object, a.edition, a.severity, a.ends, a.late, a.on_desk,
-       a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports, {place("a")}, a.speed_kmh,
+SELECT a.id, {TERMINAL_REF}, {VEHICLE_REF}, a.condition, a.object, a.edition, a.severity, a.ends, a.late,
+       a.on_desk, a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports, {place("a")}, a.speed_kmh,
        CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL THEN 'taken'
             ELSE 'free' END AS desk,
        {_someone("taker", "taken_by")}, a.taken_at, {_someone("handler", "handled_by")}, a.handled_at,
@@ -78,7 +77,7 @@ DESK_STATES: dict[str, LiteralString] = {
 }
 
 TICKET: LiteralString = f"""
-SELECT k.id, {_TERMINAL}, {_VEHICLE}, k.fault, k.state, k.reason,
+SELECT k.id, {TERMINAL_REF}, {VEHICLE_REF}, k.fault, k.state, k.reason,
        CASE WHEN k.evidence #>> '{{reason,code}}' IS NOT NULL THEN k.evidence -> 'reason' END AS why,
        k.opened_at, k.closed_at, k.closed_because,
        {_someone("worker", "assigned_to")}, k.note
@@ -370,66 +369,3 @@ async def quarantine_summary(connection: Connection, *, since: datetime, until: 
         " WHERE received_at >= %s AND received_at < %s GROUP BY reason ORDER BY count DESC, reason",
         (since, until),
     )
-
-
-# Coordinates without a fix are old or invented.
-_CAN_BE_DRAWN: LiteralString = f"p.quality & {Quality.NO_FIX:d} = 0 AND {is_on_earth('p')}"
-TRACK_COLUMNS: LiteralString = (
-    "placed_at AS at, lat, lon, speed_kmh, heading_deg, altitude_m, alarm_bits, status_bits, late, quality"
-)
-
-
-async def terminal_track(
-    connection: Connection, terminal_id: int, *, since: datetime, until: datetime, limit: int
-) -> Row:
-    """Give the terminal's track between two times, simplified to about `limit` points.
-
-    Raises:
-        NotFound
-    """
-    if not await fetch_one(connection, "SELECT 1 AS one FROM terminals WHERE id = %s", (terminal_id,)):
-        raise NotFound("terminal", terminal_id)
-    return await _track(
-        connection,
-        "SELECT p.* FROM positions p WHERE p.terminal_id = %(id)s"
-        f" AND p.placed_at >= %(since)s AND p.placed_at < %(until)s AND {_CAN_BE_DRAWN}",
-        {"id": terminal_id, "since": since, "until": until, "limit": limit},
-    )
-
-
-async def vehicle_track(
-    connection: Connection, vehicle_id: int, *, since: datetime, until: datetime, limit: int
-) -> Row:
-    """Give the track of a vehicle, through all terminals that it had in that time.
-
-    Raises:
-        NotFound
-    """
-    if not await fetch_one(connection, "SELECT 1 AS one FROM vehicles WHERE id = %s", (vehicle_id,)):
-        raise NotFound("vehicle", vehicle_id)
-    return await _track(
-        connection,
-        "SELECT p.* FROM positions p JOIN installations i ON i.terminal_id = p.terminal_id"
-        " AND p.placed_at >= i.installed_at AND p.placed_at < coalesce(i.removed_at, 'infinity')"
-        " WHERE i.vehicle_id = %(id)s AND p.placed_at >= %(since)s AND p.placed_at < %(until)s"
-        f" AND {_CAN_BE_DRAWN}",
-        {"id": vehicle_id, "since": since, "until": until, "limit": limit},
-    )
-
-
-async def _track(connection: Connection, positions: LiteralString, given: Row) -> Row:
-    """Keep every `step`-th point, and the last, because that is where the vehicle is."""
-    counted = await fetch_one(connection, f"SELECT count(*) AS total FROM ({positions}) AS chosen", given)
-    total = int(counted["total"]) if counted else 0
-    step = max(1, -(-total // given["limit"]))
-    points = await fetch_all(
-        connection,
-        f"SELECT * FROM (SELECT {TRACK_COLUMNS},"
-        " row_number() OVER (ORDER BY placed_at, reported_raw, body_hash) AS number"
-        f" FROM ({positions}) AS chosen) AS numbered"
-        " WHERE (number - 1) %% %(step)s = 0 OR number = %(total)s ORDER BY number",
-        {**given, "step": step, "total": total},
-    )
-    for point in points:
-        del point["number"]
-    return {"total": total, "step": step, "points": points}

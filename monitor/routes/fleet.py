@@ -1,9 +1,11 @@
 """Vehicles, terminals, and which is installed in which; the lobby; the import."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from monitor.models import (
@@ -27,7 +29,8 @@ from monitor.models import (
 from monitor.problems import Problem
 from monitor.routes import CHANGES, DEFAULT_LIMIT, Cursor, From, IdPath, Limit, Search, To, problems
 from monitor.signing import At, By, ByAdmin
-from store import desk, fleet, roster
+from monitor.simplify import simplified
+from store import fleet, roster, tracks
 from store.refusals import NotFound
 from store.select import Connection, Row
 
@@ -39,9 +42,7 @@ DEFAULT_POINTS = 2000
 MAX_POINTS = 20_000
 
 View = Literal["all", "known", "lobby", "blocked", "bound", "unbound", "online", "silent"]
-Points = Annotated[
-    int, Query(alias="limit", ge=2, le=MAX_POINTS, description="About how many points at most.")
-]
+Points = Annotated[int, Query(alias="limit", ge=2, le=MAX_POINTS, description="How many points at most.")]
 
 
 @router.get("/vehicles", response_model=CountedPage[Vehicle], responses=problems(400))
@@ -104,8 +105,8 @@ async def vehicle_track(
     """Where the vehicle was, through all its terminals; the last 24 hours unless told otherwise."""
     since, until = period(since, until)
     async with center.database() as connection:
-        track = await desk.vehicle_track(connection, vehicle_id, since=since, until=until, limit=points)
-    return _track(track, since, until)
+        track = await tracks.vehicle_track(connection, vehicle_id, since, until)
+    return await asyncio.to_thread(_drawn, track, points, since, until)
 
 
 @router.get("/terminals", response_model=CountedPage[Terminal], responses=problems(400))
@@ -216,8 +217,8 @@ async def terminal_track(
     """Where the terminal was, in whatever vehicle; the last 24 hours unless told otherwise."""
     since, until = period(since, until)
     async with center.database() as connection:
-        track = await desk.terminal_track(connection, terminal_id, since=since, until=until, limit=points)
-    return _track(track, since, until)
+        track = await tracks.terminal_track(connection, terminal_id, since, until)
+    return await asyncio.to_thread(_drawn, track, points, since, until)
 
 
 _CSV = {
@@ -269,6 +270,18 @@ def period(since: datetime | None, until: datetime | None) -> tuple[datetime, da
     return since, until
 
 
-def _track(track: Row, since: datetime, until: datetime) -> Response:
+def _drawn(track: list[tracks.Point], limit: int, since: datetime, until: datetime) -> Response:
+    """Draw the track with few enough points; where an alarm word changes is always worth one."""
+    columns = list(zip(*track, strict=True)) or [()] * len(tracks.POINT)
+    lat, lon = (np.array(columns[tracks.POINT.index(name)], np.float64) for name in ("lat", "lon"))
+    alarms = np.array(columns[tracks.POINT.index("alarm_bits")], np.int64)
+    chosen, tolerance_m = simplified(lat, lon, np.diff(alarms, prepend=alarms[:1]) != 0, limit)
+    answer = {
+        "from": since,
+        "to": until,
+        "total": len(track),
+        "tolerance_m": round(tolerance_m, 1),
+        "points": [dict(zip(tracks.POINT, track[index], strict=True)) for index in chosen],
+    }
     # Thousands of points: encoded as they are, they need not become models first.
-    return Response(msgspec.json.encode({"from": since, "to": until, **track}), media_type="application/json")
+    return Response(msgspec.json.encode(answer), media_type="application/json")

@@ -253,7 +253,7 @@ export interface Track {
   from: Time
   to: Time
   total: number
-  step: number
+  tolerance_m: number
   points: TrackPoint[]
 }
 

@@ -1,0 +1,144 @@
+"""Where something was: the positions of one terminal or one vehicle in order of time, and who was in an area.
+
+Rows come as plain tuples, `POINT` says in which order: a month of a vehicle is tens of thousands of them, and
+most are left out before anyone sees them.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString, TypeAlias, cast
+
+from psycopg.rows import tuple_row
+
+from store.desk import TERMINAL_REF, VEHICLE_REF, is_on_earth
+from store.quality import Quality
+from store.refusals import NotFound
+from store.select import Connection, Row, fetch_all, fetch_one
+
+POINT = (
+    *("at", "lat", "lon", "speed_kmh", "heading_deg", "altitude_m"),
+    *("alarm_bits", "status_bits", "late", "quality"),
+)
+"""The columns of a point of a track."""
+
+Point: TypeAlias = tuple[datetime, float, float, float, int, int, int, int, bool, int]
+
+# Coordinates without a fix are old or invented.
+CAN_BE_DRAWN: LiteralString = f"p.quality & {Quality.NO_FIX:d} = 0 AND {is_on_earth('p')}"
+
+_POINTS: LiteralString = (
+    "SELECT p.placed_at, p.lat, p.lon, p.speed_kmh, p.heading_deg, p.altitude_m, p.alarm_bits, p.status_bits,"
+    " p.late, p.quality FROM positions p"
+)
+_DURING: LiteralString = (
+    f"p.placed_at >= %(since)s AND p.placed_at < %(until)s AND {CAN_BE_DRAWN}"
+    " ORDER BY p.placed_at, p.reported_raw, p.body_hash"
+)
+OF_TERMINAL: LiteralString = f"{_POINTS} WHERE p.terminal_id = %(id)s AND {_DURING}"
+OF_VEHICLE: LiteralString = (
+    f"{_POINTS} JOIN installations i ON i.terminal_id = p.terminal_id"
+    " AND p.placed_at >= i.installed_at AND p.placed_at < coalesce(i.removed_at, 'infinity')"
+    f" WHERE i.vehicle_id = %(id)s AND {_DURING}"
+)
+
+
+async def terminal_track(
+    connection: Connection, terminal_id: int, since: datetime, until: datetime
+) -> list[Point]:
+    """Give where the terminal was, in whatever vehicle.
+
+    Raises:
+        NotFound
+    """
+    if not await fetch_one(connection, "SELECT 1 AS one FROM terminals WHERE id = %s", (terminal_id,)):
+        raise NotFound("terminal", terminal_id)
+    return await _points(connection, OF_TERMINAL, {"id": terminal_id, "since": since, "until": until})
+
+
+async def vehicle_track(
+    connection: Connection, vehicle_id: int, since: datetime, until: datetime
+) -> list[Point]:
+    """Give where the vehicle was, through all terminals that it had in that time.
+
+    Raises:
+        NotFound
+    """
+    if not await fetch_one(connection, "SELECT 1 AS one FROM vehicles WHERE id = %s", (vehicle_id,)):
+        raise NotFound("vehicle", vehicle_id)
+    return await _points(connection, OF_VEHICLE, {"id": vehicle_id, "since": since, "until": until})
+
+
+async def _points(connection: Connection, query: LiteralString, given: dict[str, Any]) -> list[Point]:
+    async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        await cursor.execute(query, given)
+        return cast(list[Point], await cursor.fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A piece of the map 区域: corners as (latitude, longitude) in WGS-84 degrees, at least three.
+
+    Sides are straight on the map and no area crosses the 180th meridian, which is far from any road that we
+    know.
+    """
+
+    corners: tuple[tuple[float, float], ...]
+
+    def parameters(self) -> dict[str, Any]:
+        """Give what the queries below want to know."""
+        latitudes, longitudes = zip(*self.corners, strict=True)
+        ring = ",".join(f"({lon!r},{lat!r})" for lat, lon in self.corners)
+        return {
+            "south": min(latitudes),
+            "north": max(latitudes),
+            "west": min(longitudes),
+            "east": max(longitudes),
+            "ring": f"({ring})",
+        }
+
+
+# PostgreSQL's own polygon knows its inside. The box before it is what an index or a compressed chunk can use,
+# and costs less for the many that are far away.
+_INSIDE: LiteralString = (
+    "{0}.lat BETWEEN %(south)s AND %(north)s AND {0}.lon BETWEEN %(west)s AND %(east)s"
+    " AND %(ring)s::polygon @> point({0}.lon, {0}.lat)"
+)
+INSIDE_NOW: LiteralString = f"""
+SELECT {TERMINAL_REF}, {VEHICLE_REF}, s.fix_at AS first_at, s.fix_at AS last_at, 1 AS points, s.lat, s.lon
+FROM terminal_states s
+JOIN terminals t ON t.id = s.terminal_id
+LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
+LEFT JOIN vehicles v ON v.id = i.vehicle_id
+WHERE {_INSIDE.replace("{0}", "s")}
+ORDER BY s.fix_at DESC, t.id
+"""
+INSIDE_DURING: LiteralString = f"""
+WITH visits AS MATERIALIZED (
+    SELECT p.terminal_id, min(p.placed_at) AS first_at, max(p.placed_at) AS last_at, count(*) AS points,
+           (array_agg(point(p.lon, p.lat) ORDER BY p.placed_at DESC))[1] AS last
+    FROM positions p
+    WHERE p.placed_at >= %(since)s AND p.placed_at < %(until)s AND p.quality & {Quality.NO_FIX:d} = 0
+      AND {_INSIDE.replace("{0}", "p")}
+    GROUP BY p.terminal_id
+)
+SELECT {TERMINAL_REF}, {VEHICLE_REF}, visits.first_at, visits.last_at, visits.points, visits.last[1] AS lat,
+       visits.last[0] AS lon
+FROM visits
+JOIN terminals t ON t.id = visits.terminal_id
+LEFT JOIN installations i ON i.terminal_id = t.id
+      AND visits.last_at >= i.installed_at AND visits.last_at < coalesce(i.removed_at, 'infinity')
+LEFT JOIN vehicles v ON v.id = i.vehicle_id
+ORDER BY visits.last_at DESC, t.id
+"""
+
+
+async def inside_now(connection: Connection, area: Area) -> list[Row]:
+    """Give who is in the area by the newest fix, newest first."""
+    return await fetch_all(connection, INSIDE_NOW, area.parameters())
+
+
+async def inside_during(connection: Connection, area: Area, since: datetime, until: datetime) -> list[Row]:
+    """Give who was in the area between two times 区域查车: first and last time there, how many reports, the
+    last place. The vehicle is the one that had the terminal at that last time.
+    """
+    return await fetch_all(connection, INSIDE_DURING, {**area.parameters(), "since": since, "until": until})
