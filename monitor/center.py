@@ -70,7 +70,7 @@ class Center:
             open=False,
             name="monitor",
         )
-        self.health = HealthWatch(options.gateway_url, options.worker_url, self.database)
+        self.health = HealthWatch(options, self.database)
         self.live = LivePicture(self._connect, self.health)
         self.metrics = Metrics(self)
 

@@ -1,7 +1,7 @@
 """Is everything all right? What each part says of itself, put together into sentences for people.
 
-Gateway and worker are asked at their loopback endpoints, the database with a small question, the log is
-known to the gateway. `judge` is pure: it makes a `Health` of what was heard.
+Gateway, worker and keeper are asked at their loopback endpoints, the database with a small question, the log
+is known to the gateway. `judge` is pure: it makes a `Health` of what was heard.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import structlog
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from typing_extensions import TypedDict
 
+from monitor.options import MonitorOptions
 from store import live
 from store.select import Connection, Row
 
@@ -65,6 +66,7 @@ class Parts(TypedDict):
 
     gateway: Part
     worker: Part
+    keeper: Part
     database: Part
     log: Part
 
@@ -130,6 +132,19 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
         "处理滞后 {lag} 秒：画面显示的是过去的状态。",
         "The worker is {lag} s behind: the picture shows the past.",
     ),
+    "keeper_unreachable": (
+        "warning",
+        "keeper",
+        "管家进程没有响应：数据照常接收，但归档、压缩和到期清理已停止。",
+        "The keeper does not answer: data is taken in as ever, but archive, compression and retention stand "
+        "still.",
+    ),
+    "keeper_failing": (
+        "warning",
+        "keeper",
+        "管家进程有任务失败：{why}",
+        "A chore of the keeper fails: {why}",
+    ),
     "database_unreachable": (
         "error",
         "database",
@@ -168,13 +183,12 @@ class HealthWatch:
 
     def __init__(
         self,
-        gateway_url: str | None,
-        worker_url: str | None,
+        options: MonitorOptions,
         database: Callable[[], AbstractAsyncContextManager[Connection]],
     ) -> None:
         self.picture: LivePicture | None = None
-        self.now = judge({}, {}, None, {}, datetime.now(UTC))
-        self._urls = (gateway_url, worker_url)
+        self.now = judge({}, {}, None, {}, datetime.now(UTC), keeper={})
+        self._urls = (options.gateway_url, options.worker_url, options.keeper_url)
         self._database = database
 
     @property
@@ -193,11 +207,11 @@ class HealthWatch:
 
     async def look(self) -> None:
         """Ask everybody once."""
-        gateway, worker, database = await asyncio.gather(
+        gateway, worker, keeper, database = await asyncio.gather(
             *(asyncio.to_thread(ask, url) for url in self._urls), self._ask_database()
         )
         figures = self.picture.figures() if self.picture and self.picture.is_complete else {}
-        self.now = judge(gateway, worker, database, figures, datetime.now(UTC))
+        self.now = judge(gateway, worker, database, figures, datetime.now(UTC), keeper=keeper)
 
     async def _ask_database(self) -> Row | None:
         try:
@@ -235,13 +249,16 @@ def fetch(url: str) -> bytes:
             return bytes(refused.read(MAX_ANSWER))
 
 
-def judge(gateway: Answer, worker: Answer, database: Row | None, figures: Row, at: datetime) -> Health:
+def judge(
+    gateway: Answer, worker: Answer, database: Row | None, figures: Row, at: datetime, *, keeper: Answer
+) -> Health:
     """Make one health of what was heard. An empty answer says that there is nobody to ask."""
     log = _table(gateway or {}, "log")
     lag_s = _lag_s(gateway, worker, database)
     problems = [_problem("database_unreachable")] if database is None else []
     problems += _gateway_problems(gateway, log, database is not None)
     problems += _worker_problems(worker, lag_s, database is not None)
+    problems += _keeper_problems(keeper, database is not None)
     state: Literal["ok", "degraded", "failing"] = "ok"
     if problems:
         state = "failing" if any(each["severity"] == "error" for each in problems) else "degraded"
@@ -253,6 +270,7 @@ def judge(gateway: Answer, worker: Answer, database: Row | None, figures: Row, a
         "parts": {
             "gateway": {"state": _state("gateway", gateway, problems), "detail": gateway or {}},
             "worker": {"state": _state("worker", worker, problems), "detail": worker or {}},
+            "keeper": {"state": _state("keeper", keeper, problems), "detail": keeper or {}},
             "database": {"state": _state("database", detail or None, problems), "detail": detail},
             "log": {"state": _state("log", log, problems), "detail": log},
         },
@@ -310,6 +328,14 @@ def _worker_problems(said: Answer, lag_s: float | None, has_database: bool) -> l
     if lag_s is not None and lag_s > LAG_WARNING_S:
         found.append(_problem("worker_behind", lag=round(lag_s)))
     return found
+
+
+def _keeper_problems(said: Answer, has_database: bool) -> list[ProblemFound]:
+    if said is None:
+        return [_problem("keeper_unreachable")]
+    if not said.get("ok", True) and has_database:
+        return [_problem("keeper_failing", why=_short(said.get("error")))]
+    return []
 
 
 def _table(said: dict[str, Any], name: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class MonitorOptions:
     gateway_url: str | None = "http://127.0.0.1:9611"
     """Where the gateway's `/healthz` and `/metrics` are; None where there is none to ask."""
     worker_url: str | None = "http://127.0.0.1:9612"
+    keeper_url: str | None = "http://127.0.0.1:9613"
     version: str = ""
     policy: str = "open"
     """The gateway's policy, for the page to say what the lobby is for."""

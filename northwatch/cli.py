@@ -71,6 +71,14 @@ def worker(config: ConfigOption = None) -> None:
 
 
 @app.command()
+def keeper(config: ConfigOption = None) -> None:
+    """Keep the record in order: retention, compression, the archive."""
+    from northwatch.wiring import run_keeper, settings_for
+
+    run_keeper(settings_for(config))
+
+
+@app.command()
 def monitor(config: ConfigOption = None) -> None:
     """Serve the web page and the API."""
     from northwatch.wiring import run_monitor, settings_for

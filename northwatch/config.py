@@ -90,6 +90,13 @@ class WorkerSettings(Group):
     """`/healthz` and `/metrics`, on the loopback interface only."""
 
 
+class KeeperSettings(Group):
+    """Upkeep of the record: retention, compression, the archive."""
+
+    health_port: Port = 9613
+    """`/healthz` and `/metrics`, on the loopback interface only."""
+
+
 class SilenceSettings(Group):
     """When a terminal that says nothing should have said something, and when that becomes a repair ticket."""
 
@@ -191,6 +198,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
+    keeper: KeeperSettings = KeeperSettings()
     silence: SilenceSettings = SilenceSettings()
     monitor: MonitorSettings = MonitorSettings()
     demo: DemoSettings = DemoSettings()
@@ -241,6 +249,7 @@ class Settings(BaseSettings):
             "gateway.port": self.gateway.port,
             "gateway.health_port": self.gateway.health_port,
             "worker.health_port": self.worker.health_port,
+            "keeper.health_port": self.keeper.health_port,
             "monitor.port": self.monitor.port,
         }
         seen: dict[int, str] = {}

@@ -66,6 +66,7 @@ def examine(settings: Settings) -> int:
     _look_at_database(settings, found, log)
     _look_at_process("gateway", settings.gateway.health_port, found)
     _look_at_process("worker", settings.worker.health_port, found)
+    _look_at_process("keeper", settings.keeper.health_port, found)
     _print(found)
     return 1 if found.problems else 0
 

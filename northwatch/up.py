@@ -1,8 +1,9 @@
 """`northwatch up`: everything on one machine, from one command.
 
 Start: the gateway first, because terminals should be answered whatever else is wrong; then the database (the
-embedded one unless a URL is given), its migrations and the first administrator; then worker and monitor; last
-the demo's fleet. Stop: fleet, gateway (which answers what is durable), worker, monitor, database.
+embedded one unless a URL is given), its migrations and the first administrator; then worker, keeper and
+monitor; last the demo's fleet. Stop: fleet, gateway (which answers what is durable), worker, keeper, monitor,
+database.
 """
 
 import os
@@ -26,7 +27,7 @@ from northwatch.supervisor import Backoff, Child, Journal, Supervisor
 from store import schema
 from store.embedded import Embedded, EmbeddedError
 
-STOP_ORDER = ("sim", "gateway", "worker", "monitor")
+STOP_ORDER = ("sim", "gateway", "worker", "keeper", "monitor")
 DATABASE_POLL_S = 1.0
 CONNECT_TIMEOUT_S = 0.5
 
@@ -131,6 +132,7 @@ class Up:
         started = {child.name for child in self._supervisor.children}
         if database.ready.is_set() and "worker" not in started:
             self._start("worker")
+            self._start("keeper")
             self._start("monitor")
         if self._demo and "sim" not in started and self._answers(self.settings.gateway):
             host = _reachable(self.settings.gateway.host)
@@ -151,11 +153,12 @@ class Up:
             return False
 
     def _require_ports(self) -> None:
-        gateway, monitor, worker = self.settings.gateway, self.settings.monitor, self.settings.worker
+        gateway, monitor = self.settings.gateway, self.settings.monitor
         supervisor.require_free(gateway.host, gateway.port, "gateway.port")
         supervisor.require_free(monitor.host, monitor.port, "monitor.port")
-        supervisor.require_free("127.0.0.1", gateway.health_port, "gateway.health_port")
-        supervisor.require_free("127.0.0.1", worker.health_port, "worker.health_port")
+        for name in ("gateway", "worker", "keeper"):
+            port = getattr(self.settings, name).health_port
+            supervisor.require_free("127.0.0.1", port, f"{name}.health_port")
 
 
 def _reachable(host: str) -> str:

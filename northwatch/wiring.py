@@ -23,6 +23,7 @@ from store.log import LogError, LogLimits, LogWriter
 from store.refusals import Refused, RosterInvalid
 
 if TYPE_CHECKING:
+    from keeper.options import KeeperOptions
     from northwatch.sim.fleet import Plan
     from worker.run import WorkerOptions
 
@@ -209,6 +210,28 @@ def run_worker(settings: Settings) -> None:
         worker.run(stop_event())
 
 
+def keeper_options(settings: Settings) -> "KeeperOptions":
+    """Give the keeper's options."""
+    from keeper.options import KeeperOptions
+
+    return KeeperOptions(dsn=dsn(settings), data_dir=settings.data_dir)
+
+
+def run_keeper(settings: Settings) -> None:
+    """`northwatch keeper`: do the record's chores until SIGTERM or SIGINT."""
+    from keeper.chores import CHORES
+    from keeper.keeper import Keeper
+
+    prepare()
+    keeper = Keeper(keeper_options(settings), CHORES)
+    try:
+        endpoint = Endpoint(settings.keeper.health_port, keeper.health, keeper.registry)
+    except OSError as error:
+        _fail(1, f"keeper.health_port {settings.keeper.health_port} cannot be used: {error.strerror}")
+    with closing(endpoint):
+        keeper.run(stop_event())
+
+
 def _stop_signal() -> asyncio.Event:
     """Give an event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
@@ -231,6 +254,7 @@ def run_monitor(settings: Settings) -> None:
         web_dir=wanted.web_dir or _built_page(),
         gateway_url=f"http://127.0.0.1:{settings.gateway.health_port}",
         worker_url=f"http://127.0.0.1:{settings.worker.health_port}",
+        keeper_url=f"http://127.0.0.1:{settings.keeper.health_port}",
         version=version("northwatch"),
         policy=settings.gateway.policy,
         secure_cookie=wanted.secure_cookie,

@@ -41,7 +41,7 @@ class Center:
     """One running `northwatch up --demo`."""
 
     def __init__(self, directory: Path, vehicles: int) -> None:
-        self.terminal_port, self.web_port, *health_ports = free_ports(4)
+        self.terminal_port, self.web_port, *health_ports = free_ports(5)
         self.url = f"http://127.0.0.1:{self.web_port}"
         settings = {
             "DATA_DIR": str(directory),
@@ -49,6 +49,7 @@ class Center:
             "MONITOR__PORT": str(self.web_port),
             "GATEWAY__HEALTH_PORT": str(health_ports[0]),
             "WORKER__HEALTH_PORT": str(health_ports[1]),
+            "KEEPER__HEALTH_PORT": str(health_ports[2]),
             **{f"DEMO__{name}": value for name, value in HURRIED_DEMO.items()},
         }
         environ = {name: value for name, value in os.environ.items() if not name.startswith("NORTHWATCH_")}

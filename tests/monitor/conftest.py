@@ -104,7 +104,9 @@ def options(dsn: str, tmp_path: Path) -> MonitorOptions:
     (web / "assets").mkdir(parents=True)
     (web / "index.html").write_text("<!doctype html><title>Northwatch</title>")
     (web / "assets" / "app-1a2b.js").write_text("// script")
-    return MonitorOptions(dsn, web_dir=web, gateway_url=None, worker_url=None, version="1.2.3")
+    return MonitorOptions(
+        dsn, web_dir=web, gateway_url=None, worker_url=None, keeper_url=None, version="1.2.3"
+    )
 
 
 @pytest.fixture

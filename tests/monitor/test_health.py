@@ -50,7 +50,7 @@ def _codes(health: Health) -> list[str]:
 
 
 def test_all_well() -> None:
-    health = judge(GATEWAY, WORKER, DATABASE, {"terminals": 5}, NOW)
+    health = judge(GATEWAY, WORKER, DATABASE, {"terminals": 5}, NOW, keeper={"ok": True})
     assert (health["state"], health["problems"]) == ("ok", [])
     assert {part["state"] for part in health["parts"].values()} == {"ok"}  # type: ignore[attr-defined]
     assert health["figures"]["terminals"] == 5
@@ -86,7 +86,7 @@ def test_all_well() -> None:
 def test_every_trouble_has_its_sentence(
     gateway: Any, worker: Any, database: Any, codes: list[str], state: str
 ) -> None:
-    health = judge(gateway, worker, database, {}, NOW)
+    health = judge(gateway, worker, database, {}, NOW, keeper={})
     assert (_codes(health), health["state"]) == (codes, state)
     for problem in health["problems"]:
         assert "{" not in problem["en"] + problem["zh"]
@@ -102,7 +102,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["ok", "fault", "log", "fleet", "lag_s", "error"]), JSON))
 def test_whatever_a_process_says_there_is_a_health(said: dict[str, Any]) -> None:
-    health = judge(said, said, DATABASE, {}, NOW)
+    health = judge(said, said, DATABASE, {}, NOW, keeper=said)
     assert set(_codes(health)) <= set(SENTENCES)
 
 
@@ -118,7 +118,12 @@ def gateway() -> Iterator[Endpoint]:
 
 
 async def test_neighbours_are_asked(options: MonitorOptions, gateway: Endpoint, db: Any) -> None:
-    told = replace(options, gateway_url=f"http://127.0.0.1:{gateway.port}", worker_url="http://127.0.0.1:1")
+    told = replace(
+        options,
+        gateway_url=f"http://127.0.0.1:{gateway.port}",
+        worker_url="http://127.0.0.1:1",
+        keeper_url=None,
+    )
     async with serve(told) as served:
         user = await people.add_user(db, "anna", role="operator", password="long enough", by="test")
         served.cookies["anna"] = await people.open_sign_in(db, user["id"])
@@ -185,7 +190,7 @@ def _kill(server: Embedded) -> None:
 @asynccontextmanager
 async def _with_anna(server: Embedded) -> AsyncIterator[tuple[Served, Facts]]:
     async with (
-        serve(MonitorOptions(server.dsn(), gateway_url=None, worker_url=None)) as served,
+        serve(MonitorOptions(server.dsn(), gateway_url=None, worker_url=None, keeper_url=None)) as served,
         await psycopg.AsyncConnection.connect(server.dsn(), autocommit=True, row_factory=dict_row) as db,
     ):
         user = await people.add_user(db, "anna", role="operator", password="long enough", by="test")
@@ -248,7 +253,7 @@ async def test_database_dies_and_comes_back_and_nobody_does_anything(mortal: Emb
 
 async def test_monitor_starts_without_its_database(mortal: Embedded) -> None:
     mortal.stop()
-    options = MonitorOptions(mortal.dsn(), gateway_url=None, worker_url=None)
+    options = MonitorOptions(mortal.dsn(), gateway_url=None, worker_url=None, keeper_url=None)
     async with serve(options) as served, served.client() as client:
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/readyz")).status_code == 503

@@ -37,7 +37,7 @@ def served(embedded_server: Server, password_hash: str) -> Iterator[SimpleNamesp
     """A monitor in a thread, with some of everything in its database, and an admin's cookie."""
     dsn = embedded_server.clone()
     cookie = asyncio.run(_fill(dsn, password_hash))
-    app = create_app(MonitorOptions(dsn, gateway_url=None, worker_url=None))
+    app = create_app(MonitorOptions(dsn, gateway_url=None, worker_url=None, keeper_url=None))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -24,7 +24,7 @@ from store.embedded import Embedded
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-PROCESSES = ("gateway", "worker", "monitor", "sim")
+PROCESSES = ("gateway", "worker", "keeper", "monitor", "sim")
 
 
 class House:
@@ -33,7 +33,11 @@ class House:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ports = dict(
-            zip(("gateway", "monitor", "gateway_health", "worker_health"), free_ports(4), strict=True)
+            zip(
+                ("gateway", "monitor", "gateway_health", "worker_health", "keeper_health"),
+                free_ports(5),
+                strict=True,
+            )
         )
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("NORTHWATCH_")},
@@ -41,6 +45,7 @@ class House:
             "NORTHWATCH_GATEWAY__PORT": str(self.ports["gateway"]),
             "NORTHWATCH_GATEWAY__HEALTH_PORT": str(self.ports["gateway_health"]),
             "NORTHWATCH_WORKER__HEALTH_PORT": str(self.ports["worker_health"]),
+            "NORTHWATCH_KEEPER__HEALTH_PORT": str(self.ports["keeper_health"]),
             "NORTHWATCH_MONITOR__PORT": str(self.ports["monitor"]),
             "NORTHWATCH_GATEWAY__HOST": "127.0.0.1",
             "NORTHWATCH_MONITOR__HOST": "127.0.0.1",
@@ -82,9 +87,10 @@ class House:
         """Everything answers and says that it is well, and the worker is not behind."""
         gateway = get(self.ports["gateway_health"], "/healthz")
         worker = get(self.ports["worker_health"], "/healthz")
+        keeper = get(self.ports["keeper_health"], "/healthz")
         ready = get(self.ports["monitor"], "/readyz")
         return (
-            all(said is not None and said["ok"] for said in (gateway, worker, ready))
+            all(said is not None and said["ok"] for said in (gateway, worker, keeper, ready))
             and gateway["sessions"] == 4
         )
 
