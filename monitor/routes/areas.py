@@ -60,6 +60,7 @@ def area_of(box: str | None, polygon: str | None, circle: str | None) -> Area:
     Raises:
         Problem: 400, none or several are given, or it is no area; it says what would be one.
     """
+    corners: tuple[tuple[float, float], ...]
     match (box, polygon, circle):
         case (str(text), None, None):
             (south, west, north, east), *_ = _numbers(text, 4)
