@@ -57,6 +57,8 @@ class Center:
     def __init__(self, options: MonitorOptions) -> None:
         self.options = options
         self.throttle = Throttle()
+        self.exports = 0
+        """How many are running."""
         self.remembered = Remembered(options.sign_in_lasts.total_seconds())
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             options.database_url,

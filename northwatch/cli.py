@@ -4,6 +4,7 @@ once."""
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO, NoReturn, TypeAlias
 
@@ -14,6 +15,9 @@ from northwatch.cli_users import users
 
 DEFAULT_FLEET = 50
 """Vehicles of `up --demo` without a number."""
+
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+"""How times are written on the command line."""
 
 ConfigOption: TypeAlias = Annotated[
     Path | None,
@@ -198,6 +202,25 @@ def migrate(config: ConfigOption = None) -> None:
         typer.echo(f"{migration.number:04} {migration.name} applied")
     if not applied:
         typer.echo("nothing to do")
+
+
+@app.command()
+def export(
+    subject: Annotated[str, typer.Argument(help="positions, alarms or tickets")],
+    since: Annotated[datetime, typer.Option("--from", formats=MOMENTS, help="UTC unless it says otherwise")],
+    until: Annotated[datetime, typer.Option("--to", formats=MOMENTS, help="The first moment left out")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file; its ending says which format")],
+    config: ConfigOption = None,
+    plate: Annotated[str | None, typer.Option(help="Of this vehicle only")] = None,
+    terminal: Annotated[str | None, typer.Option(help="Of this terminal only")] = None,
+) -> None:
+    """Write positions, alarms or tickets of a period to a .csv, .parquet or .geojson file."""
+    from northwatch.export import export_file
+    from northwatch.wiring import settings_for
+
+    raise typer.Exit(
+        export_file(settings_for(config), subject, (since, until), output, plate=plate, identity=terminal)
+    )
 
 
 @app.command()

@@ -1,5 +1,5 @@
 """What can be asked, one file per desk: `people`, `fleet`, `areas`, `alarms`, `tickets`, `records`,
-`live`, `explain`."""
+`exports`, `live`, `explain`."""
 
 from typing import Annotated, Any, TypeAlias
 

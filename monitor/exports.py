@@ -1,0 +1,147 @@
+"""Exports as files: CSV, Parquet and GeoJSON, written piece by piece while the rows come.
+
+Each writer takes columns and batches of rows and gives bytes. A new format is one function and one line in
+`FORMATS`.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from store.exports import Export, RowTuple
+
+_ARROW: Final = {
+    16: pa.bool_(),
+    20: pa.int64(),
+    21: pa.int16(),
+    23: pa.int32(),
+    25: pa.string(),
+    700: pa.float32(),
+    701: pa.float64(),
+    1184: pa.timestamp("us", tz="UTC"),
+}
+"""By PostgreSQL's type number; what is missing here becomes text."""
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins so is run by spreadsheets; a terminal may call its vehicle whatever it likes."""
+
+_BOM: Final = "\ufeff"
+"""Spreadsheets read Chinese right when a file begins so."""
+
+
+def as_csv(export: Export) -> Iterator[bytes]:
+    """UTF-8 with a byte order mark, a header line, times as ISO 8601 in UTC."""
+    names = [name for name, _ in export.columns]
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    lines.write(_BOM)
+    writer.writerow(names)
+    for batch in export.batches:
+        writer.writerows([_cell(value) for value in row] for row in batch)
+        yield lines.getvalue().encode()
+        lines.seek(0)
+        lines.truncate()
+    yield lines.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return _time(value)
+        case bool():
+            return int(value)
+        case str() if value.startswith(_FORMULA):
+            return "'" + value
+    return value
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def as_geojson(export: Export) -> Iterator[bytes]:
+    """Write a FeatureCollection, one feature a line: a point where the row has a place, and all else."""
+    names = [name for name, _ in export.columns]
+    place = (names.index("lon"), names.index("lat")) if {"lon", "lat"} <= set(names) else None
+    yield b'{"type":"FeatureCollection","features":[\n'
+    comma = b""
+    for batch in export.batches:
+        features = [msgspec.json.encode(_feature(names, row, place)) for row in batch]
+        yield comma + b",\n".join(features)
+        comma = b",\n"
+    yield b"\n]}\n"
+
+
+def _feature(names: Sequence[str], row: RowTuple, place: tuple[int, int] | None) -> dict[str, Any]:
+    geometry = None
+    if place and row[place[0]] is not None and row[place[1]] is not None:
+        geometry = {"type": "Point", "coordinates": [row[place[0]], row[place[1]]]}
+    properties = {name: value for name, value in zip(names, row, strict=True) if name not in ("lat", "lon")}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def as_parquet(export: Export) -> Iterator[bytes]:
+    """Write typed columns, compressed by zstd, one row group for each batch."""
+    kinds = [_ARROW.get(kind, pa.string()) for _, kind in export.columns]
+    schema = pa.schema([(name, kind) for (name, _), kind in zip(export.columns, kinds, strict=True)])
+    sink = io.BytesIO()
+    out = _Drained(sink)
+    with parquet.ParquetWriter(pa.PythonFile(out, "w"), schema, compression="zstd") as writer:
+        for batch in export.batches:
+            columns = zip(*batch, strict=True)
+            arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            yield out.drain()
+    yield out.drain()
+
+
+class _Drained(io.RawIOBase):
+    """A file that forgets what was taken from it but not how long it is."""
+
+    def __init__(self, sink: io.BytesIO) -> None:
+        self._sink = sink
+        self._before = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._sink.write(data)
+
+    def tell(self) -> int:
+        return self._before + self._sink.tell()
+
+    def drain(self) -> bytes:
+        """Give what was written since the last time."""
+        data = self._sink.getvalue()
+        self._before += len(data)
+        self._sink.seek(0)
+        self._sink.truncate()
+        return data
+
+
+Writer: TypeAlias = Callable[[Export], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of file."""
+
+    write: Writer
+    media_type: str
+
+
+FORMATS: Final = {
+    "csv": Format(as_csv, "text/csv; charset=utf-8"),
+    "parquet": Format(as_parquet, "application/vnd.apache.parquet"),
+    "geojson": Format(as_geojson, "application/geo+json"),
+}

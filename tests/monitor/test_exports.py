@@ -1,0 +1,118 @@
+"""Exports: all rows of the period once, in every format, whoever is named; and nothing stays open."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pyarrow.parquet as parquet
+import pytest
+
+import store.exports
+from northwatch.config import Settings
+from northwatch.export import export_file
+from store.placement import Placement
+from tests.monitor.conftest import until
+from tests.monitor.facts import T0, Facts
+
+PERIOD = {"from": T0.isoformat(), "to": (T0 + timedelta(hours=1)).isoformat()}
+MINUTES = 60
+
+
+@pytest.fixture
+async def vehicle(facts: Facts, dsn: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """An hour of two terminals, one of them in the vehicle that is given; seven rows are a batch."""
+    monkeypatch.setattr(store.exports, "BATCH", 7)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        Placement().ensure(connection, [T0.date()])
+    bound, unbound = await facts.terminal(), await facts.terminal()
+    vehicle = await facts.vehicle("=辽A12345")
+    await facts.installed(bound, vehicle)
+    for minute in range(MINUTES):
+        at = T0 + timedelta(minutes=minute)
+        await facts.position(bound, at, lat=41 + minute / 100)
+        await facts.position(unbound, at, lat=None, lon=None)
+    await facts.position(bound, T0 + timedelta(hours=1))  # the end is not part of the period
+    return vehicle
+
+
+def read(kind: str, data: bytes) -> list[dict[str, Any]]:
+    if kind == "csv":
+        return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
+    if kind == "parquet":
+        rows: list[dict[str, Any]] = parquet.read_table(io.BytesIO(data)).to_pylist()
+        return rows
+    features = json.loads(data)["features"]
+    return [
+        each["properties"]
+        | dict(zip(("lon", "lat"), (each["geometry"] or {}).get("coordinates", (None, None)), strict=True))
+        for each in features
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "geojson"])
+async def test_every_format_has_every_row(root: httpx.AsyncClient, vehicle: int, kind: str) -> None:
+    answer = await root.get("/api/v1/exports/positions", params=PERIOD | {"format": kind})
+    assert answer.status_code == 200 and f".{kind}" in answer.headers["content-disposition"]
+    rows = read(kind, answer.content)
+    assert len(rows) == 2 * MINUTES
+    mine = await root.get(
+        "/api/v1/exports/positions", params=PERIOD | {"format": kind, "vehicle_id": vehicle}
+    )
+    of_vehicle = read(kind, mine.content)
+    assert [round(float(row["lat"]) * 100) for row in of_vehicle] == [4100 + n for n in range(MINUTES)]
+    # What a spreadsheet would run as a formula is text in a CSV file, and untouched elsewhere.
+    assert {row["plate"] for row in of_vehicle} == {"'=辽A12345" if kind == "csv" else "=辽A12345"}
+    at = of_vehicle[0]["placed_at"]
+    assert (at if isinstance(at, datetime) else datetime.fromisoformat(at)) == T0
+    assert not [row for row in rows if row["plate"] in (None, "") and row["lat"] not in (None, "")]
+
+
+async def test_alarms_and_tickets_can_be_exported(root: httpx.AsyncClient, facts: Facts) -> None:
+    await facts.alarm(note="第一行\n第二行", began_at=T0)
+    period = {"from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
+    (alarm,) = read("csv", (await root.get("/api/v1/exports/alarms", params=period)).content)
+    assert (alarm["condition"], alarm["note"]) == ("emergency", "第一行\n第二行")
+    for kind in ("csv", "parquet", "geojson"):
+        answer = await root.get("/api/v1/exports/tickets", params=period | {"format": kind})
+        assert answer.status_code == 200 and read(kind, answer.content) == []
+
+
+async def test_exports_are_written_down_and_bounded(root: httpx.AsyncClient, vehicle: int) -> None:
+    assert (await root.get("/api/v1/exports/positions")).status_code == 400
+    backwards = {"from": PERIOD["to"], "to": PERIOD["from"]}
+    assert (await root.get("/api/v1/exports/positions", params=backwards)).status_code == 400
+    assert (await root.get("/api/v1/exports/secrets", params=PERIOD)).status_code == 422
+    for _ in range(5):  # whoever hangs up in the middle leaves nothing behind
+        async with root.stream("GET", "/api/v1/exports/positions", params=PERIOD) as answer:
+            assert answer.status_code in (200, 429)
+
+    async def free() -> bool:
+        return (await root.get("/api/v1/exports/positions", params=PERIOD)).status_code == 200
+
+    await until(free)
+    entries = (await root.get("/api/v1/audit", params={"action": "export"})).json()["items"]
+    assert entries and entries[0]["subject"] == "positions" and entries[0]["detail"]["format"] == "csv"
+
+
+async def test_the_command_writes_whole_files(dsn: str, vehicle: int, facts: Facts, tmp_path: Path) -> None:
+    settings = Settings(database_url=dsn, data_dir=tmp_path)
+    period = (T0, T0 + timedelta(hours=1))
+    path = tmp_path / "track.parquet"
+    assert export_file(settings, "positions", period, path, plate="=辽A12345") == 0
+    assert len(read("parquet", path.read_bytes())) == MINUTES
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["track.parquet"]
+    for subject, between, name, plate in (
+        ("secrets", period, "a.csv", None),
+        ("positions", period, "a.xlsx", None),
+        ("positions", period[::-1], "a.csv", None),
+        ("positions", period, "a.csv", "辽A00000"),
+        ("positions", (datetime(2026, 1, 1), datetime(2026, 1, 2, tzinfo=UTC)), "no/such/folder/a.csv", None),
+    ):
+        with pytest.raises(SystemExit):
+            export_file(settings, subject, between, tmp_path / name, plate=plate)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["track.parquet"]
