@@ -7,7 +7,13 @@
     fleet       the local copy of known and blocked terminals
     pipeline    all that arrived in one turn of the loop, read as one batch
     commits     syncs, and the answers that wait for them
-    server      the listening socket, the clock, start and stop
+    listening   the sockets that listen, for TCP, TLS and UDP
+    doors       connections that begin with a PROXY header or a handshake
+    proxy       that header
+    certificates  what a handshake needs, renewed while we run
+    datagrams   UDP: a link for each peer address
+    addresses   how much of all that one address may take
+    server      the clock, start and stop
 
 The gateway reads headers. It decodes a body only where the answer needs it, and it works without the
 database.

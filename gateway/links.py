@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from gateway.addresses import text_of
 from store.records import CloseReason, FrameFlag
 
 if TYPE_CHECKING:
+    from gateway.addresses import Place
     from gateway.sessions import Session
 
 FLAG: Final = b"\x7e"
@@ -56,6 +58,10 @@ class Inbox(Protocol):
     greedy: list["Link"]
     """Those that sent more than their share."""
 
+    @property
+    def is_paused(self) -> bool:
+        """Nothing is read, because nothing can be made durable or too much waits for it."""
+
     def wake(self) -> None:
         """Have the gathered data read before the loop waits again."""
 
@@ -74,9 +80,11 @@ class Link(asyncio.Protocol):
         "garbage_bytes",
         "garbage_since",
         "is_lost",
+        "is_stranger",
         "number",
         "paused",
         "peer",
+        "place",
         "sessions",
         "slot",
         "transport",
@@ -88,11 +96,17 @@ class Link(asyncio.Protocol):
     transport: Any
     """uvloop's and asyncio's transports share no base class that has everything."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, peer: str = "") -> None:
+        """`peer` is who connected, where the transport does not know: behind a balancer."""
         self._inbox = inbox
         self.slot = -1
         self.number = 0
-        self.peer = ""
+        self.peer = peer
+        """Address and port of the other end."""
+        self.place: Place | None = None
+        """What its address has; None before it was let in."""
+        self.is_stranger = False
+        """It has proved nothing yet, and its address may have only so many of these."""
         self.turn = -1
         self.unread = b""
         """Within a turn what is to be read; between turns the tail of that."""
@@ -111,7 +125,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.write = self.transport.write
-        self.peer = _text_of(transport.get_extra_info("peername"))
+        self.peer = self.peer or text_of(transport.get_extra_info("peername"))
         if not self._inbox.connected(self):
             self.is_lost = True
             self.transport.abort()
@@ -146,6 +160,12 @@ class Link(asyncio.Protocol):
             self.is_lost = True
             self._inbox.disconnected(self)
 
+    def prove(self) -> None:
+        """Count no longer as a stranger of its address."""
+        if self.is_stranger and self.place is not None:
+            self.is_stranger = False
+            self.place.strangers -= 1
+
     def pause_writing(self) -> None:
         self.pause(Pause.SLOW_READER)
 
@@ -178,14 +198,6 @@ class Link(asyncio.Protocol):
             if not self.transport.is_closing():
                 self.close_reason = reason
             self.transport.abort()
-
-
-def _text_of(peername: Any) -> str:
-    """Write an address as host:port."""
-    if not isinstance(peername, tuple) or len(peername) < 2:
-        return str(peername or "")
-    host, port = peername[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class LinkTable:
@@ -263,6 +275,12 @@ class LinkTable:
         if self.session[slot] == session.number:
             self.flags[slot] = FrameFlag.AUTHENTICATED
             self.refused[slot] = False
+
+    def renumber(self, session: "Session", older: int) -> None:
+        """Take over that a session goes on under a new number."""
+        slot = session.link.slot
+        if self.session[slot] == older:
+            self.session[slot] = session.number
 
     def unbind(self, session: "Session") -> None:
         """Forget the terminal."""

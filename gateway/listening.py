@@ -1,16 +1,25 @@
-"""Where terminals come in: the sockets that listen.
+"""Where terminals come in: the sockets that listen, for TCP, for TLS, and for UDP.
 
-One server for each address. We bind ourselves, because asyncio can neither listen on IPv4 and IPv6 with one
+One for each address. We bind ourselves, because asyncio can neither listen on IPv4 and IPv6 with one
 socket nor give several addresses the same free port.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-BACKLOG: Final = 4096
-"""Connections that wait to be accepted: a fleet that comes back all at once after an outage."""
+from prometheus_client.core import Metric
+
+from gateway.addresses import Addresses, Network
+from gateway.certificates import Certificate
+from gateway.datagrams import Datagrams
+from gateway.doors import BACKLOG, Door
+from gateway.links import Inbox, Link
+from gateway.metrics import counter, counters, gauge
 
 ANY_IPV6: Final = "::"
 
@@ -62,30 +71,110 @@ def _bound(host: str, port: int, kind: socket.SocketKind, how: tuple[bool, bool]
     return own
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where to listen."""
+
+    hosts: Sequence[str]
+    tcp: int
+    tls: int | None = None
+    udp: int | None = None
+    reuse: bool = False
+    """Whether other gateway processes listen on the same."""
+    balancers: tuple[Network, ...] = ()
+    """Connections from there, plain or TLS, begin with a PROXY header."""
+
+
 class Listening:
-    """The servers of one gateway process."""
+    """All sockets of one gateway process that listen."""
 
-    def __init__(self, factory: Callable[[], asyncio.Protocol]) -> None:
-        """`factory` makes what receives a connection."""
-        self._factory = factory
+    def __init__(self, inbox: Inbox, addresses: Addresses, certificate: Certificate | None = None) -> None:
+        """`certificate` is for the port of TLS."""
+        self._inbox = inbox
+        self._addresses = addresses
+        self._certificate = certificate
         self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
+        self._bound: dict[str, int] = {}
+        self.datagrams: list[Datagrams] = []
 
-    async def open(self, hosts: Sequence[str], port: int, *, reuse_port: bool = False) -> None:
+    async def open(self, ports: Ports) -> None:
         """Listen.
 
         Raises:
-            OSError: an address cannot be used.
+            OSError: an address cannot be used. Nothing is listened on then.
         """
-        loop = asyncio.get_running_loop()
-        for each in bind(hosts, port, reuse_port=reuse_port):
-            self._servers.append(await loop.create_server(self._factory, sock=each, backlog=BACKLOG))
+        try:
+            await self._open(ports)
+        except BaseException:
+            self.close()
+            self.end()
+            raise
+
+    async def _open(self, ports: Ports) -> None:
+        for each in self._bind(ports, "tcp", ports.tcp):
+            if ports.balancers:
+                self._open_door(each, ports, None)
+            else:
+                self._servers.append(await self._serve(each))
+        if ports.tls is not None:
+            for each in self._bind(ports, "tls", ports.tls):
+                self._open_door(each, ports, self._certificate)
+        if ports.udp is not None:
+            for each in self._bind(ports, "udp", ports.udp):
+                endpoint = asyncio.get_running_loop().create_datagram_endpoint(
+                    partial(Datagrams, self._inbox), sock=each
+                )
+                self.datagrams.append((await endpoint)[1])
+
+    def _bind(self, ports: Ports, name: str, port: int) -> list[socket.socket]:
+        kind = socket.SOCK_DGRAM if name == "udp" else socket.SOCK_STREAM
+        bound = bind(ports.hosts, port, kind=kind, reuse_port=ports.reuse)
+        self._bound[name] = int(bound[0].getsockname()[1])
+        return bound
+
+    async def _serve(self, own: socket.socket) -> asyncio.Server:
+        loop, inbox = asyncio.get_running_loop(), self._inbox
+        return await loop.create_server(lambda: Link(inbox), sock=own, backlog=BACKLOG)
+
+    def _open_door(self, own: socket.socket, ports: Ports, certificate: Certificate | None) -> None:
+        door = Door(own, self._inbox, self._addresses, balancers=ports.balancers, certificate=certificate)
+        self._doors.append(door)
+        door.open()
+
+    def port(self, name: str = "tcp") -> int:
+        """The port of `tcp`, `tls` or `udp` that was taken."""
+        return self._bound[name]
 
     @property
-    def port(self) -> int:
-        """The port for plain TCP."""
-        return int(self._servers[0].sockets[0].getsockname()[1])
+    def pending(self) -> int:
+        """Connections that are no links yet."""
+        return sum(map(len, self._doors))
+
+    def metrics(self) -> Iterator[Metric]:
+        """Give the figures of certificate and datagrams, where there are any."""
+        if self._certificate is not None:
+            expires = self._certificate.expires.timestamp()
+            yield gauge("certificate_expires", "End of the certificate, seconds since 1970", expires)
+            yield gauge("certificate_fault", "1 while a newer one is no use", bool(self._certificate.fault))
+        if self.datagrams:
+            received = sum(each.received for each in self.datagrams)
+            dropped = sum((Counter(each.dropped) for each in self.datagrams), Counter[str]())
+            yield counter("datagrams_received", "Datagrams received", received)
+            yield counter("datagrams_sent", "Datagrams sent", sum(each.sent for each in self.datagrams))
+            yield counters("datagrams_dropped", "Datagrams passed over or not sent", "reason", dropped)
+            yield gauge("datagram_peers", "UDP addresses with a link", sum(map(len, self.datagrams)))
 
     def close(self) -> None:
-        """Accept no more. Links stay."""
+        """Let nobody in any more. Links stay, and what is answered over UDP still leaves."""
         for server in self._servers:
             server.close()
+        for door in self._doors:
+            door.close()
+        for datagrams in self.datagrams:
+            datagrams.stop_listening()
+
+    def end(self) -> None:
+        """Close what UDP peers are answered through, when their links are closed."""
+        for datagrams in self.datagrams:
+            datagrams.close()

@@ -13,7 +13,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,11 +21,13 @@ import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from gateway.addresses import Addresses, AddressLimits, Network
+from gateway.certificates import Certificate, CertificateFiles
 from gateway.commits import Answers, Commits, Log
 from gateway.credentials import Credentials, load_secret
 from gateway.fleet import Fleet, FleetData, FleetSource
 from gateway.links import Link, LinkTable, Pause
-from gateway.listening import Listening
+from gateway.listening import Listening, Ports
 from gateway.metrics import Figures, counter, counters, gauge, sync_histogram
 from gateway.pipeline import Counts, Pipeline
 from gateway.reception import PublicKey, Reception
@@ -66,8 +68,15 @@ class GatewayOptions:
     """One or several addresses; `::` alone is every address, IPv4 and IPv6."""
     port: int = 7611
     """0 takes any free one."""
+    tls_port: int | None = None
+    """For TLS, with `certificate`."""
+    certificate: CertificateFiles | None = None
+    udp_port: int | None = None
+    balancers: tuple[Network, ...] = ()
+    """From there come connections whose source a PROXY header tells."""
+    address_limits: AddressLimits = field(default_factory=AddressLimits)
     reuse_port: bool = False
-    """Whether other gateway processes listen on the same port."""
+    """Whether other gateway processes listen on the same ports."""
     policy: Literal["open", "known"] = "open"
     """Whether terminals that nobody entered may register, see `gateway.reception`."""
     idle_timeout_s: float = 600.0
@@ -92,6 +101,7 @@ class Gateway:
 
         Raises:
             OSError: the data directory cannot be used.
+            CertificateError: the certificate cannot be used.
         """
         self.options = options
         self.registry = CollectorRegistry()
@@ -119,7 +129,10 @@ class Gateway:
         self._commits = Commits(log, self._deliver, sync_histogram(self.registry).observe, self._log_changed)
         self.registry.register(Figures(self._metrics))
         self._init_inbox()
-        self._listening = Listening(lambda: Link(self))
+        limits = options.address_limits
+        self._addresses = Addresses(replace(limits, exempt=(*limits.exempt, *options.balancers)))
+        self._certificate = Certificate(options.certificate) if options.certificate else None
+        self._listening = Listening(self, self._addresses, self._certificate)
         self._timer: asyncio.TimerHandle | None = None
         self._closing: dict[Link, float] = {}
         """Links being closed, and since when."""
@@ -127,7 +140,7 @@ class Gateway:
         self._fleet_due = 0.0
         self._fleet_task: asyncio.Task[None] | None = None
         self._fleet_fault = ""
-        self._connections_total = self._refused_connections = self._received_bytes = self._turns = 0
+        self._connections_total = self._received_bytes = self._turns = 0
 
     def _init_inbox(self) -> None:
         """Set up what links write to, see `gateway.links.Inbox`."""
@@ -143,8 +156,18 @@ class Gateway:
 
     @property
     def port(self) -> int:
-        """The port we listen on."""
-        return self._listening.port
+        """The port we listen on for plain TCP."""
+        return self._listening.port("tcp")
+
+    @property
+    def tls_port(self) -> int:
+        """The port we listen on for TLS."""
+        return self._listening.port("tls")
+
+    @property
+    def udp_port(self) -> int:
+        """The port on which we receive datagrams."""
+        return self._listening.port("udp")
 
     async def start(self) -> None:
         """Listen.
@@ -156,7 +179,15 @@ class Gateway:
         self._recall_fragments()
         wanted = self.options
         hosts = (wanted.host,) if isinstance(wanted.host, str) else wanted.host
-        await self._listening.open(hosts, wanted.port, reuse_port=wanted.reuse_port)
+        ports = Ports(
+            hosts=hosts,
+            tcp=wanted.port,
+            tls=wanted.tls_port,
+            udp=wanted.udp_port,
+            reuse=wanted.reuse_port,
+            balancers=wanted.balancers,
+        )
+        await self._listening.open(ports)
         self._events.append(Started(f"{socket.gethostname()}/{os.getpid()}"))
         self._second()
         logger.info("gateway listens", host=self.options.host, port=self.port, policy=self.options.policy)
@@ -179,6 +210,7 @@ class Gateway:
         self._take_turn()
         await self._commits.settle()
         await self._close_all()
+        self._listening.end()
         self._commits.close()
         self._numbers.close()
         logger.info("gateway stopped", unanswered_links=self._commits.withheld)
@@ -197,15 +229,25 @@ class Gateway:
             "mistakes": self._counts.mistakes + self._reception.mistakes,
             "reading": not self._is_paused,
             "sync_ms": round(self._commits.median_s * 1000, 3),
+            "refused_connections": sum(self._addresses.refused.values()),
+            "tls": self._certificate.state() if self._certificate else None,
             "fleet": {"terminals": len(self.fleet), "fault": self._fleet_fault},
             "log": {name: getattr(log, name) for name in log.__slots__},
         }
 
     # What links call.
 
+    @property
+    def is_paused(self) -> bool:
+        return self._is_paused
+
     def connected(self, link: Link) -> bool:
-        if not self._table.admit(link, self._loop.time()):
-            self._refused_connections += 1
+        now = self._loop.time()
+        if link.place is None and not self._addresses.admit(link, now):
+            return False
+        if not self._table.admit(link, now):
+            self._addresses.leave(link)
+            self._addresses.refuse("capacity")
             return False
         self._connections_total += 1
         link.number = self._numbers.next(_now_us())
@@ -271,6 +313,7 @@ class Gateway:
         for link in _drained(self._lost):
             self._sessions.close_link(link, link.close_reason)
             self._table.release(link)
+            self._addresses.leave(link)
 
     def _log_changed(self) -> None:
         """Go on after a sync in the thread, or stop reading because one failed."""
@@ -303,6 +346,7 @@ class Gateway:
         if not self._commits.fault:
             self._events = [event for event in self._events if not isinstance(event, Tick)]
             self._events.append(Tick(len(self._sessions)))
+            self._events += self._sessions.clones(_now_us())
             self._close_silent(now)
             self._ask_for_fragments(now)
         for link, since in list(self._closing.items()):
@@ -312,6 +356,8 @@ class Gateway:
             self._fleet_due = now + self.options.fleet_refresh_s
             self._fleet_task = self._loop.create_task(self._refresh_fleet(self._fleet_source))
         self._commits.trim()
+        if self._certificate is not None:
+            self._certificate.refresh()
         self.wake()
 
     def _close_silent(self, now: float) -> None:
@@ -405,8 +451,11 @@ class Gateway:
         yield counter("received_bytes", "Bytes received", self._received_bytes)
         yield counter("turns", "Batches read", self._turns)
         yield counter("connections_accepted", "Connections accepted", self._connections_total)
-        yield counter("connections_refused", "Connections over the limit", self._refused_connections)
+        yield counters("connections_refused", "Connections not let in", "reason", self._addresses.refused)
         yield gauge("connections", "Connections open", len(self._table))
+        yield gauge("connections_pending", "Connections that are no links yet", self._listening.pending)
+        yield gauge("addresses", "Addresses with connections, now or lately", len(self._addresses))
+        yield from self._listening.metrics()
         yield gauge("sessions", "Terminals connected", len(self._sessions))
         yield gauge("log_position", "Durable position of the log", log.durable)
         yield gauge("log_bytes", "Bytes the log takes", log.used_bytes)
