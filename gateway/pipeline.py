@@ -78,6 +78,8 @@ class Pipeline:
                 frames, rejected, replies = self._read_apart(portion, now, now_us)
             if len(frames.sessions):
                 records.append(frames)
+                if self._sessions.shared:
+                    self._sessions.note(frames.sessions, now_us)
             records += rejected
             answers += replies
         return records, answers

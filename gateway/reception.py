@@ -373,7 +373,7 @@ class Reception:
         ):
             self._complain(session, "the authentication code is wrong")
             return FAILED
-        self._sessions.authenticate(session)
+        self._sessions.authenticate(session, self._now_us)
         return DONE
 
     def _complain(self, session: Session, reason: str) -> None:

@@ -2,20 +2,27 @@
 
 A session is one terminal on one link. A terminal that appears on another link takes its session there: the
 older link is dead, or soon will be (JT/T 808-2013 §5.3), and is closed unless it carries other terminals.
-Session numbers grow for ever, so whoever reads the log can tell the newer of two without asking anybody.
+Where closing does not help, a terminal has several sessions for a while, see `gateway.clones`.
+
+Session numbers grow for ever, so whoever reads the log can tell the newest without asking anybody. When the
+newest of several sessions ends, one that goes on gets a new number.
 """
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
+from gateway.clones import Shared, TakeOvers, Voice, replaces
 from gateway.downlinks import KeptPackets
 from gateway.links import Link, LinkTable
 from protocol.connection import Address
 from protocol.edition import Edition
-from store.records import CloseReason, SessionClosed, SessionOpened
+from store.records import Cloned, CloseReason, SessionClosed, SessionOpened
 
 SLOT_BITS: Final = 8
 """Low bits of a session number: the slot of the gateway process, so that two processes never give the
@@ -106,6 +113,10 @@ class Sessions:
         self._next_number = next_number
         self._refuses_strangers = refuses_strangers
         self._by_key: dict[int, Session] = {}
+        """The current session of each terminal."""
+        self._shared: dict[int, Shared] = {}
+        """Terminals with several sessions."""
+        self._take_overs = TakeOvers()
         self.opened: list[SessionOpened] = []
         """To be written before the frames of this turn."""
         self.closed: list[SessionClosed] = []
@@ -116,33 +127,57 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._by_key)
 
+    @property
+    def shared(self) -> int:
+        """How many terminals have several sessions."""
+        return len(self._shared)
+
     def open(self, link: Link, key: int, identity: str, now_us: int) -> Session:
-        """Begin a session; one of the same terminal on another link ends."""
-        older = self._by_key.get(key)
-        if older is not None:
-            self.close(older, CloseReason.TAKEN_OVER)
-            if not older.link.sessions:
-                self.forsaken.append((older.link, CloseReason.TAKEN_OVER))
+        """Begin a session; one of the same terminal on another link usually ends."""
         session = Session(self._next_number(now_us), key, identity, link)
-        self._by_key[key] = link.sessions[key] = session
+        link.sessions[key] = session
         self._table.bind(link, session, refused=self._refuses_strangers)
+        if not self._refuses_strangers:
+            link.prove()
         self.opened.append(SessionOpened(session.number, link.number, identity, link.peer))
+        older = self._by_key.setdefault(key, session)
+        if older is not session:
+            shared = self._shared.get(key)
+            if shared is None:
+                shared = self._shared[key] = Shared()
+                shared.add(older, 0)
+            shared.add(session, now_us)
+            self._contend(session, now_us)
         return session
 
     def of(self, key: int) -> Session | None:
-        """Give the session of a terminal, by the number that its id is."""
+        """Give the session of a terminal, by the number that its id is; of several the current one."""
         return self._by_key.get(key)
 
-    def authenticate(self, session: Session) -> None:
+    def authenticate(self, session: Session, now_us: int) -> None:
         """Remember that the terminal proved who it is."""
         session.is_authenticated = True
+        session.link.prove()
         self._table.authenticate(session)
+        if session.key in self._shared:
+            self._contend(session, now_us)
 
     def close(self, session: Session, reason: CloseReason) -> None:
         """End a session. The link stays."""
-        del self._by_key[session.key], session.link.sessions[session.key]
+        key = session.key
+        del session.link.sessions[key]
         self._table.unbind(session)
         self.closed.append(SessionClosed(session.number, reason))
+        shared = self._shared.get(key)
+        if shared is None:
+            del self._by_key[key]
+            return
+        shared.remove(session)
+        heir = self._by_key[key] = shared.current
+        if session.number > max(voice.session.number for voice in shared.voices):
+            self._renew(heir)
+        if len(shared.voices) == 1:
+            del self._shared[key]
 
     def close_link(self, link: Link, reason: CloseReason) -> None:
         """End all sessions of a link."""
@@ -152,8 +187,62 @@ class Sessions:
     def block(self, identities: list[str]) -> None:
         """End the sessions of terminals that were blocked."""
         for identity in identities:
-            session = self._by_key.get(int(identity, 16))
-            if session is not None:
-                self.close(session, CloseReason.BLOCKED)
-                if not session.link.sessions:
-                    self.forsaken.append((session.link, CloseReason.BLOCKED))
+            while session := self._by_key.get(int(identity, 16)):
+                self._forsake(session, CloseReason.BLOCKED)
+
+    def note(self, numbers: npt.NDArray[np.uint64], now_us: int) -> None:
+        """Remember which links were heard of terminals that have several, from the session of every frame."""
+        if not self._shared:
+            return
+        voices = {voice.session.number: voice for voice in self._voices()}
+        heard = numbers[np.isin(numbers, np.fromiter(voices, np.uint64, len(voices)))]
+        for number, frames in zip(
+            *(each.tolist() for each in np.unique(heard, return_counts=True)), strict=True
+        ):
+            voices[number].frames += frames
+            voices[number].heard_us = now_us
+
+    def clones(self, now_us: int) -> Iterator[Cloned]:
+        """Give what is to be written about terminals that speak on several links at once."""
+        self._take_overs.forget(now_us)
+        for key, shared in self._shared.items():
+            if proof := shared.proof(now_us):
+                newer, older = proof
+                yield Cloned(
+                    shared.current.number,
+                    (newer.session.link.peer, older.session.link.peer),
+                    (newer.frames, older.frames),
+                    self._take_overs.of_late(key, now_us),
+                )
+
+    def _contend(self, newer: Session, now_us: int) -> None:
+        """Close the links that a newer one of the same terminal replaces."""
+        key, shared = newer.key, self._shared[newer.key]
+        for older in [voice.session for voice in shared.voices if voice.session.number < newer.number]:
+            of_late = self._take_overs.of_late(key, now_us)
+            if replaces(
+                older_proved=older.is_authenticated, newer_proved=newer.is_authenticated, of_late=of_late
+            ):
+                self._take_overs.note(key, now_us)
+                self._forsake(older, CloseReason.TAKEN_OVER)
+        for session in list(shared.surplus(newer)):
+            self._forsake(session, CloseReason.TAKEN_OVER)
+        self._by_key[key] = shared.current
+
+    def _forsake(self, session: Session, reason: CloseReason) -> None:
+        """End a session, and its link if that carries no other terminal."""
+        self.close(session, reason)
+        if not session.link.sessions:
+            self.forsaken.append((session.link, reason))
+
+    def _renew(self, session: Session) -> None:
+        """Let a session go on under a new number, because the one with the newest has ended."""
+        older, session.number = session.number, self._next_number(0)
+        self._table.renumber(session, older)
+        link = session.link
+        self.opened.append(SessionOpened(session.number, link.number, session.identity, link.peer))
+        self.closed.append(SessionClosed(older, CloseReason.RENEWED))
+
+    def _voices(self) -> Iterator[Voice]:
+        for shared in self._shared.values():
+            yield from shared.voices

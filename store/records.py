@@ -8,7 +8,7 @@ and never looks inside a payload.
 A **session** is one terminal on one link, from the moment its first valid frame arrives until the link
 closes, the terminal deregisters or another link takes it over. Session numbers only grow, across processes
 and restarts, so they are the connection epoch: what an older session says cannot change what a newer one
-established.
+established. Their low bits are the **slot** of the gateway process, so that no two processes give the same.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,9 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 Halves: TypeAlias = npt.NDArray[np.uint16]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
+SLOT_BITS = 8
+"""Low bits of a session number: the slot."""
+
 FRAME_HEAD = np.dtype([("session", "<u8"), ("length", "<u2"), ("flags", "<u2")])
 """What stands before the bytes of the frames: whose, how long, and `FrameFlag` bits."""
 
@@ -36,6 +39,7 @@ class RecordKind(IntEnum):
     SESSION_CLOSED = 4
     TICK = 5
     STARTED = 6
+    CLONED = 7
 
 
 class FrameFlag(IntEnum):
@@ -60,6 +64,10 @@ class CloseReason(IntEnum):
     BLOCKED = 6
     GARBAGE = 7
     ERROR = 8
+    RENEWED = 9
+    """It goes on under a newer number, because another session of its terminal was newer and ended."""
+    SLOW_READER = 10
+    """The other end left its answers unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +128,33 @@ class SessionClosed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True):
-    """The log's clock, once a second: time-outs are judged here and nowhere else."""
+    """The log's clock, once a second: time-outs are judged here and nowhere else. Says as well that the
+    gateway of this slot lives.
+    """
 
     sessions_open: int = 0
 
 
 class Started(msgspec.Struct, frozen=True, array_like=True):
-    """A gateway opened this log: every session of its predecessor is over."""
+    """A gateway opened this log: every session of its predecessor in the same slot is over."""
 
     process: str = ""
 
 
-Event: TypeAlias = Rejected | SessionOpened | SessionClosed | Tick | Started
+class Cloned(msgspec.Struct, frozen=True, array_like=True):
+    """Two links went on speaking as one terminal, beside each other. Written again each minute."""
+
+    session: int
+    """The current one of the terminal."""
+    peers: tuple[str, str]
+    """Address and port of the newer link and of the older one."""
+    frames: tuple[int, int]
+    """How much each has said since both are there."""
+    take_overs: int
+    """How often the terminal's link was replaced within the last ten minutes, as far as counted."""
+
+
+Event: TypeAlias = Rejected | SessionOpened | SessionClosed | Tick | Started | Cloned
 
 _KINDS: dict[type[Event], RecordKind] = {
     Rejected: RecordKind.REJECTED,
@@ -139,6 +162,7 @@ _KINDS: dict[type[Event], RecordKind] = {
     SessionClosed: RecordKind.SESSION_CLOSED,
     Tick: RecordKind.TICK,
     Started: RecordKind.STARTED,
+    Cloned: RecordKind.CLONED,
 }
 _DECODERS = {kind: msgspec.msgpack.Decoder(event) for event, kind in _KINDS.items()}
 _encoder = msgspec.msgpack.Encoder()

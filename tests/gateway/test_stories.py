@@ -193,7 +193,7 @@ async def test_a_new_link_takes_the_terminal_over(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
         old, new = await Device.connect(gateway), await Device.connect(gateway)
         await old.sign_in()
-        assert await new.result(new.terminal.report(report())) == 0
+        await new.sign_in()
         await old.closed()
         assert gateway.health()["sessions"] == 1
         assert await new.result(new.terminal.heartbeat()) == 0
@@ -201,7 +201,6 @@ async def test_a_new_link_takes_the_terminal_over(tmp_path: Path) -> None:
     first, second = log.of(SessionOpened)
     assert first.session < second.session and first.link != second.link
     assert log.of(SessionClosed)[0] == SessionClosed(first.session, CloseReason.TAKEN_OVER)
-    assert log.frames[-1].flags == 0, "the new link has not authenticated"
 
 
 async def test_many_terminals_share_a_link(tmp_path: Path) -> None:
