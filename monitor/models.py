@@ -255,6 +255,18 @@ class Vehicle(BaseModel):
     terminal: InstalledTerminal | None
 
 
+class Clone(BaseModel):
+    """That two links speak as one terminal 套牌嫌疑, within the last day; of the newer link and of the older
+    one.
+    """
+
+    began_at: datetime
+    last_seen_at: datetime
+    peers: list[str]
+    frames: list[int]
+    take_overs: int
+
+
 class Terminal(BaseModel):
     """A terminal 终端: as entered, as it registered (0x0100), and how it is now."""
 
@@ -280,6 +292,7 @@ class Terminal(BaseModel):
     last_received_at: datetime | None
     mode: str
     silent_since: datetime | None
+    clone: Clone | None
     vehicle: InstalledIn | None
 
 

@@ -55,11 +55,15 @@ SELECT t.id, t.identity, t.edition, t.known, t.blocked, t.province_id, t.city_id
        t.iccid, t.note, t.first_seen_at, t.created_at,
        coalesce(s.link, 'closed') AS link, s.last_received_at, coalesce(s.mode, 'unknown') AS mode,
        s.silent_since,
+       CASE WHEN c.terminal_id IS NOT NULL THEN
+           jsonb_build_object('began_at', c.began_at, 'last_seen_at', c.last_seen_at, 'peers', c.peers,
+                              'frames', c.frames, 'take_overs', c.take_overs) END AS clone,
        CASE WHEN v.id IS NOT NULL THEN
            jsonb_build_object('id', v.id, 'plate', v.plate, 'plate_color', v.plate_color,
                               'installed_at', i.installed_at) END AS vehicle
 FROM terminals t
 LEFT JOIN terminal_states s ON s.terminal_id = t.id
+LEFT JOIN clones c ON c.terminal_id = t.id AND c.last_seen_at > now() - interval '1 day'
 LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
 LEFT JOIN vehicles v ON v.id = i.vehicle_id
 """
@@ -73,6 +77,7 @@ TERMINAL_VIEWS: dict[str, LiteralString] = {
     "unbound": "i.id IS NULL",
     "online": "s.link = 'open'",
     "silent": "s.silent_since IS NOT NULL",
+    "cloned": "c.terminal_id IS NOT NULL",
 }
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from store.alarms import Change as AlarmChange
+from store.clones import Clone
 from store.links import LinkEvent
 from store.messages import Message
 from store.positions import PositionRows
@@ -19,6 +20,7 @@ class Facts:
     quarantined: list[Quarantined] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     links: list[LinkEvent] = field(default_factory=list)
+    clones: list[Clone] = field(default_factory=list)
     registrations: list[Registration] = field(default_factory=list)
     editions: dict[int, str] = field(default_factory=dict)
     """terminals.id → the edition by which it speaks from now on."""
@@ -30,4 +32,4 @@ class Facts:
     @property
     def is_visible(self) -> bool:
         """Somebody who looks at a screen should see it now."""
-        return bool(self.alarms or self.tickets or self.links or self.registrations)
+        return bool(self.alarms or self.tickets or self.links or self.clones or self.registrations)

@@ -41,7 +41,7 @@ DEFAULT_POINTS = 2000
 """As many as a screen has columns of pixels."""
 MAX_POINTS = 20_000
 
-View = Literal["all", "known", "lobby", "blocked", "bound", "unbound", "online", "silent"]
+View = Literal["all", "known", "lobby", "blocked", "bound", "unbound", "online", "silent", "cloned"]
 Points = Annotated[int, Query(alias="limit", ge=2, le=MAX_POINTS, description="How many points at most.")]
 
 
@@ -106,7 +106,7 @@ async def vehicle_track(
     since, until = period(since, until)
     async with center.database() as connection:
         track = await tracks.vehicle_track(connection, vehicle_id, since, until)
-    return await asyncio.to_thread(_drawn, track, points, since, until)
+    return await asyncio.to_thread(drawn, track, points, since, until)
 
 
 @router.get("/terminals", response_model=CountedPage[Terminal], responses=problems(400))
@@ -218,7 +218,7 @@ async def terminal_track(
     since, until = period(since, until)
     async with center.database() as connection:
         track = await tracks.terminal_track(connection, terminal_id, since, until)
-    return await asyncio.to_thread(_drawn, track, points, since, until)
+    return await asyncio.to_thread(drawn, track, points, since, until)
 
 
 _CSV = {
@@ -270,7 +270,7 @@ def period(since: datetime | None, until: datetime | None) -> tuple[datetime, da
     return since, until
 
 
-def _drawn(track: list[tracks.Point], limit: int, since: datetime, until: datetime) -> Response:
+def drawn(track: list[tracks.Point], limit: int, since: datetime, until: datetime) -> Response:
     """Draw the track with few enough points; where an alarm word changes is always worth one."""
     columns = list(zip(*track, strict=True)) or [()] * len(tracks.POINT)
     lat, lon = (np.array(columns[tracks.POINT.index(name)], np.float64) for name in ("lat", "lon"))

@@ -152,8 +152,8 @@ async def test_a_terminal_that_only_reconnects_often_is_no_clone(
 ) -> None:
     monkeypatch.setattr(clones, "PROOF_US", 0)
     async with running(tmp_path) as gateway:
-        for _ in range(TAKE_OVERS + MAX_LINKS + 2):
-            device = await Device.connect(gateway)
+        devices = [await Device.connect(gateway) for _ in range(TAKE_OVERS + MAX_LINKS + 2)]
+        for device in devices:
             await device.sign_in()
         assert gateway.health()["sessions"] == 1
         await until(lambda: gateway.health()["connections"] == MAX_LINKS)

@@ -96,6 +96,21 @@ async def test_lobby_claim_block_and_views(root: httpx.AsyncClient, facts: Facts
     assert (await root.get("/api/v1/terminals", params={"view": "broken"})).status_code == 422
 
 
+async def test_a_clone_is_shown_for_a_day(root: httpx.AsyncClient, facts: Facts) -> None:
+    cloned, over = await facts.terminal(), await facts.terminal()
+    for terminal, ago in ((cloned, "1 hour"), (over, "2 days")):
+        await facts.connection.execute(
+            "INSERT INTO clones VALUES (%s, now() - %s::interval, now() - %s::interval, %s, %s, 3)",
+            (terminal, ago, ago, ["192.0.2.1:1", "192.0.2.2:2"], [5, 7]),
+        )
+    clone = (await root.get(f"/api/v1/terminals/{cloned}")).json()["clone"]
+    assert (clone["peers"], clone["frames"]) == (["192.0.2.1:1", "192.0.2.2:2"], [5, 7])
+    assert clone["take_overs"] == 3 and clone["began_at"] == clone["last_seen_at"]
+    assert (await root.get(f"/api/v1/terminals/{over}")).json()["clone"] is None
+    found = (await root.get("/api/v1/terminals", params={"view": "cloned"})).json()
+    assert [each["id"] for each in found["items"]] == [cloned]
+
+
 async def test_binding_is_exclusive_and_has_a_history(root: httpx.AsyncClient, facts: Facts) -> None:
     terminal, spare = await facts.terminal("100"), await facts.terminal("200")
     vehicle, other = await facts.vehicle("辽A1"), await facts.vehicle("辽A2")

@@ -225,7 +225,17 @@ export interface Terminal extends TerminalName {
   last_received_at: Time | null
   mode: Mode | null
   silent_since: Time | null
+  clone: Clone | null
   vehicle: (VehicleName & { installed_at: Time }) | null
+}
+
+/** Two links speak as one terminal: the newer one first. */
+export interface Clone {
+  began_at: Time
+  last_seen_at: Time
+  peers: [string, string]
+  frames: [number, number]
+  take_overs: number
 }
 
 export interface LinkEvent {
