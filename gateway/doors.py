@@ -20,9 +20,6 @@ from gateway.proxy import MAX_HEADER, Header, ProxyError, read_header
 
 logger = structlog.get_logger()
 
-BACKLOG: Final = 4096
-"""Connections that wait to be accepted: a fleet that comes back all at once after an outage."""
-
 HEADER_S: Final = 5.0
 """A balancer sends its header with the first packet; this is three retransmissions of it."""
 
@@ -53,7 +50,7 @@ class Door:
         balancers: tuple[Network, ...] = (),
         certificate: Certificate | None = None,
     ) -> None:
-        """`own` is bound. Connections from `balancers` must begin with a header; with a `certificate` all
+        """`own` listens. Connections from `balancers` must begin with a header; with a `certificate` all
         are TLS."""
         self._own = own
         self._inbox = inbox
@@ -69,8 +66,7 @@ class Door:
         return len(self._pending)
 
     def open(self) -> None:
-        """Listen."""
-        self._own.listen(BACKLOG)
+        """Accept."""
         self._accept_again()
 
     def close(self) -> None:

@@ -17,9 +17,12 @@ from prometheus_client.core import Metric
 from gateway.addresses import Addresses, Network
 from gateway.certificates import Certificate
 from gateway.datagrams import Datagrams
-from gateway.doors import BACKLOG, Door
+from gateway.doors import Door
 from gateway.links import Inbox, Link
 from gateway.metrics import counter, counters, gauge
+
+BACKLOG: Final = 4096
+"""Connections that wait to be accepted: a fleet that comes back all at once after an outage."""
 
 ANY_IPV6: Final = "::"
 
@@ -31,7 +34,7 @@ def bind(
     kind: socket.SocketKind = socket.SOCK_STREAM,
     reuse_port: bool = False,
 ) -> list[socket.socket]:
-    """Bind one socket to each address, all to the same port; 0 takes one that is free.
+    """Bind one socket to each address, all to the same port; 0 takes one that is free. TCP listens then.
 
     `::` serves IPv4 as well, unless an IPv4 address stands beside it. With `reuse_port` other processes may
     bind the same, and the kernel divides the connections among them.
@@ -65,6 +68,8 @@ def _bound(host: str, port: int, kind: socket.SocketKind, how: tuple[bool, bool]
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only_ipv6))
         own.setblocking(False)
         own.bind(address)
+        if kind is socket.SOCK_STREAM:
+            own.listen(BACKLOG)
     except OSError:
         own.close()
         raise
