@@ -6,10 +6,10 @@ the transaction that wrote it (`xmin`), and a snapshot tells the oldest one stil
 through when a transaction that began early commits late, as it does with a cursor over `updated_at`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
+import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
@@ -22,9 +22,11 @@ them.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class TerminalState:
-    """The latest of one terminal; the plate is that of the vehicle it is in now."""
+class TerminalState(msgspec.Struct, frozen=True, gc=False):
+    """The latest of one terminal; the plate is that of the vehicle it is in now.
+
+    A struct of msgspec, because ten thousand are made and compared at a time: a tenth of a dataclass's time.
+    """
 
     terminal_id: int
     identity: str
@@ -52,7 +54,7 @@ class TerminalState:
     updated_at: datetime | None
 
 
-_STATES: LiteralString = f"""
+STATES: LiteralString = f"""
 SELECT t.id, t.identity, t.known, t.blocked, v.id, v.plate, v.plate_color, coalesce(s.link, 'closed'),
        s.link_changed_at, s.last_received_at, coalesce(s.mode, 'unknown'), s.silent_since,
        s.reported_at, s.received_at, {place("s")}, s.fix_at, s.speed_kmh, s.heading_deg, s.altitude_m,
@@ -80,8 +82,8 @@ async def states(connection: Connection, horizon: str | None) -> tuple[list[Term
     """
     row = await fetch_one(connection, "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text AS horizon")
     assert row is not None
-    query: LiteralString = _STATES if horizon is None else _STATES + _CHANGED
-    async with connection.cursor(row_factory=args_row(TerminalState)) as cursor:
+    query: LiteralString = STATES if horizon is None else STATES + _CHANGED
+    async with connection.cursor(row_factory=args_row(TerminalState), binary=True) as cursor:
         await cursor.execute(query, {"horizon": horizon})
         return await cursor.fetchall(), row["horizon"]
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, get_type_hints
 
 from fastapi import APIRouter, Depends, Response, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from starlette.datastructures import Headers
 
 from monitor import live
@@ -25,13 +25,19 @@ RECHECK_S = 30.0
 """A viewer who was signed out or disabled elsewhere is sent away within this time."""
 
 
+# For OpenAPI only: pydantic does not know msgspec's structs.
+State = create_model(
+    TerminalState.__name__, **{n: (kind, ...) for n, kind in get_type_hints(TerminalState).items()}
+)  # type: ignore[call-overload]
+
+
 class LiveSnapshot(BaseModel):
     """Every terminal, the alarms on the desk, the open tickets, the health."""
 
     type: str
     sequence: int
     at: str
-    states: list[TerminalState]
+    states: list[State]  # type: ignore[valid-type]
     alarms: list[Alarm]
     tickets: list[Ticket]
     health: Health

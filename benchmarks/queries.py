@@ -1,0 +1,336 @@
+"""What people ask of a large record: a seeded fleet's positions, and how long each question takes.
+
+    python -m benchmarks.queries [--million N] [--keep DIRECTORY] [DSN …]
+
+10,000 terminals drive for a month, N million positions in all (10 unless told otherwise), written in the
+order in which a worker would write them. Every question is asked by the function that the API uses, for other
+terminals, days and places each time, and measured up to the bytes that leave for the browser; beside it stand
+the time of the bare query in the server (EXPLAIN ANALYZE) and what its plan reads.
+
+Runs on the embedded PostgreSQL, or on the servers that are given. `--keep` keeps the embedded database in a
+directory and uses what it finds there, because a hundred million rows take a while.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, LiteralString
+
+import msgspec
+import numpy as np
+import psycopg
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.ingest import Server
+from benchmarks.rounds import machine, table
+from monitor.routes.fleet import drawn
+from protocol.words import ACC_ON, POSITIONED
+from store import live, positions, schema, tracks
+from store.embedded import Embedded
+from store.placement import Placement, days_of
+from store.positions import PositionRows
+from store.select import Connection
+
+TERMINALS: Final = 10_000
+DAYS: Final = 31
+BEGIN: Final = datetime(2026, 5, 1, tzinfo=UTC)
+DAY_US: Final = 86_400_000_000
+BATCH: Final = 20_000
+"""Rows a transaction, as of a busy worker."""
+DRIVING: Final = 0.3
+"""A vehicle reports during so much of a day, in one shift that begins at a time of its own."""
+ASKED: Final = 15
+"""Times that each question is asked; the first is shown beside the median."""
+SCREEN: Final = 2_000
+
+
+class Story:
+    """Where everybody is at any time: a drive around a home, so that areas hold few and many vehicles."""
+
+    def __init__(self, rows: int) -> None:
+        chance = np.random.default_rng(808)
+        self.per_day = max(1, rows // TERMINALS // DAYS)
+        self.home = np.column_stack(
+            [chance.uniform(38.8, 43.2, TERMINALS), chance.uniform(119, 125.5, TERMINALS)]
+        )
+        self.shift_us = (chance.uniform(0, 1 - DRIVING, TERMINALS) * DAY_US).astype(np.int64)
+        self.radius = chance.uniform(0.02, 0.4, TERMINALS)
+        self.pace = chance.uniform(1, 7, TERMINALS)
+        self.items = chance.integers(0, 256, 64, np.uint8)
+
+    def day(self, number: int) -> Iterator[PositionRows]:
+        """Give a day's rows in order of time, in batches."""
+        step_us = int(DAY_US * DRIVING) // self.per_day
+        begin_us = round(BEGIN.timestamp() * 1e6) + number * DAY_US
+        at = (self.shift_us[:, None] + np.arange(self.per_day) * step_us).ravel()
+        who = np.repeat(np.arange(TERMINALS), self.per_day)
+        order = np.argsort(at, kind="stable")
+        for first in range(0, len(order), BATCH):
+            chosen = order[first : first + BATCH]
+            yield self.rows(who[chosen], begin_us + at[chosen], number)
+
+    def rows(self, who: Any, at_us: Any, day: int) -> PositionRows:
+        """Make the rows of some reports."""
+        count = len(who)
+        turn = (at_us % DAY_US) / DAY_US * self.pace[who] * 2 * np.pi + day
+        number = np.full(count, 0, np.int32)
+        return PositionRows(
+            terminal_id=(who + 1).astype(np.int32),
+            placed_us=at_us,
+            reported_us=at_us,
+            reported_raw=at_us.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 2:],
+            received_us=at_us + 900_000,
+            last_received_us=at_us + 900_000,
+            body_hash=(at_us * 31 + who) * -7_046_029_254_386_353_131,
+            copies=number + 1,
+            lat=np.round(self.home[who, 0] + self.radius[who] * np.sin(turn), 6),
+            lon=np.round(self.home[who, 1] + self.radius[who] * np.sin(turn * 1.7), 6),
+            speed_kmh=(np.round(np.abs(np.cos(turn)) * 900) / 10).astype(np.float32),
+            heading_deg=(np.degrees(turn) % 360).astype(np.int32),
+            altitude_m=number + 60,
+            alarm_bits=number.astype(np.uint32),
+            status_bits=np.full(count, ACC_ON | POSITIONED, np.uint32),
+            mileage_km=np.round(12_000 + day * 80 + turn, 1),
+            msg_id=number + 0x0200,
+            serial=(at_us // 1_000_000 % 65_536).astype(np.int32),
+            quality=number,
+            authenticated=number == 0,
+            late=number != 0,
+            repeated=number != 0,
+            searched=number != 0,
+            items_start=np.zeros(count, np.int64),
+            items_length=np.full(count, 24, np.int64),
+            data=self.items,
+        )
+
+
+def fill(dsn: str, rows: int, where: str) -> None:
+    """Write the story, unless it stands there already."""
+    story, placement = Story(rows), Placement()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        schema.migrate(connection)
+        if connection.execute("SELECT FROM positions LIMIT 1").fetchone():
+            return
+        _enrol(connection)
+        days = track(
+            range(DAYS),
+            f"{where}: writing {story.per_day * TERMINALS * DAYS:,} positions",
+            console=Console(stderr=True),
+        )
+        for day in days:
+            for batch in story.day(day):
+                with connection.transaction():
+                    placement.ensure(connection, days_of(batch.placed_us))
+                    positions.write(connection, batch)
+        last = story.rows(np.arange(TERMINALS), np.full(TERMINALS, _us(DAYS) - 1_000_000), DAYS - 1)
+        connection.cursor().executemany(
+            "UPDATE terminal_states SET lat = %s, lon = %s WHERE terminal_id = %s",
+            zip(last.lat.tolist(), last.lon.tolist(), last.terminal_id.tolist(), strict=True),
+        )
+        connection.execute("VACUUM (FREEZE, ANALYZE)")
+        connection.execute("CHECKPOINT")
+
+
+def _us(day: float) -> int:
+    return round(BEGIN.timestamp() * 1e6 + day * DAY_US)
+
+
+def _enrol(connection: psycopg.Connection[Any]) -> None:
+    """Enter terminals and vehicles, each in its own."""
+    end = BEGIN + timedelta(days=DAYS)
+    for statement in (
+        "INSERT INTO terminals (identity, known)"
+        " SELECT (13000000000 + n)::text, true FROM generate_series(1, %(n)s) n",
+        "INSERT INTO vehicles (plate, plate_color) SELECT '辽A' || n, 2 FROM generate_series(1, %(n)s) n",
+        "INSERT INTO installations (terminal_id, vehicle_id, installed_at)"
+        " SELECT t.id, v.id, '2020-01-01Z' FROM terminals t JOIN vehicles v ON v.id = t.id",
+        "INSERT INTO terminal_states (terminal_id, link, mode, lat, lon, fix_at, reported_at, received_at,"
+        " last_received_at, speed_kmh, heading_deg, altitude_m)"
+        " SELECT id, 'open', 'moving', 41, 123, %(end)s, %(end)s, %(end)s, %(end)s, 50, 90, 60"
+        " FROM terminals",
+    ):
+        connection.execute(statement, {"n": TERMINALS, "end": end})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, how fast the answer should be there, and the bare query behind it."""
+
+    name: str
+    reach_ms: float
+    ask: Callable[[Connection, int], Awaitable[int]]
+    """Asks for the n-th time; gives the size of the answer."""
+    query: LiteralString
+    given: Callable[[int], dict[str, Any]]
+
+
+def _vehicle(turn: int) -> int:
+    return 1 + turn * 641 % TERMINALS
+
+
+def _area(turn: int) -> tracks.Area:
+    """Ten by ten kilometres somewhere."""
+    south, west = 39 + turn * 0.27 % 4, 119.5 + turn * 0.41 % 5.5
+    return tracks.Area(((south, west), (south + 0.1, west), (south + 0.1, west + 0.12), (south, west + 0.12)))
+
+
+def _period(begin_day: float, days: float) -> dict[str, Any]:
+    since = BEGIN + timedelta(days=begin_day)
+    return {"since": since, "until": since + timedelta(days=days)}
+
+
+def _hour(turn: int) -> dict[str, Any]:
+    return _period(turn * 7 % DAYS + (turn * 5 % 24) / 24, 1 / 24)
+
+
+async def _all(connection: Connection, turn: int) -> int:
+    async with connection.transaction():
+        states, _ = await live.states(connection, None)
+    return len(states)
+
+
+def _track(days: float) -> Callable[[Connection, int], Awaitable[int]]:
+    async def ask(connection: Connection, turn: int) -> int:
+        period = _period(turn * 3 % DAYS if days == 1 else 0, days)
+        points = await tracks.vehicle_track(connection, _vehicle(turn), **period)
+        return len(drawn(points, SCREEN, **period).body)
+
+    return ask
+
+
+async def _now(connection: Connection, turn: int) -> int:
+    return len(msgspec.json.encode(await tracks.inside_now(connection, _area(turn))))
+
+
+async def _then(connection: Connection, turn: int) -> int:
+    return len(msgspec.json.encode(await tracks.inside_during(connection, _area(turn), **_hour(turn))))
+
+
+QUESTIONS: Final = (
+    Question("latest of all 10,000", 50, _all, live.STATES, lambda turn: {}),
+    Question(
+        *("a vehicle's day", 20, _track(1), tracks.OF_VEHICLE),
+        lambda turn: {"id": _vehicle(turn), **_period(turn * 3 % DAYS, 1)},
+    ),
+    Question(
+        *("a vehicle's month on 2,000 points", 300, _track(DAYS), tracks.OF_VEHICLE),
+        lambda turn: {"id": _vehicle(turn), **_period(0, DAYS)},
+    ),
+    Question("an area now", 50, _now, tracks.INSIDE_NOW, lambda turn: _area(turn).parameters()),
+    Question(
+        *("an area in a past hour", 1000, _then, tracks.INSIDE_DURING),
+        lambda turn: _area(turn).parameters() | _hour(turn),
+    ),
+)
+
+
+async def answers(dsn: str, where: str) -> list[list[str]]:
+    """Ask everything; gives the table's rows."""
+    rows = []
+    async with await psycopg.AsyncConnection.connect(
+        dsn, autocommit=True, row_factory=dict_row
+    ) as connection:
+        await connection.execute("SET timezone = 'UTC'")
+        for question in QUESTIONS:
+            took = []
+            for turn in range(ASKED):
+                begin = time.perf_counter()
+                await question.ask(connection, turn)
+                took.append((time.perf_counter() - begin) * 1000)
+            plans = [await _plan(connection, question, turn) for turn in range(ASKED, ASKED + 3)]
+            bare_ms, reads = sorted(plans)[1]
+            met = "yes" if median(took) <= question.reach_ms else "no"
+            rows.append(
+                [where, question.name, f"{question.reach_ms:.0f}", f"{median(took):.1f}", met]
+                + [f"{took[0]:.1f}", f"{max(took):.1f}", f"{bare_ms:.1f}", reads]
+            )
+    return rows
+
+
+async def _plan(connection: Connection, question: Question, turn: int) -> tuple[float, str]:
+    """Give the server's own time for the bare query, and which nodes read the table."""
+    explain = f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {question.query}"
+    cursor = await connection.execute(explain, question.given(turn))  # type: ignore[arg-type]
+    row = await cursor.fetchone()
+    assert row is not None
+    (plan,) = row["QUERY PLAN"]
+    scans: dict[str, int] = {}
+    _scans(plan["Plan"], scans)
+    reads = ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in scans.items())
+    return plan["Execution Time"], reads
+
+
+def _scans(node: dict[str, Any], found: dict[str, int]) -> None:
+    if "Scan" in node["Node Type"] and node.get("Actual Loops"):
+        found[node["Node Type"]] = found.get(node["Node Type"], 0) + 1
+    for below in node.get("Plans", ()):
+        _scans(below, found)
+
+
+def sizes(dsn: str) -> str:
+    """Say how much the positions take."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT pg_database_size(current_database()), (SELECT count(*) FROM positions)"
+        ).fetchone()
+    assert row is not None
+    return f"{row[1]:,} positions, {row[0] / 1e9:.1f} GB, {row[0] / max(row[1], 1):.0f} bytes a position"
+
+
+HEAD: Final = [
+    "database",
+    "question",
+    "reach ms",
+    "median ms",
+    "met",
+    "first ms",
+    "worst ms",
+    "bare ms",
+    "reads",
+]
+
+
+@contextmanager
+def databases(options: argparse.Namespace) -> Iterator[list[tuple[str, str]]]:
+    """Give name and address of each database; what was made here goes when it was read."""
+    with tempfile.TemporaryDirectory(prefix="northwatch-bench-") as folder:
+        embedded = Embedded(options.keep or Path(folder) / "database")
+        embedded.start()
+        try:
+            found = [("embedded", embedded.dsn())]
+            servers = [(f"given {number}", Server("", dsn)) for number, dsn in enumerate(options.dsn, 1)]
+            with ExitStack() as stack:
+                found += [(name, stack.enter_context(server.database())) for name, server in servers]
+                yield found
+        finally:
+            embedded.stop()
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.queries", description=__doc__)
+    parser.add_argument("dsn", nargs="*")
+    parser.add_argument("--million", type=float, default=10)
+    parser.add_argument("--keep", type=Path, help="directory of the embedded database, made or found")
+    options = parser.parse_args(words)
+    print(machine())
+    rows = []
+    with databases(options) as found:
+        for where, dsn in found:
+            begin = time.perf_counter()
+            fill(dsn, int(options.million * 1e6), where)
+            print(f"{where}: {sizes(dsn)}; written in {time.perf_counter() - begin:,.0f} s")
+            rows += asyncio.run(answers(dsn, where))
+    print("\n" + table(HEAD, rows))
+
+
+if __name__ == "__main__":
+    main()
