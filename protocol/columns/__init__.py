@@ -7,6 +7,7 @@ the scalar `Deframer` say about the same bytes.
 """
 
 from protocol.columns.batch import FrameBatch
+from protocol.columns.identities import identities
 from protocol.columns.items import Items
 from protocol.columns.locations import (
     BadBody,
@@ -29,6 +30,7 @@ __all__ = [
     "batch_locations",
     "body_hashes",
     "general_replies",
+    "identities",
     "locations",
     "rejoin",
     "scan",

@@ -1,0 +1,435 @@
+"""The archive 原始数据归档: what the logs received, kept by day of receipt after the logs have let go of it.
+
+    archive/heads                       a line for every chunk (`store.heads`), kept when chunks are not
+    archive/2026-03-01/00000017.nwa     chunks (`store.chunk`), numbered through all days
+    archive/lock                        held while something is written
+
+All logs of a machine go into one archive. Their records are taken in order of receipt, so that a terminal
+that changes between gateway processes has one chain. A record belongs to the day, in Beijing, on which it was
+received; where a clock was set back, to the day of what the same log received before it.
+
+Sealing takes what the worker has consumed, writes a chunk, appends its head, and then allows the log to
+delete what the chunk holds. A crash in between leaves a file that is written anew, a chunk without a head
+which gets it, or a log that is allowed to delete a little later: nothing is lost, nothing is there twice.
+
+Errors:
+    ChunkDamaged, HeadsBroken, LogError, OSError: what they say; sealing changes nothing then.
+    ArchiveInUse    another process is writing
+"""
+
+import contextlib
+import fcntl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from store import chunk, heads
+from store.chunk import SUFFIX, About, Chunk, Gathered, Identify, Span
+from store.heads import Removed, Sealed
+from store.log import MIB, CursorBehind, LogReader, LogRecord
+from store.merge import MergedReader, Positions, behind, logs_in
+from store.records import FrameFlag
+from store.storage import sync_directory
+from store.times import from_us
+
+BEIJING: Final = timedelta(hours=8)
+"""The day of the regulators and of the people at the desk. No summer time."""
+SECOND_US: Final = 1_000_000
+
+
+class ArchiveInUse(Exception):
+    """Another process is writing this archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """When a chunk is sealed."""
+
+    chunk_bytes: int = 64 * MIB
+    """When so much is waiting: a chunk takes about five times as much memory while it is made."""
+    every_s: float = 3600.0
+    """… or when something has been waiting for so long, or its day is over."""
+
+
+class ArchivedFrame(NamedTuple):
+    """A frame of the archive, or of the log behind it."""
+
+    received_us: int
+    session: int
+    flags: int
+    data: bytes
+    """Plain: header, body and checksum; as received where `is_raw`."""
+    chunk: int
+    """Number of its chunk; 0 where it is still in the log."""
+
+    @property
+    def is_raw(self) -> bool:
+        return bool(self.flags & FrameFlag.RAW)
+
+
+@dataclass(slots=True)
+class _End:
+    """Where an archive ends."""
+
+    number: int = 0
+    day: date = date.min
+    root: str = ""
+    seed: str = ""
+    links: dict[str, bytes] = field(default_factory=dict)
+    """Last links of the day."""
+    logs: dict[str, Span] = field(default_factory=dict)
+    last_us: int = 0
+
+
+def day_of(us: int) -> date:
+    """Give the day in Beijing of a time."""
+    return (from_us(us) + BEIJING).date()
+
+
+def days(directory: Path) -> list[date]:
+    """Give the days of which the archive has chunks, in order."""
+    return sorted(each for each in map(_day, _listed(directory)) if each is not None)
+
+
+def chunk_paths(directory: Path, day: date) -> list[Path]:
+    """Give the chunks of a day in order."""
+    return sorted(path for path in _listed(directory / day.isoformat()) if path.suffix == SUFFIX)
+
+
+def _listed(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _day(path: Path) -> date | None:
+    try:
+        return date.fromisoformat(path.name)
+    except ValueError:
+        return None
+
+
+def _path(directory: Path, day: date, number: int) -> Path:
+    return directory / day.isoformat() / f"{number:08d}{SUFFIX}"
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Be the only one who writes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ArchiveInUse(f"another process is writing the archive in {directory}") from None
+        yield
+
+
+def _logs(directory: Path) -> list[LogReader]:
+    """Open the logs of a machine."""
+    return [LogReader(path, slot=slot) for slot, path in logs_in(directory).items()]
+
+
+def _in_order(logs: Path, begin: Positions, until: Positions) -> Iterator[LogRecord]:
+    """Give the records of all logs between two places, in the order in which the worker has them."""
+    if begin == until:
+        return
+    with contextlib.closing(MergedReader(logs)) as reader:
+        position = dict(begin)
+        while records := reader.read(position, until=until):
+            yield from records
+            position |= behind(records)
+
+
+class Archivist:
+    """Seals chunks.
+
+    Args:
+        directory: of the archive
+        logs: of the logs
+        identify: says whose frames are whose, which is no business of the store
+        cadence: see `Cadence`
+    """
+
+    def __init__(
+        self, directory: Path, logs: Path, identify: Identify, cadence: Cadence | None = None
+    ) -> None:
+        self.directory = directory
+        self.logs = logs
+        self.cadence = cadence or Cadence()
+        self.waiting_bytes = 0
+        """What the worker has consumed and the archive does not have, as of the last step."""
+        self.waiting_since_us: int | None = None
+        self._identify = identify
+        self._heads = directory / heads.FILE_NAME
+        self._end: _End | None = None
+        self._known_bytes = -1
+        """Size of the heads when `_end` was true."""
+
+    def __repr__(self) -> str:
+        return f"<Archivist of {self.directory}>"
+
+    def step(self, now_us: int) -> About | None:
+        """Seal a chunk if it is time, and say which one."""
+        with _locked(self.directory):
+            end, self._end = self._known(), None
+            about = self._seal(end, now_us)
+            self._end = end if about is None else self._end
+            return about
+
+    def _known(self) -> _End:
+        """Give where the archive ends, and finish what a crash left."""
+        if self._end is not None and self._known_bytes == self._heads_bytes():
+            return self._end
+        end = _end_of(self.directory)
+        listed = next(
+            (each for each in heads.backwards(heads.lines(self._heads)) if isinstance(each, Sealed)), None
+        )
+        if listed is not None and listed.chunk > end.number:
+            # The chunks are lost; what follows them still says so.
+            end = _End(number=listed.chunk, day=listed.day, root=listed.root, seed=listed.root)
+        elif end.number and (listed is None or listed.chunk < end.number):
+            self._append(Chunk(_path(self.directory, end.day, end.number)))
+        self._known_bytes = self._heads_bytes()
+        self._let_go(end)
+        return end
+
+    def _heads_bytes(self) -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return self._heads.stat().st_size
+        return 0
+
+    def _seal(self, end: _End, now_us: int) -> About | None:
+        logs = _logs(self.logs)
+        begin = {log.log_id: _begin(end.logs, log) for log in logs}
+        until = {log.log_id: max(begin[log.log_id], log.consumed()) for log in logs}
+        self.waiting_bytes = sum(until[each] - begin[each] for each in begin)
+        if not self._is_due(begin, until, now_us):
+            return None
+        records, day = self._take(end, begin, until)
+        ends = begin | behind(records)
+        spans = {str(log.log_id): Span(log.name.slot, begin[log.log_id], ends[log.log_id]) for log in logs}
+        gathered = Gathered.of(records, list(begin))
+        times = gathered.records["received_us"]
+        about = About(
+            number=end.number + 1,
+            day=day,
+            previous=end.root,
+            seed=end.seed if day == end.day else end.root,
+            logs=spans,
+            blocks=0,
+            records=len(records),
+            frames=len(gathered.rows),
+            frame_bytes=len(gathered.data),
+            first_us=int(times.min()),
+            last_us=int(times.max()),
+            sealed_at=from_us(now_us),
+        )
+        links = end.links if about.seed == end.seed else {}
+        path = _path(self.directory, day, about.number)
+        root, made = chunk.write(path, about, gathered, self._identify, links)
+        self._append(Chunk(path))
+        self._end = _End(
+            about.number, day, root, about.seed, {**links, **made}, spans, records[-1].received_at_us
+        )
+        self._known_bytes = self._heads_bytes()
+        self._let_go(self._end)
+        return about
+
+    def _is_due(self, begin: Positions, until: Positions, now_us: int) -> bool:
+        oldest = next(_in_order(self.logs, begin, until), None)
+        self.waiting_since_us = oldest.received_at_us if oldest else None
+        if oldest is None:
+            return False
+        is_old = oldest.received_at_us < now_us - int(self.cadence.every_s * SECOND_US)
+        is_yesterday = day_of(oldest.received_at_us) < day_of(now_us)
+        return is_old or is_yesterday or self.waiting_bytes >= self.cadence.chunk_bytes
+
+    def _take(self, end: _End, begin: Positions, until: Positions) -> tuple[list[LogRecord], date]:
+        """Take the records of one chunk, and say of which day they are."""
+        records: list[LogRecord] = []
+        day, size = end.day, 0
+        for record in _in_order(self.logs, begin, until):
+            received_on = day_of(record.received_at_us)
+            if not records:
+                day = max(day, received_on)
+            if size >= self.cadence.chunk_bytes or received_on > day:
+                break
+            records.append(record)
+            size += record.next_position - record.position
+        return records, day
+
+    def _append(self, sealed: Chunk) -> None:
+        about = sealed.about
+        head = Sealed(
+            previous="",
+            at=about.sealed_at,
+            chunk=about.number,
+            day=about.day,
+            root=sealed.root,
+            blocks=about.blocks,
+            frames=about.frames,
+            since=from_us(about.first_us),
+            until=from_us(about.last_us),
+            file_bytes=sealed.path.stat().st_size,
+        )
+        heads.append(self._heads, head)
+
+    def _let_go(self, end: _End) -> None:
+        """Allow the logs to delete what the archive has."""
+        for log in _logs(self.logs):
+            span = end.logs.get(str(log.log_id))
+            if span is not None and span.end > log.archived():
+                log.release_archived(span.end)
+
+
+def _end_of(directory: Path) -> _End:
+    """Read where an archive ends from its last day."""
+    for day in reversed(days(directory)):
+        paths = chunk_paths(directory, day)
+        if not paths:
+            continue
+        *_, last = paths
+        end = _end_after(Chunk(last))
+        for path in paths:
+            before = Chunk(path)
+            if before.about.seed == end.seed:
+                end.links |= before.links()
+        return end
+    return _End()
+
+
+def _end_after(last: Chunk) -> _End:
+    about = last.about
+    return _End(about.number, about.day, last.root, about.seed, {}, about.logs, about.last_us)
+
+
+def remove_day(directory: Path, day: date, *, why: str, now: datetime) -> int:
+    """Delete the chunks of a day and say how many there were. Their heads stay, and one that says why.
+
+    The law wants six months at least: whether they are over is decided in `keeper.retention`.
+    """
+    with _locked(directory):
+        path = directory / heads.FILE_NAME
+        paths = chunk_paths(directory, day)
+        known = heads.backwards(heads.lines(path))
+        if not any(isinstance(each, Removed) and each.day == day for each in known):
+            heads.append(path, Removed(previous="", at=now, day=day, why=why))
+        for each in paths:
+            each.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else lies there
+            (directory / day.isoformat()).rmdir()
+        sync_directory(directory)
+        return len(paths)
+
+
+class Archive:
+    """Finds frames by terminal and time of receipt, in the archive and in the logs behind it.
+
+    Args: as those of `Archivist`.
+    """
+
+    def __init__(self, directory: Path, logs: Path, identify: Identify) -> None:
+        self.directory = directory
+        self._logs = logs
+        self._identify = identify
+
+    def frames(self, identity: str, since: datetime, until: datetime) -> Iterator[ArchivedFrame]:
+        """Give what was received of a terminal from `since` and before `until`, in order of receipt.
+
+        Raises:
+            ChunkDamaged: what lies there is not what was written.
+        """
+        begin, end = _us(since), _us(until)
+        # The tail first: what is sealed while we read is in it, and in a chunk that is not asked.
+        last, tail = self._tail(identity, begin, end)
+        for path in self._paths(begin, end):
+            if int(path.stem) <= last:
+                with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                    yield from _in_chunk(Chunk(path), identity, begin, end)
+        yield from tail
+
+    def records(self, since: datetime, until: datetime) -> Iterator[LogRecord]:
+        """Give all records of the archive received in a time, as they stood in the logs, in order of receipt.
+
+        Raises:
+            ChunkDamaged: what lies there is not what was written.
+        """
+        begin, end = _us(since), _us(until)
+        for path in self._paths(begin, end):
+            with contextlib.suppress(FileNotFoundError):
+                held = Chunk(path)
+                if held.about.first_us < end and held.about.last_us >= begin:
+                    yield from (each for each in held.log() if begin <= each.received_at_us < end)
+
+    def _paths(self, begin_us: int, end_us: int) -> Iterator[Path]:
+        """Give the chunks of the days in question. What was received just before a clock was set back is in
+        the next day."""
+        first, last = day_of(begin_us) - timedelta(days=1), day_of(max(begin_us, end_us)) + timedelta(days=1)
+        for day in days(self.directory):
+            if first <= day <= last:
+                yield from chunk_paths(self.directory, day)
+
+    def _tail(self, identity: str, begin_us: int, end_us: int) -> tuple[int, list[ArchivedFrame]]:
+        """Give the number of the last chunk, and what the logs hold behind it."""
+        end = _last_of(self.directory)
+        logs = _logs(self._logs)
+        begin = {log.log_id: _begin(end.logs, log) for log in logs}
+        until = {log.log_id: max(begin[log.log_id], log.head()) for log in logs}
+        try:
+            records = [
+                each
+                for each in _in_order(self._logs, begin, until)
+                if begin_us <= each.received_at_us < end_us
+            ]
+        except CursorBehind:  # sealed and deleted since we looked: it is in a chunk now
+            return self._tail(identity, begin_us, end_us)
+        gathered = Gathered.of(records, list(begin))
+        return end.number, list(_of(gathered, self._identify, identity))
+
+
+def _last_of(directory: Path) -> _End:
+    for day in reversed(days(directory)):
+        for path in reversed(chunk_paths(directory, day)):
+            return _end_after(Chunk(path))
+    return _End()
+
+
+def _begin(archived: Mapping[str, Span], log: LogReader) -> int:
+    """Say from where on a log is not archived: what was deleted while the archive was off is not there."""
+    known = archived.get(str(log.log_id))
+    return max(known.end if known else 0, log.archived(), log.start)
+
+
+def _in_chunk(held: Chunk, identity: str, begin_us: int, end_us: int) -> Iterator[ArchivedFrame]:
+    at = held.find(identity)
+    if at is None or held.entries["first_us"][at] >= end_us or held.entries["last_us"][at] < begin_us:
+        return
+    rows, data = held.rows(at)
+    length = rows["length"].astype("<i8")
+    ends = length.cumsum()
+    chosen = ((rows["received_us"] >= begin_us) & (rows["received_us"] < end_us)).nonzero()[0].tolist()
+    for row in chosen:
+        us, session, _, _, size, flags = rows[row].tolist()
+        yield ArchivedFrame(
+            us, session, flags, data[ends[row] - size : ends[row]].tobytes(), held.about.number
+        )
+
+
+def _of(gathered: Gathered, identify: Identify, identity: str) -> Iterator[ArchivedFrame]:
+    rows = gathered.rows
+    length = rows["length"].astype("<i8")
+    names, which = identify(gathered.data, length, (rows["flags"] & FrameFlag.RAW) != 0)
+    if identity not in names:
+        return
+    ends = length.cumsum()
+    for row in (which == names.index(identity)).nonzero()[0].tolist():
+        us, session, _, _, size, flags = rows[row].tolist()
+        yield ArchivedFrame(us, session, flags, gathered.data[ends[row] - size : ends[row]].tobytes(), 0)
+
+
+def _us(at: datetime) -> int:
+    return int(at.astimezone(UTC).timestamp() * SECOND_US)
