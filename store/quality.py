@@ -1,5 +1,8 @@
 """What is doubtful about a location report: named bits, judged at ingest, for reading and never for dropping.
 
+`docs/quality.md` explains every bit to people. `judge` looks at a report alone; what only shows beside the
+reports before it (drift, a stuck receiver) is judged in `worker.fixes`.
+
 Also decides the *placement time*: when we believe that the report was made. A terminal's clock is believed
 between `PAST` before and `FUTURE` after receipt; a report whose clock is not believed is placed by its
 receipt.
@@ -22,13 +25,18 @@ AHEAD_US = 5 * 60 * 1_000_000
 """A clock further ahead of ours than this moves nothing forward: one such report would make all honest ones
 late."""
 
+FUTURE_US = 60 * 1_000_000
+"""时间不得晚于当前时间: a report further ahead than this comes from the future. Clocks of servers, and whole
+seconds in the report, make up less than a minute."""
+
 LON_DEG = (73 + 33 / 60, 135 + 5 / 60)
 LAT_DEG = (3 + 51 / 60, 53 + 33 / 60)
 SPEED_KMH = (0.0, 160.0)
 ALTITUDE_M = (-200, 6500)
+HEADING_DEG = (0, 359)
 
 _PAST_US = round(PAST.total_seconds() * 1e6)
-_FUTURE_US = round(FUTURE.total_seconds() * 1e6)
+_PLACEABLE_US = round(FUTURE.total_seconds() * 1e6)
 
 Times: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.floating]
@@ -45,11 +53,29 @@ class Quality(IntFlag):
     """The terminal's clock is more than five minutes ahead of ours, or further back than any stored
     report."""
     OUT_OF_RANGE = 4
-    """Latitude, longitude, speed or altitude is outside the ranges of the qualification rules."""
+    """Latitude, longitude, speed, heading or altitude is outside the ranges of the qualification rules."""
     UNPARSABLE_TIME = 8
     """The six bytes of the clock are no date and time."""
     ITEMS_MALFORMED = 16
     """The chain of additional items breaks off; the items before the break were used."""
+    FROM_THE_FUTURE = 32
+    """The terminal's clock is more than a minute ahead of ours, and not more than five."""
+    DRIFT = 64
+    """No vehicle drives so fast as it would have had to since the fix before."""
+    STUCK = 128
+    """The coordinates have not changed for minutes although the vehicle is said to move."""
+
+
+UNQUALIFIED = (
+    Quality.CLOCK_IMPLAUSIBLE | Quality.OUT_OF_RANGE | Quality.UNPARSABLE_TIME | Quality.FROM_THE_FUTURE
+)
+"""A report with one of these is no qualified record (数据合格率). One that says itself that it has no fix
+is an honest one, and drifting vehicles have an indicator of their own (卫星定位漂移车辆率)."""
+
+
+def names_of(quality: int) -> list[str]:
+    """Give the names of the bits, as the API says them; bits of a newer version are left out."""
+    return [str(each.name).lower() for each in Quality if quality & each]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +96,7 @@ def judge(
     lon: Floats,
     has_fix: Flags,
     speed_kmh: Floats,
+    heading_deg: npt.NDArray[np.int32],
     altitude_m: npt.NDArray[np.int32],
     items_ok: Flags,
 ) -> Verdict:
@@ -78,13 +105,15 @@ def judge(
     # Compared without subtracting: NO_TIME minus anything would overflow.
     too_old = reported_us < received_us - _PAST_US
     ahead = reported_us > received_us + AHEAD_US
-    believed = has_time & ~too_old & (reported_us <= received_us + _FUTURE_US)
+    believed = has_time & ~too_old & (reported_us <= received_us + _PLACEABLE_US)
     quality = np.where(has_fix, 0, int(Quality.NO_FIX)).astype(np.int32)
     quality[has_time & (too_old | ahead)] |= int(Quality.CLOCK_IMPLAUSIBLE)
     quality[~has_time] |= int(Quality.UNPARSABLE_TIME)
+    quality[has_time & (reported_us > received_us + FUTURE_US) & ~ahead] |= int(Quality.FROM_THE_FUTURE)
     quality[~items_ok] |= int(Quality.ITEMS_MALFORMED)
     strange = has_fix & (_outside(lat, LAT_DEG) | _outside(lon, LON_DEG))
     strange |= _outside(speed_kmh, SPEED_KMH) | _outside(altitude_m, ALTITUDE_M)
+    strange |= _outside(heading_deg, HEADING_DEG)
     quality[strange] |= int(Quality.OUT_OF_RANGE)
     return Verdict(np.where(believed, reported_us, received_us), quality, believed & ~ahead)
 

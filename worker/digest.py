@@ -18,6 +18,7 @@ from store.quarantine import Quarantined
 from tickets import policy, silence
 from tickets.policy import TicketPolicy
 from tickets.silence import SilencePolicy
+from worker import fixes
 from worker.batch import Batch
 from worker.evidence import evidence
 from worker.facts import Facts
@@ -65,14 +66,17 @@ def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
     answers = read_others(batch, fleet, terminal, edition, facts, whole)
     batch, reports = _reports(batch, fleet, terminal, facts, (whole, answers))
     late = np.zeros(len(reports), np.bool_)
+    doubts = np.zeros(len(reports), np.int32)
     for part in batch.parts:
         follow_links(part.events, fleet, facts)
         chosen = reports.of_rows(part.rows)
         read = _Part(part.rows, terminal[part.rows], reports.take(chosen), edition)
         late[chosen] = _digest_part(batch, read, fleet, facts)
+        doubts[chosen] = _judge_fixes(fleet, read, late[chosen])
         if part.tick_us is not None:
             _judge_tick(part.tick_us, fleet, policies, facts)
     forget_sessions(batch.events(), fleet)
+    reports = replace(reports, quality=reports.quality | doubts)
     facts.positions = _rows(batch, reports, fleet, terminal, late)
     return facts
 
@@ -191,6 +195,23 @@ def _lateness(fleet: Fleet, terminal: I64, reports: Reports) -> Flags:
     moving = counts & ~late
     np.maximum.at(newest, terminal[moving], reports.reported_us[moving])
     return late | reports.is_backfill
+
+
+def _judge_fixes(fleet: Fleet, part: _Part, late: Flags) -> npt.NDArray[np.int32]:
+    """Give the quality bits that follow from the fixes before."""
+    reports = part.reports
+    return fixes.judge(
+        fleet.fixes,
+        fixes.Fixes(
+            terminal=part.reporter,
+            is_late=late,
+            is_usable=reports.has_fix & reports.moves_forward & fixes.are_on_earth(reports.lat, reports.lon),
+            at_us=reports.reported_us,
+            lat=reports.lat,
+            lon=reports.lon,
+            speed_kmh=reports.speed_kmh,
+        ),
+    )
 
 
 def _judge_alarms(fleet: Fleet, part: _Part, late: Flags, facts: Facts) -> None:

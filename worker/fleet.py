@@ -17,6 +17,7 @@ from alerts.state import AlarmState
 from protocol.columns import FrameBatch
 from tickets.policy import TicketState
 from tickets.silence import NEVER, SilenceState
+from worker.fixes import LANE, no_lanes
 from worker.fragments import Fragments
 
 I64: TypeAlias = npt.NDArray[np.int64]
@@ -96,6 +97,8 @@ class Fleet:
     frames: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros((0, FRAMES_KEPT), KEPT_FRAME))
     recent: I64 = field(default_factory=lambda: np.zeros((0, REPORTS_KEPT), np.int64))
     """Hashes of the last reports, a guess at what will be sent again; a wrong guess costs time only."""
+    fixes: npt.NDArray[np.void] = field(default_factory=lambda: no_lanes(0))
+    """By terminal and lateness: what is known of the fixes before (`worker.fixes`)."""
     fragments: Fragments = field(default_factory=Fragments)
     alarms: AlarmState = field(default_factory=AlarmState.empty)
     silence: SilenceState = field(default_factory=SilenceState.empty)
@@ -178,6 +181,7 @@ class Fleet:
             "sessions": self.sessions,
             "frames": self.frames[: len(self)],
             "recent": self.recent[: len(self)],
+            "fixes": self.fixes[: len(self)],
             "fragments": self.fragments.to_array(),
         }
         for part in ("alarms", "silence", "tickets"):
@@ -192,6 +196,7 @@ class Fleet:
             KeyError, ValueError: another version wrote it.
         """
         expected = {"terminals": TERMINAL, "sessions": SESSION, "frames": KEPT_FRAME}
+        expected["fixes"] = LANE
         if any(arrays[name].dtype != kind for name, kind in expected.items()):
             raise ValueError("another version wrote these arrays")
         text = arrays["identities"].tobytes().decode()
@@ -203,6 +208,7 @@ class Fleet:
             sessions=arrays["sessions"].copy(),
             frames=arrays["frames"].copy(),
             recent=arrays["recent"].copy(),
+            fixes=arrays["fixes"].copy(),
             fragments=Fragments.from_array(arrays["fragments"]),
             alarms=AlarmState.from_arrays(_part(arrays, "alarms")),
             silence=SilenceState.from_arrays(_part(arrays, "silence")),
@@ -219,7 +225,9 @@ class Fleet:
         frames[: len(self.frames)] = self.frames
         recent = np.zeros((len(larger), REPORTS_KEPT), np.int64)
         recent[: len(self.recent)] = self.recent
-        self.terminals, self.frames, self.recent = larger, frames, recent
+        fixes = no_lanes(len(larger))
+        fixes[: len(self.fixes)] = self.fixes
+        self.terminals, self.frames, self.recent, self.fixes = larger, frames, recent, fixes
 
 
 def _ring_slots(terminal: I64, following: npt.NDArray[np.uint8], size: int) -> tuple[I64, I64]:

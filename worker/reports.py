@@ -85,6 +85,7 @@ def read_reports(batch: Batch, found: PositionBatch) -> Reports:
         lon=found.lon,
         has_fix=found.has_fix,
         speed_kmh=found.speed_kmh,
+        heading_deg=found.heading_deg,
         altitude_m=found.altitude_m,
         items_ok=found.items_ok,
     )

@@ -38,6 +38,7 @@ def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
         lon=lon,
         has_fix=fix,
         speed_kmh=(contents % 200).astype(np.float32),
+        heading_deg=(contents % 360).astype(np.int32),
         altitude_m=contents.astype(np.int32),
         items_ok=np.ones(count, np.bool_),
     )
