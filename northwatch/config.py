@@ -16,12 +16,21 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "NORTHWATCH_"
 NESTED = "__"
@@ -29,8 +38,26 @@ DEFAULT_FILE = Path("northwatch.toml")
 GIB = 1 << 30
 MIB = 1 << 20
 
+
+def _listed(value: object) -> object:
+    """Take one text with commas for a list: a variable holds nothing else."""
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+def _networks(value: object) -> object:
+    listed = _listed(value)
+    try:
+        return tuple(ip_network(each) for each in listed)  # type: ignore[attr-defined]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"allowed are networks as 10.0.0.0/8 or 2001:db8::/32 ({error})") from None
+
+
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=366 * 86400)]
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Networks: TypeAlias = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
 
 class ConfigError(Exception):
@@ -63,16 +90,41 @@ class LogSettings(Group):
 class GatewaySettings(Group):
     """Where terminals connect and what they may do."""
 
-    host: str = "0.0.0.0"
-    """Address to listen on; 0.0.0.0 is every address of this machine."""
+    host: Annotated[Names, Field(min_length=1)] = ("0.0.0.0",)
+    """Addresses to listen on, one or several; 0.0.0.0 is every IPv4 address of this machine, :: alone every
+    address of both kinds."""
     port: Port = 7611
     """TCP port for terminals."""
+    tls_port: Port | None = None
+    """Port for terminals that speak TLS, 1.2 or newer; unset: none. Needs `tls_certificate` and `tls_key`."""
+    tls_certificate: Path | None = None
+    """Our certificate and its chain, PEM. It may be replaced while the gateway runs."""
+    tls_key: Path | None = None
+    """Its key, PEM, without a password."""
+    tls_client_ca: Path | None = None
+    """If set, only terminals with a certificate signed by one of these (PEM) may connect over TLS."""
+    udp_port: Port | None = None
+    """UDP port for terminals, which may be the number of `port`; unset: none. A terminal that has not
+    authenticated gets no more bytes over UDP than it sent."""
+    proxy_networks: Networks = ()
+    """Networks of balancers, as 10.0.0.0/8. TCP and TLS connections from there must begin with a header of
+    the PROXY protocol, version 1 or 2, and come from the address in it; UDP has none."""
     policy: Literal["open", "known"] = "open"
     """`open`: any terminal may register and report; `known`: only those that a person entered."""
     idle_timeout_s: Seconds = 600.0
     """A link on which nothing was received for so long is closed."""
     max_connections: Annotated[int, Field(ge=1)] = 100_000
     """More links than this are refused; the operating system's limit of open files counts as well."""
+    connections_per_address: Annotated[int, Field(ge=1)] = 20_000
+    """One address may have so many links: a carrier may put a whole fleet behind one."""
+    connects_per_address_s: Annotated[float, Field(gt=0)] = 100.0
+    """One address may open so many links a second, and those of ten seconds at once."""
+    strangers_per_address: Annotated[int, Field(ge=1)] = 2_000
+    """One address may have so many links that have proved nothing: no terminal has authenticated, or, with
+    policy `open`, no valid frame has come."""
+    exempt_networks: Networks = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    """No limits for each address apply there: this machine, or the address of a private APN. `proxy_networks`
+    are exempt too."""
     fleet_refresh_s: Seconds = 5.0
     """How often the copy of known and blocked terminals is refreshed from the database."""
     health_port: Port = 9611
@@ -131,7 +183,7 @@ class MonitorSettings(Group):
     """Send the session cookie over HTTPS only: set it when a proxy with a certificate stands in front."""
     sign_in_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
     """A sign-in lasts one shift."""
-    trusted_origins: tuple[str, ...] = ()
+    trusted_origins: Names = ()
     """Origins besides our own, as https://desk.example, whose pages may change things."""
     web_dir: Path | None = None
     """The built page; unset: the one of this installation."""
@@ -247,6 +299,7 @@ class Settings(BaseSettings):
     def _ports_differ(self) -> "Settings":
         ports = {
             "gateway.port": self.gateway.port,
+            "gateway.tls_port": self.gateway.tls_port,
             "gateway.health_port": self.gateway.health_port,
             "worker.health_port": self.worker.health_port,
             "keeper.health_port": self.keeper.health_port,
@@ -254,9 +307,27 @@ class Settings(BaseSettings):
         }
         seen: dict[int, str] = {}
         for key, port in ports.items():
+            if port is None:
+                continue
             if port in seen:
                 raise ValueError(f"{key} and {seen[port]} are both {port}; each needs a port of its own")
             seen[port] = key
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_complete(self) -> "Settings":
+        wanted = self.gateway
+        if wanted.tls_port is None:
+            for name in ("tls_certificate", "tls_key", "tls_client_ca"):
+                if value := getattr(wanted, name):
+                    raise ValueError(
+                        f"gateway.{name} = '{value}': is for gateway.tls_port; set it, 7612 for example"
+                    )
+        for name in ("tls_certificate", "tls_key"):
+            if wanted.tls_port is not None and getattr(wanted, name) is None:
+                raise ValueError(
+                    f"gateway.tls_port = {wanted.tls_port}: needs gateway.{name}, a file in PEM format"
+                )
         return self
 
     @classmethod

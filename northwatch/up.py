@@ -135,7 +135,7 @@ class Up:
             self._start("keeper")
             self._start("monitor")
         if self._demo and "sim" not in started and self._answers(self.settings.gateway):
-            host = _reachable(self.settings.gateway.host)
+            host = _reachable(self.settings.gateway.host[0])
             self._start("sim", "--terminals", str(self._demo), "--host", host, "--scenario", "demo")
         if "monitor" in started and not self._welcomed and self._answers(self.settings.monitor):
             self._welcomed = True
@@ -146,15 +146,19 @@ class Up:
         return self._supervisor.add(name, command, self._environ)
 
     def _answers(self, listener: GatewaySettings | MonitorSettings) -> bool:
+        host = listener.host if isinstance(listener.host, str) else listener.host[0]
         try:
-            with socket.create_connection((_reachable(listener.host), listener.port), CONNECT_TIMEOUT_S):
+            with socket.create_connection((_reachable(host), listener.port), CONNECT_TIMEOUT_S):
                 return True
         except OSError:
             return False
 
     def _require_ports(self) -> None:
         gateway, monitor = self.settings.gateway, self.settings.monitor
-        supervisor.require_free(gateway.host, gateway.port, "gateway.port")
+        for host in gateway.host:
+            supervisor.require_free(host, gateway.port, "gateway.port")
+            if gateway.tls_port is not None:
+                supervisor.require_free(host, gateway.tls_port, "gateway.tls_port")
         supervisor.require_free(monitor.host, monitor.port, "monitor.port")
         for name in ("gateway", "worker", "keeper"):
             port = getattr(self.settings, name).health_port
@@ -164,6 +168,12 @@ class Up:
 def _reachable(host: str) -> str:
     """Give an address of this machine under which one that listens on `host` is found."""
     return "localhost" if host in ("0.0.0.0", "::", "") else host
+
+
+def _terminal_ports(gateway: GatewaySettings) -> str:
+    """Say where terminals connect."""
+    ports = {"TCP": gateway.port, "TLS": gateway.tls_port, "UDP": gateway.udp_port}
+    return ", ".join(f"port {port} {name}" for name, port in ports.items() if port is not None)
 
 
 def _demo_environ(settings: Settings) -> dict[str, str]:
@@ -186,7 +196,7 @@ def _welcome(settings: Settings, password: str | None, demo: int | None) -> Pane
         ("web page", f"http://{_reachable(settings.monitor.host)}:{settings.monitor.port}"),
         ("user", "admin" if password else "as before; `northwatch user password NAME` sets a new password"),
         ("password", f"{password}   (shown this once)" if password else ""),
-        ("terminals", f"port {settings.gateway.port}, TCP"),
+        ("terminals", _terminal_ports(settings.gateway)),
         ("demo fleet", f"{demo} vehicles around Liaoning" if demo else ""),
         ("data", str(settings.data_dir)),
         ("stop", "Ctrl-C"),

@@ -23,6 +23,7 @@ from store.log import LogError, LogLimits, LogWriter
 from store.refusals import Refused, RosterInvalid
 
 if TYPE_CHECKING:
+    from gateway.certificates import CertificateFiles
     from keeper.options import KeeperOptions
     from northwatch.sim.fleet import Plan
     from worker.run import WorkerOptions
@@ -142,6 +143,8 @@ def run_gateway(settings: Settings) -> None:
     """`northwatch gateway`: receive terminals until SIGTERM or SIGINT, and answer what is durable by then."""
     import uvloop
 
+    from gateway.addresses import AddressLimits
+    from gateway.certificates import CertificateError
     from gateway.server import Gateway, GatewayOptions
     from northwatch.fleet_source import FleetSource
 
@@ -151,6 +154,16 @@ def run_gateway(settings: Settings) -> None:
         data_dir=settings.data_dir,
         host=wanted.host,
         port=wanted.port,
+        tls_port=wanted.tls_port,
+        certificate=certificate_files(settings),
+        udp_port=wanted.udp_port,
+        balancers=wanted.proxy_networks,
+        address_limits=AddressLimits(
+            connections=wanted.connections_per_address,
+            connects_per_s=wanted.connects_per_address_s,
+            strangers=wanted.strangers_per_address,
+            exempt=wanted.exempt_networks,
+        ),
         policy=wanted.policy,
         idle_timeout_s=wanted.idle_timeout_s,
         max_connections=wanted.max_connections,
@@ -169,8 +182,22 @@ def run_gateway(settings: Settings) -> None:
 
     try:
         uvloop.run(serve())
+    except CertificateError as error:
+        _fail(1, f"gateway.tls_certificate and gateway.tls_key: {error}")
     except (LogError, OSError) as error:
         _fail(1, f"the gateway cannot work: {error}")
+
+
+def certificate_files(settings: Settings) -> "CertificateFiles | None":
+    """Say where the gateway's certificate is, if it has one."""
+    from gateway.certificates import CertificateFiles
+
+    wanted = settings.gateway
+    if wanted.tls_certificate is None or wanted.tls_key is None:
+        return None
+    return CertificateFiles(
+        certificate=wanted.tls_certificate, key=wanted.tls_key, client_ca=wanted.tls_client_ca
+    )
 
 
 def worker_options(settings: Settings) -> "WorkerOptions":

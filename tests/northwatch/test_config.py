@@ -117,6 +117,35 @@ def test_two_listeners_on_one_port_are_refused(monkeypatch: pytest.MonkeyPatch) 
     assert "monitor.port and gateway.port are both 8080" in error_of()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("PROXY_NETWORKS", "10.0.0.1/8", "= '10.0.0.1/8': allowed are networks as 10.0.0.0/8"),
+        ("EXEMPT_NETWORKS", "nonsense", "= 'nonsense': allowed are networks as 10.0.0.0/8"),
+        ("TLS_PORT", "7612", "gateway.tls_port = 7612: needs gateway.tls_certificate"),
+        ("TLS_KEY", "/a.key", "gateway.tls_key = '/a.key': is for gateway.tls_port"),
+        ("HOST", ",", "gateway.host (NORTHWATCH_GATEWAY__HOST) = ',': "),
+        ("UDP_PORT", "0", "gateway.udp_port (NORTHWATCH_GATEWAY__UDP_PORT) = '0': "),
+    ],
+)
+def test_wrong_ways_in_are_told(monkeypatch: pytest.MonkeyPatch, key: str, value: str, told: str) -> None:
+    monkeypatch.setenv(f"NORTHWATCH_GATEWAY__{key}", value)
+    assert told in error_of()
+
+
+def test_a_variable_lists_with_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[gateway]\nhost = ["10.0.0.1", "::1"]\nproxy_networks = "10.0.0.0/8"\nudp_port = 7611'
+    gateway = load(write(tmp_path / "x.toml", text)).gateway
+    assert gateway.host == ("10.0.0.1", "::1") and gateway.udp_port == gateway.port
+    monkeypatch.setenv("NORTHWATCH_GATEWAY__HOST", "::")
+    monkeypatch.setenv("NORTHWATCH_GATEWAY__PROXY_NETWORKS", "10.0.0.0/8, 2001:db8::/32")
+    monkeypatch.setenv("NORTHWATCH_MONITOR__TRUSTED_ORIGINS", "https://a.example,https://b.example")
+    settings = load()
+    assert settings.gateway.host == ("::",)
+    assert [str(network) for network in settings.gateway.proxy_networks] == ["10.0.0.0/8", "2001:db8::/32"]
+    assert settings.monitor.trusted_origins == ("https://a.example", "https://b.example")
+
+
 def test_a_log_that_holds_no_two_segments_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NORTHWATCH_LOG__QUOTA_BYTES", str(100 << 20))
     assert "two segments" in error_of()
