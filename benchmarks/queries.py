@@ -158,7 +158,7 @@ def _enrol(connection: psycopg.Connection[Any]) -> None:
         " SELECT id, 'open', 'moving', 41, 123, %(end)s, %(end)s, %(end)s, %(end)s, 50, 90, 60"
         " FROM terminals",
     ):
-        connection.execute(statement, {"n": TERMINALS, "end": end})  # type: ignore[arg-type]
+        connection.execute(statement, {"n": TERMINALS, "end": end})
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ async def answers(dsn: str, where: str) -> list[list[str]]:
 async def _plan(connection: Connection, question: Question, turn: int) -> tuple[float, str]:
     """Give the server's own time for the bare query, and which nodes read the table."""
     explain = f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {question.query}"
-    cursor = await connection.execute(explain, question.given(turn))  # type: ignore[arg-type]
+    cursor = await connection.execute(explain, question.given(turn))
     row = await cursor.fetchone()
     assert row is not None
     (plan,) = row["QUERY PLAN"]
