@@ -1,0 +1,242 @@
+"""TLS: the same gateway behind a handshake, certificates that are renewed, and peers that speak no TLS."""
+
+import asyncio
+import os
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from gateway import doors
+from gateway.addresses import LOOPBACK
+from gateway.certificates import CertificateError, CertificateFiles, expiry, load
+from gateway.server import Gateway
+from protocol.connection import Terminal
+from protocol.edition import Edition
+from store.records import SessionOpened
+from tests.gateway.authority import Authority
+from tests.gateway.device import Device, logged, report, running, until
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+async def connect(
+    gateway: Gateway,
+    authority: Authority,
+    identity: str = "13900000001",
+    *,
+    own: CertificateFiles | None = None,
+    first: bytes = b"",
+) -> Device:
+    """Connect over TLS; `own` is the terminal's certificate, `first` goes before the handshake."""
+    trust = ssl.create_default_context(cafile=authority.certificate)
+    if own is not None:
+        trust.load_cert_chain(own.certificate, own.key)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.tls_port)
+    if first:
+        writer.write(first)
+    await writer.start_tls(trust, server_hostname="127.0.0.1")
+    return Device(Terminal(identity, Edition.E2013), reader, writer)
+
+
+def name_shown(device: Device) -> str:
+    subject = device.writer.get_extra_info("peercert")["subject"]
+    return str(dict(each[0] for each in subject)["commonName"])
+
+
+def renewed(files: CertificateFiles) -> None:
+    """Make sure that a file written within the clock's grain is seen as new."""
+    later = files.certificate.stat().st_mtime_ns + 1_000_000_000
+    os.utime(files.certificate, ns=(later, later))
+
+
+async def test_a_terminal_over_tls_beside_one_without(tmp_path: Path, authority: Authority) -> None:
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        device, plain = await connect(gateway, authority, "1"), await Device.connect(gateway, "2")
+        await device.sign_in()
+        await plain.sign_in("辽A00002")
+        serials = [device.terminal.report(report(second)) for second in range(50)]
+        device.flush()
+        assert [(await device.fields())["ack_serial"] for _ in serials] == serials
+        assert await plain.result(plain.terminal.heartbeat()) == 0
+        assert device.writer.get_extra_info("ssl_object").version() == "TLSv1.3"
+        source = "{}:{}".format(*device.writer.get_extra_info("sockname"))
+        await device.close()
+        await until(lambda: gateway.health()["connections"] == 1)
+    log = logged(tmp_path / "log")
+    assert len(log.frames) == 2 + 2 + 50 + 1
+    assert log.of(SessionOpened)[0].peer == source
+
+
+async def test_a_flood_over_tls_is_read_in_turns(tmp_path: Path, authority: Authority) -> None:
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        device = await connect(gateway, authority)
+        sent = 5000
+        for _ in range(sent):
+            device.terminal.heartbeat()
+        device.flush()
+        for _ in range(sent):
+            await device.answer()
+        assert gateway.health()["frames"] == sent
+
+
+async def test_a_renewed_certificate_serves_new_connections_and_old_ones_stay(
+    tmp_path: Path, authority: Authority
+) -> None:
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        old = await connect(gateway, authority, "1")
+        await old.sign_in()
+        other = authority.issue("other", days=7)
+        (tmp_path / "gateway.key").write_bytes(other.key.read_bytes())
+        gateway._second()
+        assert "no usable pair" in gateway.health()["tls"]["fault"], "half of it is there"
+        between = await connect(gateway, authority, "2")
+        assert name_shown(between) == "gateway"
+        (tmp_path / "gateway.crt").write_bytes(other.certificate.read_bytes())
+        gateway._second()
+        state = gateway.health()["tls"]
+        assert not state["fault"] and 6.9 < state["days_left"] <= 7
+        new = await connect(gateway, authority, "3")
+        assert name_shown(new) == "other"
+        for device in (old, between, new):
+            assert await device.result(device.terminal.heartbeat()) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"no certificate", None])
+async def test_a_broken_certificate_changes_nothing(
+    tmp_path: Path, authority: Authority, content: bytes | None
+) -> None:
+    files = authority.issue("gateway")
+    good = files.certificate.read_bytes()
+    async with running(tmp_path, tls_port=0, certificate=files) as gateway:
+        if content is None:
+            files.certificate.unlink()
+        else:
+            files.certificate.write_bytes(content)
+        gateway._second()
+        fault = gateway.health()["tls"]["fault"]
+        assert "gateway.crt" in fault and gateway.health()["ok"]
+        device = await connect(gateway, authority)
+        assert await device.result(device.terminal.heartbeat()) == 0
+        files.certificate.write_bytes(good)
+        renewed(files)
+        gateway._second()
+        assert not gateway.health()["tls"]["fault"]
+
+
+async def test_garbage_costs_its_connection_only(tmp_path: Path, authority: Authority) -> None:
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        device = await connect(gateway, authority)
+        junk = [b"GET / HTTP/1.1\r\n\r\n", b"\x7e\x00\x02", b"\x16\x03\x01" + bytes(600), os.urandom(3000)]
+        for data in junk:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.tls_port)
+            writer.write(data)
+            stranger = Device(Terminal("2", Edition.E2013), reader, writer)
+            if data == b"\x7e\x00\x02":  # too short to be refused
+                await stranger.close()
+            else:
+                await stranger.closed()
+        await until(lambda: sum(gateway._addresses.refused.values()) == len(junk))
+        assert set(gateway._addresses.refused) <= {"tls_handshake", "tls_incomplete"}
+        assert await device.result(device.terminal.heartbeat()) == 0
+        assert gateway._listening.pending == 0 and gateway.health()["connections"] == 1
+
+
+async def test_garbage_after_the_handshake_ends_the_link(tmp_path: Path, authority: Authority) -> None:
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        device, other = await connect(gateway, authority, "1"), await connect(gateway, authority, "2")
+        await device.sign_in()
+        raw = os.dup(device.writer.get_extra_info("socket").fileno())
+        os.write(raw, b"this is no record of TLS" * 10)
+        os.close(raw)
+        await until(lambda: gateway.health()["connections"] == 1)
+        assert await other.result(other.terminal.heartbeat()) == 0
+
+
+async def test_a_handshake_has_a_deadline(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "HANDSHAKE_S", 0.3)
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.tls_port)
+        silent = Device(Terminal("1", Edition.E2013), reader, writer)
+        await silent.closed()
+        await until(lambda: gateway._addresses.refused == {"tls_timeout": 1})
+
+
+async def test_who_is_not_through_when_the_gateway_stops(tmp_path: Path, authority: Authority) -> None:
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.tls_port)
+        await until(lambda: gateway._listening.pending == 1)
+    await Device(Terminal("1", Edition.E2013), reader, writer).closed()
+
+
+async def test_only_terminals_with_a_certificate(tmp_path: Path, authority: Authority) -> None:
+    files = authority.issue("gateway")
+    strict = CertificateFiles(certificate=files.certificate, key=files.key, client_ca=authority.certificate)
+    forged = Authority(tmp_path, "forger").issue("terminal")
+    async with running(tmp_path, tls_port=0, certificate=strict) as gateway:
+        for own in (None, forged):
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                stranger = await connect(gateway, authority, own=own)
+                stranger.terminal.heartbeat()  # TLS 1.3 refuses after the client thinks that it is through
+                stranger.flush()
+                await stranger.answer()
+        await until(lambda: sum(gateway._addresses.refused.values()) == 2)
+        device = await connect(gateway, authority, own=authority.issue("device"))
+        assert await device.result(device.terminal.heartbeat()) == 0
+
+
+async def test_old_versions_are_refused(tmp_path: Path, authority: Authority) -> None:
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        trust = ssl.create_default_context(cafile=authority.certificate)
+        trust.maximum_version = ssl.TLSVersion.TLSv1_2
+        device = Device(
+            Terminal("1", Edition.E2013),
+            *await asyncio.open_connection("127.0.0.1", gateway.tls_port, ssl=trust),
+        )
+        assert await device.result(device.terminal.heartbeat()) == 0
+    assert load(authority.issue("gateway")).minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+async def test_tls_behind_a_balancer(tmp_path: Path, authority: Authority) -> None:
+    options = {"tls_port": 0, "certificate": authority.issue("gateway"), "balancers": LOOPBACK}
+    async with running(tmp_path, None, **options) as gateway:
+        header = b"PROXY TCP4 10.1.2.3 5.6.7.8 4711 7612\r\n"
+        device = await connect(gateway, authority, first=header)
+        await device.sign_in()
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await connect(gateway, authority)
+    assert [event.peer for event in logged(tmp_path / "log").of(SessionOpened)] == ["10.1.2.3:4711"]
+
+
+def test_what_is_wrong_with_files(tmp_path: Path, authority: Authority) -> None:
+    good, other = authority.issue("gateway"), authority.issue("other")
+    with pytest.raises(CertificateError, match="no usable pair"):
+        load(CertificateFiles(certificate=good.certificate, key=other.key))
+    with pytest.raises(CertificateError, match=r"none\.key: No such file"):
+        load(CertificateFiles(certificate=good.certificate, key=tmp_path / "none.key"))
+    with pytest.raises(CertificateError, match="holds no certificate"):
+        load(CertificateFiles(certificate=good.certificate, key=good.key, client_ca=good.key))
+    key = serialization.load_pem_private_key(good.key.read_bytes(), None)
+    (tmp_path / "secret.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    with pytest.raises(CertificateError, match="encrypted"):
+        load(CertificateFiles(certificate=good.certificate, key=tmp_path / "secret.key"))
+    with pytest.raises(CertificateError, match=r"gateway\.key"):
+        expiry(good.key)
+
+
+def test_how_long_a_certificate_is_valid(authority: Authority) -> None:
+    left = expiry(authority.issue("gateway", days=30).certificate) - datetime.now(UTC)
+    assert timedelta(days=29) < left <= timedelta(days=30)
