@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeAlias
 
 import structlog
 
+from gateway.conditions import Condition
 from gateway.links import Link
 from store.log import LogError, LogState
 from store.records import Event, Frames
@@ -34,6 +35,10 @@ REMEMBERED_SYNCS: Final = 15
 
 RETRY_S: Final = 0.25
 """How long a failed sync waits for the next attempt."""
+
+WORKS_AFTER_S: Final = 10.0
+"""A log at its quota works for a moment whenever a segment is given back; only who works for so long works
+again."""
 
 
 class Log(Protocol):
@@ -70,6 +75,7 @@ class Commits:
         self._retry: asyncio.TimerHandle | None = None
         self._running: asyncio.Future[None] | None = None
         self._trimming: Future[None] | None = None
+        self._condition = Condition(good_after_s=WORKS_AFTER_S)
         self.fault = ""
         """Why nothing can be made durable; empty when it can."""
 
@@ -113,8 +119,15 @@ class Commits:
             await asyncio.wait([self._running])
             await asyncio.sleep(0)
 
-    def trim(self) -> None:
-        """Have the log give back what nobody needs any more."""
+    def look_after(self, now: float) -> None:
+        """Say how the log is if that is news, and have it give back what nobody needs any more. Call it every
+        second.
+        """
+        if self._condition.is_news(bad=bool(self.fault), now=now):
+            if self.fault:
+                logger.error("log failed; nothing is answered until it works", error=self.fault)
+            else:
+                logger.info("log works again")
         if self._trimming is None or self._trimming.done():
             self._trimming = self._thread.submit(self._trim)
 
@@ -156,16 +169,12 @@ class Commits:
             return
         if error is not None:
             raise error
-        if self.fault:
-            logger.info("log works again", answers=len(self._withheld))
         self.fault = ""
         answers, self._withheld = self._withheld, []
         self._deliver(answers)
         self._changed()
 
     def _fail(self, error: LogError) -> None:
-        if not self.fault:
-            logger.error("log failed; nothing is answered until it works", error=str(error))
         self.fault = str(error)
         self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._start)
         self._changed()

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.addresses import text_of
+from gateway.allowance import Accounts, Allowance
 from store.records import CloseReason, FrameFlag
 
 if TYPE_CHECKING:
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
 FLAG: Final = b"\x7e"
 """What a link keeps between two turns when its last byte ended a frame."""
 
-READ_BUDGET: Final = 64 * 1024
-"""A link that sent more than this in one turn is not read again before the next: it slows itself, not
-the others.
+READ_BUDGET: Final = 16 * 1024
+"""So much of one link is read in one turn, 250 reports; the rest waits for the next turns, and the link is
+not read meanwhile. It slows itself, not the others: the most expensive frames of this size take some 20 ms.
 """
 
 WRITE_LIMIT: Final = 64 * 1024
 """A link that leaves more answers than this unread is not read until it takes them."""
+
+SEND_BUFFER: Final = 64 * 1024
+"""Asked of the system, which would else keep megabytes for a terminal that does not take its answers."""
 
 UNACKNOWLEDGED_MS: Final = 60_000
 """TCP gives up a link that acknowledges nothing of what we sent for so long."""
@@ -45,6 +49,10 @@ class Pause(IntFlag):
     """It does not take its answers."""
     STALLED = 4
     """Nothing can be made durable, or too much waits for it."""
+    ALLOWANCE = 8
+    """It has used up what it may ask of us for some time."""
+    LEAVING = 16
+    """It is about to be closed."""
 
 
 class Inbox(Protocol):
@@ -70,6 +78,9 @@ class Inbox(Protocol):
 
     def disconnected(self, link: "Link") -> None: ...
 
+    def clogged(self, link: "Link", *, is_clogged: bool) -> None:
+        """Take note that a link leaves its answers unread, or takes them again."""
+
 
 class Link(asyncio.Protocol):
     """One connection."""
@@ -79,6 +90,7 @@ class Link(asyncio.Protocol):
         "close_reason",
         "garbage_bytes",
         "garbage_since",
+        "held",
         "is_lost",
         "is_stranger",
         "number",
@@ -110,6 +122,8 @@ class Link(asyncio.Protocol):
         self.turn = -1
         self.unread = b""
         """Within a turn what is to be read; between turns the tail of that."""
+        self.held = b""
+        """Received and left for later turns."""
         self.sessions: dict[int, Session] = {}
         """By the number that a terminal's id is."""
         self.garbage_bytes = 0
@@ -132,28 +146,41 @@ class Link(asyncio.Protocol):
             return
         self.transport.set_write_buffer_limits(WRITE_LIMIT)
         with contextlib.suppress(OSError, AttributeError):  # not every system and socket has it
-            transport.get_extra_info("socket").setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS
-            )
+            own = transport.get_extra_info("socket")
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
     def data_received(self, data: bytes) -> None:
         inbox = self._inbox
         inbox.gathered_bytes += len(data)
-        if self.turn == inbox.turn:
-            self.unread += data
+        is_first = self.turn != inbox.turn
+        # Most chunks are whole frames: then the tail is a flag, and so is the first byte (`columns.rejoin`).
+        if is_first and self.unread == FLAG and data[0] == 0x7E:
+            self.unread = data
         else:
+            self.unread += data
+        if len(self.unread) > READ_BUDGET and not self.paused & Pause.BUDGET:
+            self.pause(Pause.BUDGET)
+            inbox.greedy.append(self)
+        if is_first:
             self.turn = inbox.turn
-            # Most chunks are whole frames: then the tail is a flag, and so is the first byte
-            # (`columns.rejoin`).
-            if self.unread == FLAG and data[0] == 0x7E:
-                self.unread = data
-            else:
-                self.unread += data
             inbox.gathered.append(self)
             inbox.wake()
+
+    def hold(self) -> None:
+        """Leave what is over this turn's budget for later ones."""
+        self.held, self.unread = self.unread[READ_BUDGET:], self.unread[:READ_BUDGET]
+        self._inbox.gathered_bytes -= len(self.held)
+
+    def go_on(self) -> None:
+        """Have what was left read in the next turn; read again when that is all of it."""
+        held, self.held = self.held, b""
+        if held:
+            self.data_received(held)
         if len(self.unread) > READ_BUDGET:
-            inbox.greedy.append(self)
-            self.pause(Pause.BUDGET)
+            self._inbox.greedy.append(self)
+        else:
+            self.resume(Pause.BUDGET)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.is_lost:
@@ -168,9 +195,11 @@ class Link(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.pause(Pause.SLOW_READER)
+        self._inbox.clogged(self, is_clogged=True)
 
     def resume_writing(self) -> None:
         self.resume(Pause.SLOW_READER)
+        self._inbox.clogged(self, is_clogged=False)
 
     def pause(self, why: Pause) -> None:
         """Stop reading until every reason for it is gone."""
@@ -206,7 +235,7 @@ class LinkTable:
     The arrays are as long as links may be at most; memory is used only where links have been.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, allowance: Allowance | None = None) -> None:
         self.capacity = capacity
         self.session: npt.NDArray[np.uint64] = np.zeros(capacity, np.uint64)
         """Number of the bound terminal's session; 0 where none is bound."""
@@ -220,11 +249,10 @@ class LinkTable:
         self.serial: npt.NDArray[np.uint16] = np.zeros(capacity, np.uint16)
         """The platform's next message serial on the link."""
         self.heard: npt.NDArray[np.float64] = np.full(capacity, np.inf)
-        """When something was received last, by the loop's clock."""
+        """When a valid frame was received last, by the loop's clock; at first when the link was made."""
         self.half_since: npt.NDArray[np.float64] = np.full(capacity, np.inf)
         """Since when an unfinished frame has waited for its end."""
-        self.valid: npt.NDArray[np.float64] = np.zeros(capacity, np.float64)
-        """When a valid frame was received last."""
+        self.accounts = Accounts(capacity, allowance or Allowance())
         self._links: dict[int, Link] = {}
         self._free: list[int] = []
 
@@ -234,6 +262,11 @@ class LinkTable:
     def links(self) -> list[Link]:
         """Give all links."""
         return list(self._links.values())
+
+    def nobody_was_idle(self, now: float) -> None:
+        """Count time anew for all links, after nothing was read for some."""
+        for since in (self.heard, self.half_since):
+            since[since < np.inf] = now
 
     def at(self, slots: npt.NDArray[np.intp]) -> list[Link]:
         """Give the links at some slots."""
@@ -249,7 +282,7 @@ class LinkTable:
         self.serial[slot] = 0
         self.heard[slot] = now
         self.half_since[slot] = np.inf
-        self.valid[slot] = now
+        self.accounts.open(slot)
         return True
 
     def release(self, link: Link) -> None:

@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from gateway.allowance import BY_HAND_BYTES, FAULT_BYTES
 from gateway.commits import Answers
 from gateway.links import FLAG, Link, LinkTable
 from gateway.reception import BY_HAND, DONE, FAILED, RESULTS, Reception
 from gateway.sessions import Sessions
 from protocol.columns import FrameBatch, WireBatch, general_replies, scan
 from protocol.deframer import Deframer, PlainFrame, RejectedBytes
+from protocol.errors import Garbage
 from protocol.frame import MAX_FRAME, parse
 from store.records import CloseReason, Event, FrameFlag, Frames, Rejected
 
@@ -40,6 +42,15 @@ segments.
 GARBAGE_BUDGET: Final = 64 * 1024
 """A link that sends more than this without a single valid frame in between speaks another protocol: it
 is closed.
+"""
+
+
+PIECE_BYTES: Final = 64
+"""A piece counts as so much more towards the budget: empty ones are no cheaper."""
+
+MAX_PIECES: Final = 8
+"""Of a link in one turn, so many pieces that are no frame are kept by themselves, and the rest as one: nobody
+reads hundreds of them, and each would be a row.
 """
 
 
@@ -109,13 +120,14 @@ class Pipeline:
         good: list[tuple[Link, list[PlainFrame]]] = []
         for link in links:
             deframer = Deframer()
+            self._table.accounts.owed[link.slot] += len(link.unread)
             found = deframer.feed(link.unread)
             link.unread = deframer.tail
             frames = [piece for piece in found if isinstance(piece, PlainFrame)]
             self._note(link, len(frames), now)
-            rejected += [
-                self._reject(link, piece, now) for piece in found if isinstance(piece, RejectedBytes)
-            ]
+            if len(frames) < len(found):
+                faults = [piece for piece in found if isinstance(piece, RejectedBytes)]
+                rejected += self._reject(link, faults, now)
             if frames:
                 good.append((link, frames))
         answers = [(link, self._receive(link, frames, kept, now_us)) for link, frames in good]
@@ -128,16 +140,15 @@ class Pipeline:
     ) -> tuple[Frames, list[Event], Answers]:
         """Read all at once what is frequent and simple, and the rest frame by frame."""
         table = self._table
-        wire = scan([link.unread for link in links])
+        chunks = [link.unread for link in links]
+        wire = scan(chunks)
         for link, tail in zip(links, wire.tails, strict=True):
             link.unread = tail
         batch, source = wire.frames, wire.source
         slots = np.fromiter([link.slot for link in links], np.intp, len(links))
+        table.accounts.owed[slots] += np.fromiter(map(len, chunks), np.intp, len(links))
         self._note_all(links, slots, wire, now)
-        rejected = [
-            self._reject(links[fault.source], RejectedBytes(fault.reason, fault.raw), now)
-            for fault in wire.rejected
-        ]
+        rejected = self._reject_all(links, wire, now) if wire.rejected else []
         slot = slots[source]
         numbers, results = table.session[slot], RESULTS[batch.msg_id]
         is_simple = (table.key_low[slot] == batch.key_low) & (table.key_high[slot] == batch.key_high)
@@ -156,6 +167,7 @@ class Pipeline:
         by_hand = np.zeros(len(links), np.bool_)
         by_hand[source[~is_simple]] = True
         rows = by_hand[source]
+        np.add.at(table.accounts.owed, slot[rows], BY_HAND_BYTES)
         answers = self._answer(links, slots, batch, source, results, (~rows).nonzero()[0])
         answers += self._note_fragments(links, batch, source, batch.is_fragment & (results == DONE) & ~rows)
         kept = self._receive_rows(links, wire, rows.nonzero()[0], now_us, answers)
@@ -272,9 +284,8 @@ class Pipeline:
     def _note(self, link: Link, frames: int, now: float) -> None:
         """Remember when a link was heard, and since when a frame is unfinished."""
         table, slot = self._table, link.slot
-        table.heard[slot] = now
         if frames:
-            table.valid[slot] = now
+            table.heard[slot] = now
         if len(link.unread) <= len(FLAG):
             table.half_since[slot] = np.inf
         elif frames or table.half_since[slot] == np.inf:
@@ -283,8 +294,7 @@ class Pipeline:
     def _note_all(self, links: list[Link], slots: npt.NDArray[np.intp], wire: WireBatch, now: float) -> None:
         """Do as `_note` for many links."""
         table = self._table
-        table.heard[slots] = now
-        table.valid[slots[wire.source]] = now
+        table.heard[slots[wire.source]] = now
         if wire.tails.count(FLAG) == len(links):
             table.half_since[slots] = np.inf
             return
@@ -292,17 +302,32 @@ class Pipeline:
         for link, frames in zip(links, counts, strict=True):
             self._note(link, frames, now)
 
-    def _reject(self, link: Link, fault: RejectedBytes, now: float) -> Event:
-        """Count bytes that are no frame, and give up a link that sends nothing else."""
+    def _reject_all(self, links: list[Link], wire: WireBatch, now: float) -> list[Event]:
+        """Do as `_reject` for many links."""
+        of_link: dict[int, list[RejectedBytes]] = {}
+        for fault in wire.rejected:
+            of_link.setdefault(fault.source, []).append(RejectedBytes(fault.reason, fault.raw))
+        events = [self._reject(links[source], faults, now) for source, faults in sorted(of_link.items())]
+        return [event for of_one in events for event in of_one]
+
+    def _reject(self, link: Link, faults: list[RejectedBytes], now: float) -> list[Event]:
+        """Count and keep pieces that are no frame, and give up a link that sends nothing else."""
         rejected = self._counts.rejected
-        rejected[fault.reason] = rejected.get(fault.reason, 0) + 1
-        if self._table.valid[link.slot] > link.garbage_since:
+        for fault in faults:
+            rejected[fault.reason] = rejected.get(fault.reason, 0) + 1
+        if self._table.heard[link.slot] > link.garbage_since:
             link.garbage_bytes, link.garbage_since = 0, now
-        link.garbage_bytes += len(fault.raw)
+        link.garbage_bytes += sum(len(fault.raw) + PIECE_BYTES for fault in faults)
         if link.garbage_bytes > GARBAGE_BUDGET:
             self._sessions.forsaken.append((link, CloseReason.GARBAGE))
+        kept = faults[:MAX_PIECES]
+        if len(faults) > MAX_PIECES:
+            rest = FLAG.join(fault.raw for fault in faults[MAX_PIECES - 1 :])
+            kept[MAX_PIECES - 1] = RejectedBytes(Garbage.reason, rest)
+        self._table.accounts.owed[link.slot] += FAULT_BYTES * len(kept)
         session = next(iter(link.sessions.values()), None)
-        return Rejected(session.number if session else 0, fault.reason, fault.raw, link.peer)
+        number = session.number if session else 0
+        return [Rejected(number, fault.reason, fault.raw, link.peer) for fault in kept]
 
 
 def _portions(links: list[Link]) -> Iterator[tuple[list[Link], int]]:

@@ -8,7 +8,9 @@ limit at which nothing is read any more.
 
 import asyncio
 import contextlib
+import math
 import os
+import random
 import resource
 import socket
 import time
@@ -17,13 +19,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from gateway.addresses import Addresses, AddressLimits, Network
+from gateway.allowance import Allowance
 from gateway.certificates import Certificate, CertificateFiles
 from gateway.commits import Answers, Commits, Log
+from gateway.conditions import Condition
 from gateway.credentials import Credentials, load_secret
 from gateway.fleet import Fleet, FleetData, FleetSource
 from gateway.links import Link, LinkTable, Pause
@@ -48,6 +53,22 @@ HALF_FRAME_S: Final = 30.0
 """A frame takes less than a second even over a bad mobile link. Who needs longer holds a place for
 nothing.
 """
+
+FIRST_FRAME_S: Final = 60.0
+"""A connection on which no terminal speaks is closed after so long; terminals speak first, and at once."""
+
+CLOGGED_S: Final = 60.0
+"""A link that leaves its answers unread for so long is cut: two minutes and more of a terminal's reports."""
+
+CHECK_BYTES: Final = 4 * 1024 * 1024
+"""Whenever so much was received, and every second, links are held to their allowance."""
+
+DRAIN_STEP_S: Final = 0.1
+DRAIN_LINKS: Final = 50
+"""At a stop at least so many links are closed in each step, so that a small fleet does not wait."""
+
+FLEET_PATIENCE_S: Final = 60.0
+"""A database that starts together with us, or again, is no news; one that stays away makes the copy old."""
 
 CLOSING_S: Final = 5.0
 """So long a link that is being closed may take its last answers."""
@@ -80,7 +101,11 @@ class GatewayOptions:
     policy: Literal["open", "known"] = "open"
     """Whether terminals that nobody entered may register, see `gateway.reception`."""
     idle_timeout_s: float = 600.0
-    """A link on which nothing is received for so long is closed."""
+    """A link on which no frame is received for so long is closed."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """What one terminal may send."""
+    drain_s: float = 10.0
+    """A stop closes the links over so long, so that not all terminals come back at one moment."""
     max_connections: int = 100_000
     """More links than this, or than the process may open files, are refused."""
     fleet_refresh_s: float = 5.0
@@ -113,7 +138,7 @@ class Gateway:
         self._numbers = SessionNumbers(data_dir / f"sessions-{options.slot}", options.slot)
         self._log = log
         self._fleet_source = fleet_source
-        self._table = LinkTable(min(options.max_connections, _descriptors()))
+        self._table = LinkTable(min(options.max_connections, _descriptors()), options.allowance)
         self._sessions = Sessions(self._table, self._numbers.next, refuses_strangers=only_known)
         self._reception = Reception(
             self._table,
@@ -140,6 +165,7 @@ class Gateway:
         self._fleet_due = 0.0
         self._fleet_task: asyncio.Task[None] | None = None
         self._fleet_fault = ""
+        self._fleet_condition = Condition(bad_after_s=FLEET_PATIENCE_S)
         self._connections_total = self._received_bytes = self._turns = 0
 
     def _init_inbox(self) -> None:
@@ -151,7 +177,15 @@ class Gateway:
         self._lost: list[Link] = []
         self._leaving: list[tuple[Link, CloseReason]] = []
         self._events: list[Event] = []
+        self._clogged: dict[Link, float] = {}
+        """Links that leave their answers unread, and since when."""
+        self._slowed: set[Link] = set()
+        """Links that have used up their allowance."""
+        self._unchecked_bytes = 0
+        self._dismissed: list[Link] = []
+        """Links to be closed because we stop."""
         self._is_awake = False
+        self._is_reading = False
         self._is_paused = False
 
     @property
@@ -193,20 +227,18 @@ class Gateway:
         logger.info("gateway listens", host=self.options.host, port=self.port, policy=self.options.policy)
 
     async def stop(self) -> None:
-        """Accept and read no more, answer what can be made durable, say so in the log, and close all
-        links.
+        """Let nobody in any more, close all links over `GatewayOptions.drain_s`, and say so in the log. What
+        was received until then is answered if it can be made durable.
         """
         assert self._timer is not None, "the gateway is not started"
         self._listening.close()
-        self._timer.cancel()
         if self._fleet_task is not None:
             self._fleet_task.cancel()
+        await self._drain()
+        self._timer.cancel()
         self._pause_all()
         await self._commits.settle()
-        self._take_turn()
-        await self._commits.settle()
-        for link in self._table.links():
-            self._sessions.close_link(link, CloseReason.STOPPING)
+        self._dismissed = self._table.links()
         self._take_turn()
         await self._commits.settle()
         await self._close_all()
@@ -214,6 +246,21 @@ class Gateway:
         self._commits.close()
         self._numbers.close()
         logger.info("gateway stopped", unanswered_links=self._commits.withheld)
+
+    async def _drain(self) -> None:
+        """Close most links a few at a time, in no order: a fleet that comes back all at once is an outage."""
+        links = self._table.links()
+        random.shuffle(links)
+        step = max(
+            DRAIN_LINKS, math.ceil(len(links) * DRAIN_STEP_S / max(self.options.drain_s, DRAIN_STEP_S))
+        )
+        for begin in range(0, len(links) - step, step):
+            for link in links[begin : begin + step]:
+                if not link.is_lost:
+                    link.pause(Pause.LEAVING)
+                    self._dismissed.append(link)
+            self.wake()
+            await asyncio.sleep(DRAIN_STEP_S)
 
     def health(self) -> dict[str, Any]:
         """Say how it goes, as JSON-ready values. May be called from another thread."""
@@ -255,8 +302,15 @@ class Gateway:
             self._loop.call_soon(link.pause, Pause.STALLED)
         return True
 
+    def clogged(self, link: Link, *, is_clogged: bool) -> None:
+        if is_clogged:
+            self._clogged[link] = self._loop.time()
+        else:
+            self._clogged.pop(link, None)
+
     def disconnected(self, link: Link) -> None:
         self._lost.append(link)
+        self._clogged.pop(link, None)
         self._closing.pop(link, None)
         if not self._closing:
             self._nobody_left.set()
@@ -266,8 +320,11 @@ class Gateway:
         if not self._is_awake:
             self._is_awake = True
             self._loop.call_soon(self._take_turn)
-        if self.gathered_bytes > MAX_GATHERED_BYTES and self._commits.is_busy:
-            self._pause_all()
+        if self.gathered_bytes > MAX_GATHERED_BYTES:
+            if self._commits.is_busy:
+                self._pause_all()
+            elif not self._is_reading:
+                self._take_turn()
 
     # A turn.
 
@@ -276,14 +333,21 @@ class Gateway:
         self._is_awake = False
         if self._commits.is_busy:
             return  # `_log_changed` comes back to it
+        self._is_reading = True
         links, self.gathered = self.gathered, []
         greedy, self.greedy = self.greedy, []
+        for link in greedy:
+            link.hold()
         self._received_bytes += self.gathered_bytes
+        self._unchecked_bytes += self.gathered_bytes
         self.gathered_bytes = 0
         self.turn += 1
         now_us = _now_us()
         records, answers = self._pipeline.read(links, self._loop.time(), now_us)
         self._end_lost_links()
+        for link in _drained(self._dismissed):
+            self._sessions.close_link(link, CloseReason.STOPPING)
+            self._leaving.append((link, CloseReason.STOPPING))
         self._leaving += _drained(self._sessions.forsaken)
         opened, closed, events = (
             _drained(some) for some in (self._sessions.opened, self._sessions.closed, self._events)
@@ -295,8 +359,30 @@ class Gateway:
             self._commits.commit(answers)
         else:
             self._deliver(answers)
+        if self._unchecked_bytes > CHECK_BYTES:
+            self._slow_down()
         for link in greedy:
-            link.resume(Pause.BUDGET)
+            if link not in self._slowed:
+                link.go_on()
+        self._is_reading = False
+
+    def _slow_down(self) -> None:
+        """Stop reading links that have used up their allowance."""
+        self._unchecked_bytes = 0
+        accounts = self._table.accounts
+        accounts.pay(self._loop.time())
+        for link in self._table.at(accounts.overdrawn()):
+            if link not in self._slowed and not link.is_lost:
+                self._slowed.add(link)
+                link.pause(Pause.ALLOWANCE)
+
+    def _let_go_on(self) -> None:
+        """Read links again that have paid."""
+        for link in list(self._slowed):
+            if link.is_lost or not self._table.accounts.is_overdrawn(link.slot):
+                self._slowed.discard(link)
+                link.resume(Pause.ALLOWANCE)
+                link.go_on()
 
     def _deliver(self, answers: Answers) -> None:
         """Write answers to their links, and close those that are to leave."""
@@ -309,8 +395,11 @@ class Gateway:
                 self._close(link, reason)
 
     def _end_lost_links(self) -> None:
-        """End the sessions of links that are gone, whose last data was read before."""
-        for link in _drained(self._lost):
+        """End the sessions of links that are gone, once all that they sent is read."""
+        lost, self._lost = self._lost, [link for link in self._lost if link.held]
+        for link in lost:
+            if link.held:
+                continue
             self._sessions.close_link(link, link.close_reason)
             self._table.release(link)
             self._addresses.leave(link)
@@ -333,8 +422,8 @@ class Gateway:
     def _resume_all(self) -> None:
         """Read again. Nobody could be heard meanwhile, so nobody was idle."""
         self._is_paused = False
+        self._table.nobody_was_idle(self._loop.time())
         for link in self._table.links():
-            self._table.heard[link.slot] = self._loop.time()
             link.resume(Pause.STALLED)
 
     # Every second.
@@ -352,21 +441,28 @@ class Gateway:
         for link, since in list(self._closing.items()):
             if now - since > CLOSING_S:
                 link.abort(link.close_reason)
+        for link, since in list(self._clogged.items()):
+            if now - since > CLOGGED_S:
+                self._cut(link, CloseReason.SLOW_READER)
+        self._slow_down()
+        self._let_go_on()
         if self._fleet_source is not None and self._fleet_task is None and now >= self._fleet_due:
             self._fleet_due = now + self.options.fleet_refresh_s
             self._fleet_task = self._loop.create_task(self._refresh_fleet(self._fleet_source))
-        self._commits.trim()
+        self._commits.look_after(now)
         if self._certificate is not None:
             self._certificate.refresh()
         self.wake()
 
     def _close_silent(self, now: float) -> None:
-        """Close links that say nothing, or that never end a frame."""
+        """Close links that say nothing, or nothing that is a frame, or that never end one."""
         if self._is_paused:
             return
-        table = self._table
-        for link in table.at((now - table.heard > self.options.idle_timeout_s).nonzero()[0]):
-            self._close(link, CloseReason.IDLE)
+        table, silent_s = self._table, now - self._table.heard
+        is_idle = silent_s > np.where(table.session, self.options.idle_timeout_s, FIRST_FRAME_S)
+        for link in table.at(is_idle.nonzero()[0]):
+            if not link.paused:
+                self._close(link, CloseReason.IDLE)
         for link in table.at((now - table.half_since > HALF_FRAME_S).nonzero()[0]):
             if not link.paused:
                 self._close(link, CloseReason.GARBAGE)
@@ -408,7 +504,15 @@ class Gateway:
             logger.info(
                 "link closed", peer=link.peer, terminals=len(link.sessions), reason=reason.name.lower()
             )
+            if reason is CloseReason.GARBAGE:
+                link.held = b""
             link.close(reason)
+
+    def _cut(self, link: Link, reason: CloseReason) -> None:
+        """Close a link that would not take what is written to it."""
+        self._clogged.pop(link, None)
+        logger.info("link cut", peer=link.peer, terminals=len(link.sessions), reason=reason.name.lower())
+        link.abort(reason)
 
     async def _close_all(self) -> None:
         """Close every link; those that do not take their last answers in time are cut."""
@@ -425,8 +529,6 @@ class Gateway:
         try:
             data: FleetData | None = await asyncio.to_thread(self.fleet.fetch, source)
         except Exception as error:  # whatever is wrong there, terminals are answered here
-            if not self._fleet_fault:
-                logger.warning("fleet cannot be refreshed", error=str(error))
             self._fleet_fault = f"{type(error).__name__}: {error}"
         else:
             self._fleet_fault = ""
@@ -435,6 +537,11 @@ class Gateway:
                 self.wake()
         finally:
             self._fleet_task = None
+        if self._fleet_condition.is_news(bad=bool(self._fleet_fault), now=self._loop.time()):
+            if self._fleet_fault:
+                logger.warning("the copy of the fleet is getting old", error=self._fleet_fault)
+            else:
+                logger.info("the copy of the fleet is fresh again")
 
     def _metrics(self) -> Iterable[Metric]:
         counts, reception, log = self._counts, self._reception, self._log.state()
@@ -456,7 +563,10 @@ class Gateway:
         yield gauge("connections_pending", "Connections that are no links yet", self._listening.pending)
         yield gauge("addresses", "Addresses with connections, now or lately", len(self._addresses))
         yield from self._listening.metrics()
+        yield gauge("connections_slowed", "Connections that have used up their allowance", len(self._slowed))
+        yield gauge("connections_clogged", "Connections that leave answers unread", len(self._clogged))
         yield gauge("sessions", "Terminals connected", len(self._sessions))
+        yield gauge("terminals_shared", "Terminals that several connections speak as", self._sessions.shared)
         yield gauge("log_position", "Durable position of the log", log.durable)
         yield gauge("log_bytes", "Bytes the log takes", log.used_bytes)
         yield gauge("log_quota_bytes", "Bytes the log may take", log.quota_bytes)

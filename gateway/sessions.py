@@ -136,6 +136,7 @@ class Sessions:
         """Begin a session; one of the same terminal on another link usually ends."""
         session = Session(self._next_number(now_us), key, identity, link)
         link.sessions[key] = session
+        self._table.accounts.share(link.slot, len(link.sessions))
         self._table.bind(link, session, refused=self._refuses_strangers)
         if not self._refuses_strangers:
             link.prove()
@@ -165,7 +166,9 @@ class Sessions:
     def close(self, session: Session, reason: CloseReason) -> None:
         """End a session. The link stays."""
         key = session.key
-        del session.link.sessions[key]
+        link = session.link
+        del link.sessions[key]
+        self._table.accounts.share(link.slot, len(link.sessions))
         self._table.unbind(session)
         self.closed.append(SessionClosed(session.number, reason))
         shared = self._shared.get(key)
