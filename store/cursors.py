@@ -4,11 +4,14 @@ The cursor moves in the transaction that writes the facts, and only from where t
 If two workers read the same log, one of them finds the cursor elsewhere and its whole transaction is undone.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
+
+from store.merge import Positions
 
 Connection = psycopg.Connection[Any]
 
@@ -27,7 +30,7 @@ class CursorMoved(Exception):
 
 
 def claim(connection: Connection, log_id: UUID) -> bool:
-    """Become the only worker of this log, for as long as the connection lives; False while another one is."""
+    """Become the only worker of a log, for as long as the connection lives; False while another one is."""
     with connection.transaction():
         row = connection.execute(
             "SELECT pg_try_advisory_lock(%s, hashtext(%s))", [_LOCK, str(log_id)]
@@ -35,29 +38,32 @@ def claim(connection: Connection, log_id: UUID) -> bool:
     return bool(row and row[0])
 
 
-def read(connection: Connection, log_id: UUID) -> int | None:
-    """Give the position up to which the log is in the database; None before the first time."""
+def read(connection: Connection, log_ids: Iterable[UUID]) -> Positions:
+    """Give the positions up to which logs are in the database, of those that were ever read."""
     with connection.transaction():
-        row = connection.execute("SELECT position FROM cursors WHERE log_id = %s", [log_id]).fetchone()
-    return None if row is None else int(row[0])
+        rows = connection.execute(
+            "SELECT log_id, position FROM cursors WHERE log_id = ANY(%s)", [list(log_ids)]
+        ).fetchall()
+    return {log_id: int(position) for log_id, position in rows}
 
 
-def move(connection: Connection, log_id: UUID, old: int | None, new: int, log_time: datetime) -> None:
-    """Move the cursor from `old` (None: it does not exist yet) to `new`, in the caller's transaction.
+def move(connection: Connection, old: Positions, new: Positions, log_time: datetime) -> None:
+    """Move cursors to `new`, in the caller's transaction, from where they are in `old` (or do not exist).
 
     Raises:
-        CursorMoved: it is somewhere else.
+        CursorMoved: one is somewhere else.
     """
-    if old is None:
-        moved = connection.execute(
-            "INSERT INTO cursors (log_id, position, log_time) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-            [log_id, new, log_time],
-        )
-    else:
-        moved = connection.execute(
-            "UPDATE cursors SET position = %s, log_time = %s, moved_at = now()"
-            " WHERE log_id = %s AND position = %s",
-            [new, log_time, log_id, old],
-        )
-    if moved.rowcount != 1:
-        raise CursorMoved(log_id, old or 0)
+    for log_id, position in new.items():
+        if log_id not in old:
+            moved = connection.execute(
+                "INSERT INTO cursors (log_id, position, log_time) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                [log_id, position, log_time],
+            )
+        else:
+            moved = connection.execute(
+                "UPDATE cursors SET position = %s, log_time = %s, moved_at = now()"
+                " WHERE log_id = %s AND position = %s",
+                [position, log_time, log_id, old[log_id]],
+            )
+        if moved.rowcount != 1:
+            raise CursorMoved(log_id, old.get(log_id, 0))

@@ -6,6 +6,7 @@ A log is a directory with one writer:
     00000000000000000000.seg    segments, named by the position at which they begin
     head                        the durable position, written after the sync that made it so
     consumed                    the position up to which no reader needs anything any more
+    archived                    the position up to which the archive has everything
     lock                        held by the writer
 
 A **position** counts bytes over all segments and never repeats, not even when a segment is given up: the next
@@ -39,6 +40,7 @@ import json
 import os
 import struct
 import threading
+import time
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -67,6 +69,9 @@ _CHECKED: Final = struct.Struct("<QIBq")
 SEGMENT_HEAD: Final = struct.Struct("<8s16sQQQI12x")
 """Magic, log UUID, base position, capacity, end of the previous segment's records, CRC-32 of these."""
 
+FIRST: Final = SEGMENT_HEAD.size
+"""Position of the first record of a log."""
+
 MAGIC: Final = b"NWLOG\x00\x00\x01"
 """The last byte is the version of this layout."""
 
@@ -74,6 +79,10 @@ MARK: Final = struct.Struct("<QQ")
 """A position and its complement, which tells a torn or never written mark."""
 
 SUFFIX: Final = ".seg"
+
+LOCK_TRIES: Final = 10
+LOCK_WAIT_S: Final = 0.01
+"""Whoever asks `has_writer` holds the lock for some microseconds, which must stop no writer from starting."""
 
 
 class LogError(Exception):
@@ -156,6 +165,14 @@ class LogState:
     """It failed for want of room."""
 
 
+class LogName(NamedTuple):
+    """Which log of the machine."""
+
+    slot: int
+    """Number of the gateway process that writes it."""
+    log_id: UUID
+
+
 class LogRecord(NamedTuple):
     """One record as read."""
 
@@ -164,6 +181,7 @@ class LogRecord(NamedTuple):
     received_at_us: int
     kind: RecordKind
     payload: memoryview
+    log: LogName
 
 
 class _SegmentHead(NamedTuple):
@@ -263,6 +281,14 @@ def _pack_mark(position: int) -> bytes:
     return MARK.pack(position, ~position & 0xFFFF_FFFF_FFFF_FFFF)
 
 
+def _write_mark(path: Path, position: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        os.pwrite(descriptor, _pack_mark(position), 0)
+    finally:
+        os.close(descriptor)
+
+
 def _read_log_id(directory: Path) -> UUID:
     path = directory / "log.json"
     try:
@@ -290,7 +316,7 @@ def _make_log_id(directory: Path) -> UUID:
     return log_id
 
 
-def _records(data: memoryview, position: int) -> Iterator[LogRecord]:
+def _records(data: memoryview, position: int, log: LogName) -> Iterator[LogRecord]:
     """Read records from `data`, which begins at `position`, up to the first that is incomplete or damaged."""
     at = 0
     while at + RECORD_HEAD.size <= len(data):
@@ -299,7 +325,7 @@ def _records(data: memoryview, position: int) -> Iterator[LogRecord]:
         if kind == 0 or len(payload) < length or crc != _crc(position + at, kind, received_at_us, payload):
             return
         size = record_size(length)
-        yield LogRecord(position + at, position + at + size, received_at_us, RecordKind(kind), payload)
+        yield LogRecord(position + at, position + at + size, received_at_us, RecordKind(kind), payload, log)
         at += size
 
 
@@ -318,9 +344,16 @@ class LogWriter:
     """
 
     def __init__(
-        self, directory: Path, *, limits: LogLimits | None = None, storage: Storage | None = None
+        self,
+        directory: Path,
+        *,
+        limits: LogLimits | None = None,
+        storage: Storage | None = None,
+        is_archived: bool = False,
     ) -> None:
         self.directory = directory
+        self._marks = ("consumed", "archived") if is_archived else ("consumed",)
+        """What must lie behind a segment before it is deleted."""
         self.limits = limits or LogLimits()
         self._storage: Storage = storage or Disk()
         self._lock = threading.Lock()
@@ -409,11 +442,11 @@ class LogWriter:
             LogFailed: the disk refused.
         """
         deleted = 0
-        consumed = min(_read_mark(self.directory / "consumed") or 0, self._durable)
+        needless = min(self._durable, *(_read_mark(self.directory / mark) or 0 for mark in self._marks))
         try:
             while len(self._sizes) > 1:
                 oldest, successor = sorted(self._sizes)[:2]
-                if _SegmentHead.read(_segment_path(self.directory, successor)).previous_end > consumed:
+                if _SegmentHead.read(_segment_path(self.directory, successor)).previous_end > needless:
                     break
                 self._storage.remove(_segment_path(self.directory, oldest))
                 with self._lock:
@@ -574,12 +607,27 @@ class LogWriter:
 def _lock_directory(directory: Path) -> BinaryIO:
     """Become the only writer, until the returned file is closed."""
     file = (directory / "lock").open("ab")
+    for _ in range(LOCK_TRIES):
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        time.sleep(LOCK_WAIT_S)
+    file.close()
+    raise LogInUse(f"another process writes the log in {directory}")
+
+
+def has_writer(directory: Path) -> bool:
+    """Say whether a process writes the log, by trying its lock for a moment."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise LogInUse(f"another process writes the log in {directory}") from None
-    return file
+        file = (directory / "lock").open("rb")
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _end_of_records(path: Path, head: _SegmentHead, mark: int) -> int:
@@ -598,7 +646,7 @@ def _end_of_records(path: Path, head: _SegmentHead, mark: int) -> int:
         file.seek(known - head.base)
         while len(data := file.read(RECORD_HEAD.size)) == RECORD_HEAD.size:
             data += file.read(record_size(RECORD_HEAD.unpack(data)[0]) - RECORD_HEAD.size)
-            record = next(_records(memoryview(data), end), None)
+            record = next(_records(memoryview(data), end, LogName(0, head.log_id)), None)
             if record is None:
                 break
             end = record.next_position
@@ -613,9 +661,10 @@ class LogReader:
         WrongLog: it is not the log `log_id`.
     """
 
-    def __init__(self, directory: Path, *, log_id: UUID | None = None) -> None:
+    def __init__(self, directory: Path, *, log_id: UUID | None = None, slot: int = 0) -> None:
         self.directory = directory
         self.log_id = _read_log_id(directory)
+        self.name = LogName(slot, self.log_id)
         if log_id not in (None, self.log_id):
             raise WrongLog(f"the log in {directory} is {self.log_id}, not {log_id}")
         self._heads: list[_SegmentHead] = []
@@ -665,22 +714,32 @@ class LogReader:
         segment, position, end = self._locate(position, head)
         if position == end:
             return []
-        records = list(_records(self._pread(segment, position, min(max_bytes, end - position)), position))
+        records = list(
+            _records(self._pread(segment, position, min(max_bytes, end - position)), position, self.name)
+        )
         if not records and end - position >= RECORD_HEAD.size:
             length = RECORD_HEAD.unpack(self._pread(segment, position, RECORD_HEAD.size))[0]
             whole = min(record_size(length), end - position)
-            records = list(_records(self._pread(segment, position, whole), position))
+            records = list(_records(self._pread(segment, position, whole), position, self.name))
         if not records:
             raise LogCorrupt(position, "record is damaged", _segment_path(self.directory, segment.base))
         return records
 
     def release(self, position: int) -> None:
         """Allow the writer to delete what lies before `position`: the reader will never ask for it again."""
-        descriptor = os.open(self.directory / "consumed", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            os.pwrite(descriptor, _pack_mark(position), 0)
-        finally:
-            os.close(descriptor)
+        _write_mark(self.directory / "consumed", position)
+
+    def consumed(self) -> int:
+        """Return the position that was released last."""
+        return _read_mark(self.directory / "consumed") or 0
+
+    def release_archived(self, position: int) -> None:
+        """Note that the archive has what lies before `position`."""
+        _write_mark(self.directory / "archived", position)
+
+    def archived(self) -> int:
+        """Return the position behind what the archive has."""
+        return _read_mark(self.directory / "archived") or 0
 
     def close(self) -> None:
         """Close what is open; the reader may be used again."""

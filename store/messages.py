@@ -30,12 +30,13 @@ class Message:
     """Of its first fragment."""
     edition: str
     body: bytes
+    log_id: UUID
     position: int
-    """Of the log record that completed it, which together with `ordinal` makes the row unique."""
+    """Of the record in that log that completed it, which together with `ordinal` makes the row unique."""
     ordinal: int
 
 
-def insert(connection: Connection, log_id: UUID, messages: Sequence[Message]) -> None:
+def insert(connection: Connection, messages: Sequence[Message]) -> None:
     """Write the messages in the caller's transaction; those that are there already change nothing."""
     if not messages:
         return
@@ -48,7 +49,7 @@ def insert(connection: Connection, log_id: UUID, messages: Sequence[Message]) ->
             [each.serial for each in messages],
             [each.edition for each in messages],
             [each.body for each in messages],
-            [log_id] * len(messages),
+            [each.log_id for each in messages],
             [each.position for each in messages],
             [each.ordinal for each in messages],
         ],

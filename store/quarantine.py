@@ -31,8 +31,9 @@ class Quarantined:
     reason: str
     """A short stable name: those of `protocol.errors`, and the ones that the worker adds."""
     raw: bytes
+    log_id: UUID
     position: int
-    """Of the log record, which together with `ordinal` makes the row unique."""
+    """Of the record in that log, which together with `ordinal` makes the row unique."""
     ordinal: int
     terminal_id: int | None = None
     msg_id: int | None = None
@@ -40,7 +41,7 @@ class Quarantined:
     detail: str = ""
 
 
-def insert(connection: Connection, log_id: UUID, entries: Sequence[Quarantined]) -> None:
+def insert(connection: Connection, entries: Sequence[Quarantined]) -> None:
     """Write the entries in the caller's transaction; those that are there already change nothing."""
     if not entries:
         return
@@ -54,17 +55,17 @@ def insert(connection: Connection, log_id: UUID, entries: Sequence[Quarantined])
             [each.reason for each in entries],
             [each.detail for each in entries],
             [each.raw for each in entries],
-            [log_id] * len(entries),
+            [each.log_id for each in entries],
             [each.position for each in entries],
             [each.ordinal for each in entries],
         ],
     )
 
 
-def poisoned(connection: Connection, log_id: UUID, begin: int, end: int) -> set[tuple[int, int]]:
-    """Give the places (position and ordinal) in a part of the log that could not be written."""
+def poisoned(connection: Connection, log_id: UUID, begin: int, end: int) -> set[tuple[UUID, int, int]]:
+    """Give the places (log, position and ordinal) in a part of a log that could not be written."""
     found = connection.execute(
-        "SELECT position, ordinal FROM quarantine"
+        "SELECT log_id, position, ordinal FROM quarantine"
         " WHERE log_id = %s AND position >= %s AND position < %s AND reason = %s",
         [log_id, begin, end, POISONED],
     )

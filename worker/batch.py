@@ -6,13 +6,15 @@ Reading is pure and remembers nothing. What frames and events mean is decided in
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 
 from protocol.columns import FrameBatch
 from protocol.frame import unescape
-from store.log import LogRecord
+from store.log import LogName, LogRecord
+from store.merge import Order, Positions, behind, order
 from store.quarantine import POISONED
 from store.records import Event, FrameFlag, Frames, Started, Tick, decode
 from worker.fleet import FRAME_BYTES
@@ -22,19 +24,20 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 BAD_HEADER = "bad_header"
 """Why a frame of the log is not used: its header does not add up to its length."""
-Place: TypeAlias = tuple[int, int]
-"""A frame in the log: position of its record, and its place in it."""
+Place: TypeAlias = tuple[UUID, int, int]
+"""A frame: log, position of its record, and its place in it."""
 WHOLE_RECORD = -1
 """… or the record itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """An event of the log, with when it was received and where it stands."""
+    """An event of a log, with when it was received and where it stands."""
 
     event: Event
     at_us: int
     position: int
+    log: LogName
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Unusable:
     reason: str
     session: int
     at_us: int
+    log_id: UUID
     position: int
     ordinal: int
 
@@ -58,27 +62,40 @@ class Part:
     events: list[Happened]
     rows: slice
     tick_us: int | None
+    slot: int = 0
+    """Whose tick it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive records of the log. Columns have one element per frame of `frames`, in order of arrival."""
+    """Consecutive records. Columns have one element per frame of `frames`, in order of arrival."""
 
-    begin: int
-    """Position of the first record."""
-    end: int
-    """Position behind the last record."""
-    log_time_us: int
+    end: Positions
+    """Behind the last record of each log."""
+    reached: Order
+    """The place of the last record among those of all logs."""
+    logs: list[UUID]
     frames: FrameBatch
     session: I64
     received_us: I64
     authenticated: Flags
+    log: I64
+    """Where in `logs` the frame's log is."""
     position: I64
     """Of the record that holds the frame."""
     ordinal: I64
     """The frame's place in its record."""
     parts: list[Part]
     unusable: list[Unusable]
+
+    @property
+    def log_time_us(self) -> int:
+        """Receive time of the last record."""
+        return self.reached[0]
+
+    def log_id(self, row: int) -> UUID:
+        """Give the log in which a frame stands."""
+        return self.logs[int(self.log[row])]
 
     def events(self) -> Iterator[Happened]:
         """Give all events in order."""
@@ -87,7 +104,7 @@ class Batch:
 
 
 def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -> Batch:
-    """Read consecutive records of the log, at least one. Frames and records that are `poisoned` are not
+    """Read consecutive records, at least one. Frames and records that are `poisoned` are not
     read.
     """
     unusable: list[Unusable] = []
@@ -97,7 +114,7 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
     events: list[Happened] = []
     begin = row = 0
     for record in records:
-        if poisoned and (record.position, WHOLE_RECORD) in poisoned:
+        if poisoned and (record.log.log_id, record.position, WHOLE_RECORD) in poisoned:
             unusable.append(_unusable_record(record))
             continue
         content = decode(record.kind, record.payload)
@@ -106,14 +123,14 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
             held.append(record)
             row += len(content.sessions)
         elif isinstance(content, Tick):
-            parts.append(Part(events, slice(begin, row), record.received_at_us))
+            parts.append(Part(events, slice(begin, row), record.received_at_us, record.log.slot))
             events, begin = [], row
         else:
             if isinstance(content, Started) and row > begin:
                 # What a gateway says of its links is not mixed with frames of the one before it.
                 parts.append(Part(events, slice(begin, row), None))
                 events, begin = [], row
-            events.append(Happened(content, record.received_at_us, record.position))
+            events.append(Happened(content, record.received_at_us, record.position, record.log))
     if events or row > begin:
         parts.append(Part(events, slice(begin, row), None))
     batch = _with_frames(records, heads, held, parts, poisoned)
@@ -137,9 +154,11 @@ def _with_frames(
     frames, bad = FrameBatch.from_plain(data, length)
     frames = replace(frames, data=np.concatenate([frames.data, np.zeros(FRAME_BYTES, np.uint8)]))
     starts = np.cumsum(counts) - counts
+    logs = list({record.log.log_id: None for record in held})
     columns: dict[str, npt.NDArray[Any]] = {
         "session": _joined([each.sessions for each in heads], np.int64),
         "received_us": np.repeat(np.array([each.received_at_us for each in held], np.int64), counts),
+        "log": np.repeat(np.array([logs.index(each.log.log_id) for each in held], np.int64), counts),
         "position": np.repeat(np.array([each.position for each in held], np.int64), counts),
         "ordinal": np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(starts, counts),
         "authenticated": (flags & FrameFlag.AUTHENTICATED) != 0,
@@ -147,26 +166,28 @@ def _with_frames(
     unusable: list[Unusable] = []
     if poisoned:
         is_poisoned = np.zeros(len(length), np.bool_)
-        for position, ordinal in poisoned:
-            is_poisoned |= (columns["position"] == position) & (columns["ordinal"] == ordinal)
+        for log_id, position, ordinal in poisoned:
+            log = logs.index(log_id) if log_id in logs else -1
+            is_there = (columns["log"] == log) & (columns["position"] == position)
+            is_poisoned |= is_there & (columns["ordinal"] == ordinal)
         frames = frames.take(~np.delete(is_poisoned, bad))
         bad = np.union1d(bad, is_poisoned.nonzero()[0])
     if len(bad):
         ends = np.cumsum(length)
         for at in bad.tolist():
-            session, at_us, position, ordinal = (
-                int(columns[name][at]) for name in ("session", "received_us", "position", "ordinal")
+            session, at_us, log, position, ordinal = (
+                int(columns[name][at]) for name in ("session", "received_us", "log", "position", "ordinal")
             )
             raw = bytes(data[ends[at] - length[at] : ends[at]])
-            reason = POISONED if (position, ordinal) in poisoned else BAD_HEADER
-            unusable.append(Unusable(raw, reason, session, at_us, position, ordinal))
+            reason = POISONED if (logs[log], position, ordinal) in poisoned else BAD_HEADER
+            unusable.append(Unusable(raw, reason, session, at_us, logs[log], position, ordinal))
         kept = np.setdiff1d(np.arange(len(length)), bad)
         columns = {name: column[kept] for name, column in columns.items()}
         parts = [replace(each, rows=_among(kept, each.rows)) for each in parts]
     return Batch(
-        begin=records[0].position,
-        end=records[-1].next_position,
-        log_time_us=records[-1].received_at_us,
+        end=behind(records),
+        reached=order(records[-1]),
+        logs=logs,
         frames=frames,
         parts=parts,
         unusable=unusable,
@@ -180,6 +201,7 @@ def _unusable_record(record: LogRecord) -> Unusable:
         reason=POISONED,
         session=0,
         at_us=record.received_at_us,
+        log_id=record.log.log_id,
         position=record.position,
         ordinal=WHOLE_RECORD,
     )

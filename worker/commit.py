@@ -1,11 +1,9 @@
 """Writing what a batch means: statements in a fixed order, all inside the caller's transaction."""
 
-from uuid import UUID
-
 import numpy as np
 
 from protocol.columns import FrameBatch
-from store import alarms, links, messages, positions, quarantine, terminals, tickets
+from store import alarms, clones, links, messages, positions, quarantine, terminals, tickets
 from store.binary import Column, floats, times
 from store.cursors import Connection
 from store.placement import Placement, days_of
@@ -55,15 +53,16 @@ def _identity(frames: FrameBatch, row: int) -> str:
     return f"{int(frames.key_high[row]) << 64 | int(frames.key_low[row]):X}"
 
 
-def write(connection: Connection, placement: Placement, log_id: UUID, facts: Facts, *, bind: bool) -> bool:
+def write(connection: Connection, placement: Placement, facts: Facts, *, bind: bool) -> bool:
     """Write the facts, and say whether an installation changed. With `bind`, plates of registrations fill the
     vehicles by themselves."""
     if facts.positions is not None and len(facts.positions):
         placement.ensure(connection, days_of(facts.positions.placed_us))
         positions.write(connection, facts.positions)
-    quarantine.insert(connection, log_id, facts.quarantined)
-    messages.insert(connection, log_id, facts.messages)
+    quarantine.insert(connection, facts.quarantined)
+    messages.insert(connection, facts.messages)
     links.insert(connection, facts.links)
+    clones.put(connection, facts.clones)
     bound = terminals.register(connection, facts.registrations, bind=bind)
     if facts.editions:
         terminals.set_edition(connection, facts.editions)

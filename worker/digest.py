@@ -5,7 +5,7 @@ however it is cut into batches.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from worker.batch import Batch
 from worker.evidence import evidence
 from worker.facts import Facts
 from worker.fleet import Fleet
-from worker.links import follow_links, forget_sessions
+from worker.links import follow_gateways, follow_links, forget_sessions
 from worker.messages import (
     BATCH_LOCATION,
     LOCATION,
@@ -43,6 +43,8 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 _SECONDS_BITS = 33
 _SECONDS = (1 << _SECONDS_BITS) - 1
 """Room for the seconds since 1970 of any time that six BCD bytes can say."""
+SAME_TICK_US: Final = 500_000
+"""Ticks closer together than this are one: each gateway ticks once a second."""
 _SEARCH_BACK_US = int(SEARCH_BACK.total_seconds() * 1e6)
 
 
@@ -74,6 +76,7 @@ def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
         late[chosen] = _digest_part(batch, read, fleet, facts)
         doubts[chosen] = _judge_fixes(fleet, read, late[chosen])
         if part.tick_us is not None:
+            follow_gateways(part.slot, part.tick_us, fleet, facts)
             _judge_tick(part.tick_us, fleet, policies, facts)
     forget_sessions(batch.events(), fleet)
     reports = replace(reports, quality=reports.quality | doubts)
@@ -312,7 +315,12 @@ def _note_authentication(batch: Batch, part: _Part, fleet: Fleet, facts: Facts) 
 
 
 def _judge_tick(tick_us: int, fleet: Fleet, policies: Policies, facts: Facts) -> None:
-    """Judge silence at a tick, and decide what it means for repair work."""
+    """Judge silence at a tick, and decide what it means for repair work.
+
+    Several gateways tick at about the same time; one of these ticks is enough.
+    """
+    if 0 <= tick_us - fleet.silence.tick_us < SAME_TICK_US:
+        return
     verdict = silence.judge(fleet.silence, tick_us, policies.silence)
     for changed in (verdict.silent, verdict.back, verdict.excused):
         fleet.terminals["changed"][changed] = True
@@ -365,6 +373,7 @@ def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody
                 received_us=each.at_us,
                 reason=each.reason,
                 raw=each.raw,
+                log_id=each.log_id,
                 position=each.position,
                 ordinal=each.ordinal,
                 terminal_id=int(fleet.terminals["id"][index]) if index >= 0 else None,

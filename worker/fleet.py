@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from alerts.state import AlarmState
 from protocol.columns import FrameBatch
+from store.merge import SLOTS
 from tickets.policy import TicketState
 from tickets.silence import NEVER, SilenceState
 from worker.fixes import LANE, no_lanes
@@ -75,6 +76,13 @@ _NOTHING_YET: Final = {
 
 SESSION: Final = np.dtype([("number", "<i8"), ("terminal", "<i8")])
 
+GATEWAY: Final = np.dtype(
+    [
+        ("ticked_us", "<i8"),  # its last sign of life; NEVER while it is not expected to give any
+        ("lost_us", "<i8"),  # since when its sessions count as ended, although it did not say so
+    ]
+)
+
 
 class KeptFrame(NamedTuple):
     """One of the last frames of a terminal."""
@@ -94,6 +102,8 @@ class Fleet:
     terminals: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, TERMINAL))
     sessions: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SESSION))
     """Ascending by number."""
+    gateways: npt.NDArray[np.void] = field(default_factory=lambda: _no_gateways())
+    """By slot."""
     frames: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros((0, FRAMES_KEPT), KEPT_FRAME))
     recent: I64 = field(default_factory=lambda: np.zeros((0, REPORTS_KEPT), np.int64))
     """Hashes of the last reports, a guess at what will be sent again; a wrong guess costs time only."""
@@ -136,9 +146,10 @@ class Fleet:
         if numbers:
             self.sessions = self.sessions[~np.isin(self.sessions["number"], list(numbers))]
 
-    def keep_sessions(self, numbers: Collection[int]) -> None:
-        """Forget all sessions but these."""
-        self.sessions = self.sessions[np.isin(self.sessions["number"], list(numbers))]
+    def keep_sessions(self, slot: int, numbers: Collection[int]) -> None:
+        """Forget all sessions of a gateway but these."""
+        known = self.sessions["number"]
+        self.sessions = self.sessions[(slots_of(known) != slot) | np.isin(known, list(numbers))]
 
     def of_sessions(self, numbers: I64) -> I64:
         """Give the index of the terminal of each session, -1 where the session is not known."""
@@ -179,6 +190,7 @@ class Fleet:
             "identities": np.frombuffer("\n".join(self.identities).encode(), np.uint8),
             "terminals": self.terminals[: len(self)],
             "sessions": self.sessions,
+            "gateways": self.gateways,
             "frames": self.frames[: len(self)],
             "recent": self.recent[: len(self)],
             "fixes": self.fixes[: len(self)],
@@ -195,7 +207,7 @@ class Fleet:
         Raises:
             KeyError, ValueError: another version wrote it.
         """
-        expected = {"terminals": TERMINAL, "sessions": SESSION, "frames": KEPT_FRAME}
+        expected = {"terminals": TERMINAL, "sessions": SESSION, "gateways": GATEWAY, "frames": KEPT_FRAME}
         expected["fixes"] = LANE
         if any(arrays[name].dtype != kind for name, kind in expected.items()):
             raise ValueError("another version wrote these arrays")
@@ -206,6 +218,7 @@ class Fleet:
             index={identity: number for number, identity in enumerate(identities)},
             terminals=arrays["terminals"].copy(),
             sessions=arrays["sessions"].copy(),
+            gateways=arrays["gateways"].copy(),
             frames=arrays["frames"].copy(),
             recent=arrays["recent"].copy(),
             fixes=arrays["fixes"].copy(),
@@ -228,6 +241,17 @@ class Fleet:
         fixes = no_lanes(len(larger))
         fixes[: len(self.fixes)] = self.fixes
         self.terminals, self.frames, self.recent, self.fixes = larger, frames, recent, fixes
+
+
+def slots_of(sessions: I64) -> I64:
+    """Tell by whose gateway sessions are, by their numbers."""
+    return sessions & (SLOTS - 1)
+
+
+def _no_gateways() -> npt.NDArray[np.void]:
+    gateways = np.zeros(SLOTS, GATEWAY)
+    gateways[:] = (NEVER, NEVER)
+    return gateways
 
 
 def _ring_slots(terminal: I64, following: npt.NDArray[np.uint8], size: int) -> tuple[I64, I64]:

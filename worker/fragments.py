@@ -6,6 +6,7 @@ whose message stays incomplete goes to quarantine as it came.
 
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -24,6 +25,7 @@ class Piece(msgspec.Struct, array_like=True):
     plain: bytes
     body_start: int
     at_us: int
+    log_id: UUID
     position: int
     ordinal: int
 
@@ -37,6 +39,7 @@ class Piece(msgspec.Struct, array_like=True):
             received_us=self.at_us,
             reason=reason,
             raw=self.plain,
+            log_id=self.log_id,
             position=self.position,
             ordinal=self.ordinal,
             terminal_id=terminal_id,

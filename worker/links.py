@@ -1,27 +1,40 @@
 """Links: who is connected, as the gateway wrote it down. What an older session says changes nothing."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 
+from store.clones import Clone
 from store.links import LinkEvent
+from store.merge import SLOTS
 from store.quarantine import Quarantined
-from store.records import CloseReason, Rejected, SessionClosed, SessionOpened, Started
+from store.records import Cloned, CloseReason, Rejected, SessionClosed, SessionOpened, Started
 from tickets import silence
+from tickets.silence import NEVER
 from worker.batch import Happened
 from worker.facts import Facts
-from worker.fleet import Fleet
+from worker.fleet import Fleet, slots_of
 
 OPENED = "opened"
 GATEWAY_RESTARTED = "gateway_restarted"
 """What became of sessions whose gateway ended without saying so."""
+GATEWAY_LOST = "gateway_lost"
+"""… and did not start again, while others go on."""
+GATEWAY_BACK = "gateway_back"
+"""It had only stopped for a while, and its sessions go on."""
+
+LOST_AFTER_US: Final = 30 * silence.SECOND_US
+"""A gateway that has not ticked for so long, while others have, is lost: longer than one takes to start
+again, and about as long as its terminals take to connect to another one.
+"""
 
 _CLOSED = {int(reason): reason.name.lower() for reason in CloseReason}
 
 
 def follow_links(happened: Sequence[Happened], fleet: Fleet, facts: Facts) -> None:
     """Take note of events, in their order."""
-    numbers = [getattr(each.event, "session", 0) for each in happened]
+    numbers: list[int] = [getattr(each.event, "session", 0) for each in happened]
     terminals = fleet.of_sessions(np.array(numbers, np.int64)).tolist()
     for each, index in zip(happened, terminals, strict=True):
         match each.event:
@@ -34,18 +47,44 @@ def follow_links(happened: Sequence[Happened], fleet: Fleet, facts: Facts) -> No
                 facts.links.append(_event(fleet, index, each, name, session))
             case Started():
                 _restart(fleet, each, facts)
+            case Cloned(peers=peers, frames=frames, take_overs=take_overs) if index >= 0:
+                terminal_id = int(fleet.terminals["id"][index])
+                facts.clones.append(Clone(terminal_id, each.at_us, peers, frames, take_overs))
             case Rejected(reason=reason, raw=raw, peer=peer):
-                terminal_id = int(fleet.terminals["id"][index]) if index >= 0 else None
+                known_id = int(fleet.terminals["id"][index]) if index >= 0 else None
                 facts.quarantined.append(
-                    Quarantined(each.at_us, reason, raw, each.position, 0, terminal_id=terminal_id, peer=peer)
+                    Quarantined(
+                        received_us=each.at_us,
+                        reason=reason,
+                        raw=raw,
+                        log_id=each.log.log_id,
+                        position=each.position,
+                        ordinal=0,
+                        terminal_id=known_id,
+                        peer=peer,
+                    )
                 )
+
+
+def follow_gateways(slot: int, tick_us: int, fleet: Fleet, facts: Facts) -> None:
+    """Take note of a gateway's tick: it lives, and others that did not tick for long do not."""
+    ticked, lost = fleet.gateways["ticked_us"], fleet.gateways["lost_us"]
+    expected = ticked != NEVER
+    if not 0 <= tick_us - fleet.silence.tick_us <= silence.TICK_GAP_US:
+        ticked[expected] = tick_us  # nobody ticked, which says nothing of any one of them
+    if lost[slot] != NEVER:
+        _regain(fleet, slot, tick_us, facts)
+    ticked[slot] = tick_us
+    for gone in np.flatnonzero(expected & (ticked < tick_us - LOST_AFTER_US)).tolist():
+        _end(fleet, gone, tick_us, GATEWAY_LOST, facts)
+        ticked[gone], lost[gone] = NEVER, tick_us
 
 
 def forget_sessions(happened: Iterable[Happened], fleet: Fleet) -> None:
     """Forget the sessions of which no frame can follow any more."""
     closed: set[int] = set()
     opened: set[int] = set()
-    restarted = False
+    restarted: dict[int, set[int]] = {}
     for each in happened:
         match each.event:
             case SessionOpened(session=session):
@@ -53,14 +92,16 @@ def forget_sessions(happened: Iterable[Happened], fleet: Fleet) -> None:
             case SessionClosed(session=session):
                 closed.add(session)
             case Started():
-                restarted = True
-                opened.clear()
-    if restarted:
-        fleet.keep_sessions(opened)
+                restarted[each.log.slot] = set(opened)
+    for slot, before in restarted.items():
+        fleet.keep_sessions(slot, opened - before)
     fleet.close_sessions(closed)
 
 
 def _open(fleet: Fleet, index: int, session: int, at_us: int) -> None:
+    ticked = fleet.gateways["ticked_us"]
+    slot = session % SLOTS
+    ticked[slot] = max(ticked[slot], at_us)
     terminal = fleet.terminals[index : index + 1]
     if session > terminal["session"][0]:
         terminal["session"] = session
@@ -71,19 +112,46 @@ def _open(fleet: Fleet, index: int, session: int, at_us: int) -> None:
 
 def _close(fleet: Fleet, index: int, session: int, at_us: int) -> None:
     terminal = fleet.terminals[index : index + 1]
-    if session == terminal["session"][0] and terminal["linked"][0]:
+    if session == terminal["session"][0]:  # perhaps once more, where it had counted as lost
         terminal["linked"] = False
         terminal["link_changed_us"] = at_us
         terminal["changed"] = True
 
 
 def _restart(fleet: Fleet, started: Happened, facts: Facts) -> None:
-    """A gateway has started: the sessions of the one before it are over."""
-    silence.interrupted(fleet.silence, started.at_us)
-    for index in np.flatnonzero(fleet.terminals["linked"]).tolist():
-        session = int(fleet.terminals["session"][index])
-        _close(fleet, index, session, started.at_us)
-        facts.links.append(_event(fleet, index, started, GATEWAY_RESTARTED, session))
+    """A gateway has started: the sessions of the one before it are over. If it is the only one, all
+    terminals have to come back.
+    """
+    slot, at_us = started.log.slot, started.at_us
+    ticked, lost = fleet.gateways["ticked_us"], fleet.gateways["lost_us"]
+    ticked[slot] = lost[slot] = NEVER
+    if not (ticked >= at_us - silence.TICK_GAP_US).any():
+        silence.interrupted(fleet.silence, at_us)
+    _end(fleet, slot, at_us, GATEWAY_RESTARTED, facts)
+    ticked[slot] = at_us
+
+
+def _end(fleet: Fleet, slot: int, at_us: int, event: str, facts: Facts) -> None:
+    """End the sessions of a gateway that can no more do so itself."""
+    terminals = fleet.terminals
+    ended = terminals["linked"] & (slots_of(terminals["session"]) == slot)
+    for index in np.flatnonzero(ended).tolist():
+        session = int(terminals["session"][index])
+        _close(fleet, index, session, at_us)
+        facts.links.append(LinkEvent(int(terminals["id"][index]), at_us, event, session))
+
+
+def _regain(fleet: Fleet, slot: int, at_us: int, facts: Facts) -> None:
+    """A gateway that was lost ticks again: its sessions that did not end meanwhile go on."""
+    terminals, lost_us = fleet.terminals, fleet.gateways["lost_us"]
+    unchanged = ~terminals["linked"] & (terminals["link_changed_us"] == lost_us[slot])
+    lost_us[slot] = NEVER
+    back = unchanged & (slots_of(terminals["session"]) == slot)
+    for index in np.flatnonzero(back).tolist():
+        terminals["linked"][index] = terminals["changed"][index] = True
+        terminals["link_changed_us"][index] = at_us
+        session = int(terminals["session"][index])
+        facts.links.append(LinkEvent(int(terminals["id"][index]), at_us, GATEWAY_BACK, session))
 
 
 def _event(

@@ -169,6 +169,7 @@ def _piece(batch: Batch, row: int) -> Piece:
         frames.plain(row),
         int(frames.body_start[row] - frames.start[row]),
         int(batch.received_us[row]),
+        batch.log_id(row),
         int(batch.position[row]),
         int(batch.ordinal[row]),
     )
@@ -195,6 +196,7 @@ def _kept(batch: Batch, fleet: Fleet, terminal: I64, edition: U8, message: Whole
         serial=message.serial,
         edition=EDITIONS[edition[row]].value,
         body=message.body,
+        log_id=batch.log_id(row),
         position=int(batch.position[row]),
         ordinal=int(batch.ordinal[row]),
     )
@@ -217,6 +219,7 @@ def quarantined(
         received_us=int(batch.received_us[row]),
         reason=reason,
         raw=batch.frames.plain(row),
+        log_id=batch.log_id(row),
         position=int(batch.position[row]),
         ordinal=int(batch.ordinal[row]),
         terminal_id=int(fleet.terminals["id"][terminal[row]]),

@@ -12,7 +12,7 @@ from protocol.edition import Edition
 from store import terminals
 from store.cursors import Connection
 from tickets.silence import NEVER, Mode
-from worker.fleet import Fleet
+from worker.fleet import Fleet, slots_of
 
 _LATEST = [
     *("linked", "link_changed_us", "session", "reported_us", "received_us", "fix_us", "lat", "lon"),
@@ -29,6 +29,8 @@ def recall(connection: Connection) -> Fleet:
     fleet.grow()
     for index, row in enumerate(known):
         _recall_one(fleet, index, row)
+    linked = fleet.terminals["session"][fleet.terminals["linked"]]
+    fleet.gateways["ticked_us"][slots_of(linked)] = 0  # some time; the next tick of any begins to count
     return fleet
 
 

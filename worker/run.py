@@ -1,9 +1,9 @@
-"""The worker: reads the log in order and writes what it means, exactly once.
+"""The worker: reads the machine's logs in order and writes what they mean, exactly once.
 
-    read about 1 MB → recognise terminals → digest → facts + cursor in one transaction → next
+    read about 1 MB → recognise terminals → digest → facts + cursors in one transaction → next
 
 Whatever goes wrong, the rule is the same: the transaction is undone, the state in memory is thrown away and
-restored from the snapshot and the log up to the committed cursor, and the same records are read again.
+restored from the snapshot and the logs up to the committed cursors, and the same records are read again.
 
 * The database cannot be reached, is read-only, full or restarting: try again, later and later. The log holds.
 * A record cannot be written however often it is tried: it is found by halving, and goes to quarantine alone.
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -26,7 +27,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from store import cursors, quarantine, terminals
 from store.fleet import LIVE_CHANNEL
-from store.log import LogError, LogReader, LogRecord
+from store.log import FIRST, CursorAhead, LogError, LogRecord
+from store.merge import MergedReader, Order, Positions, order
 from store.placement import Placement
 from store.records import Frames, decode
 from store.times import from_us
@@ -72,7 +74,7 @@ class WorkerOptions:
 
     policies: Policies = field(default_factory=Policies)
     batch_bytes: int = 1 * MIB
-    """About so much of the log goes into one transaction."""
+    """About so much of the logs goes into one transaction."""
     snapshot_s: float = 5.0
     states_s: float = 2.0
     """The latest of all terminals is written at most so often."""
@@ -81,12 +83,12 @@ class WorkerOptions:
 
 
 class Worker:
-    """Reads one log into one database.
+    """Reads the logs of one machine into one database.
 
     Args:
         options: see `WorkerOptions`
         dsn: of the database; its schema is migrated
-        log_directory: of the log, which the gateway creates
+        log_directory: of the logs, which the gateways create, or of the only one
         state_directory: for the snapshot
         connect: makes a connection in autocommit mode; tests put faults here
     """
@@ -107,20 +109,23 @@ class Worker:
         self._state_directory = state_directory
         self._connect = connect or _connect
         self._connection: cursors.Connection | None = None
-        self._reader: LogReader | None = None
+        self._reader: MergedReader | None = None
+        self._claimed: set[UUID] = set()
         self._placement = Placement()
         self._fleet: Fleet | None = None
-        self._position = 0
-        self._cursor: int | None = None
-        self._log_time_us = self._terminals = 0
-        self._snapshot_position = -1
+        self._positions: Positions = {}
+        """What is committed: the cursors, of logs that have one."""
+        self._reached: Order | None = None
+        """The place of the last record taken among those of all logs, as far as known."""
+        self._terminals = 0
+        self._snapshot_positions: Positions | None = None
         self._snapshots = _Cadence(options.snapshot_s, share=0.05)
         self._states = _Cadence(options.states_s, share=0.2)
         self._error = ""
         self._metrics = _Metrics(self.registry)
 
     def __repr__(self) -> str:
-        return f"<Worker at {self._position} {self._fleet}>"
+        return f"<Worker at {sum(self._positions.values())} {self._fleet}>"
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, whatever happens."""
@@ -145,8 +150,11 @@ class Worker:
             psycopg.Error, LogError, CursorMoved, …: not now. Nothing was written; call again later.
         """
         reader = self._ready()
-        records = reader.read(self._position, self.options.batch_bytes)
+        records = reader.read(self._positions, self.options.batch_bytes)
         if records:
+            self._claim(reader)
+            if self._reached is not None and order(records[0]) < self._reached:
+                self._keep_snapshot(now=True)  # reading again must not cross this place, see `store.merge`
             error = self._try(records)
             if error is not None:
                 log.error("batch_poisoned", position=records[0].position, error=_told(error))
@@ -159,8 +167,7 @@ class Worker:
 
     def close(self) -> None:
         """Keep a last snapshot and let go of everything."""
-        if self._position != self._snapshot_position:
-            self._keep_snapshot(now=True)
+        self._keep_snapshot(now=True)
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -168,98 +175,113 @@ class Worker:
             self._reader.close()
 
     def health(self) -> dict[str, Any]:
-        """Say how far behind the worker is, and what it waits for."""
-        head = self._head()
-        lag_bytes = max(0, head - self._position) if head is not None else None
-        lag_s = max(0.0, time.time() - self._log_time_us / 1e6) if lag_bytes and self._log_time_us else 0.0
+        """Say how far behind the worker is, and what it waits for. Positions are sums over all logs."""
+        head, positions, reached = self._head(), dict(self._positions), self._reached
+        lag_bytes = None
+        if head is not None:
+            lag_bytes = sum(max(0, end - positions.get(log_id, 0)) for log_id, end in head.items())
+        lag_s = max(0.0, time.time() - reached[0] / 1e6) if lag_bytes and reached else 0.0
         return {
             "ok": not self._error,
-            "cursor": self._position,
-            "snapshot": max(self._snapshot_position, 0),
+            "cursor": sum(positions.values()),
+            "snapshot": sum((self._snapshot_positions or {}).values()),
+            "logs": len(head or ()),
             "lag_bytes": lag_bytes,
             "lag_s": round(lag_s, 3),
-            "log_time": from_us(self._log_time_us).isoformat() if self._log_time_us else None,
+            "log_time": from_us(reached[0]).isoformat() if reached else None,
             "terminals": self._terminals,
             "error": self._error,
         }
 
-    def _ready(self) -> LogReader:
-        """Have a log, a connection, and the state that belongs to the cursor."""
+    def _ready(self) -> MergedReader:
+        """Have the logs, a connection, and the state that belongs to the cursors."""
         if self._reader is None:
-            self._reader = LogReader(self._log_directory)
+            self._reader = MergedReader(self._log_directory)
         if self._connection is None:
-            connection = self._connect(self._dsn)
-            try:
-                if not cursors.claim(connection, self._reader.log_id):
-                    raise psycopg.OperationalError("another worker is reading this log into this database")
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
+            self._connection = self._connect(self._dsn)
+            self._claimed.clear()
             self._placement.forget()
             self._fleet = None
+        self._claim(self._reader)
         if self._fleet is None:
             self._restore()
         return self._reader
 
+    def _claim(self, reader: MergedReader) -> None:
+        """Be the only worker of every log."""
+        assert self._connection is not None
+        for name in reader.logs:
+            if name.log_id in self._claimed:
+                continue
+            if not cursors.claim(self._connection, name.log_id):
+                raise psycopg.OperationalError("another worker is reading this log into this database")
+            self._claimed.add(name.log_id)
+
     def _restore(self) -> None:
-        """Bring the state to what it was at the committed cursor, without writing anything."""
+        """Bring the state to what it was at the committed cursors, without writing anything."""
         reader, connection = self._reader, self._connection
         assert reader is not None and connection is not None
         self._fleet = None
         self._placement.forget()
-        self._cursor = cursors.read(connection, reader.log_id)
-        target = reader.start if self._cursor is None else self._cursor
-        kept = snapshot.load(self._state_directory, reader.log_id) if self._cursor is not None else None
-        found = kept is not None and kept.position <= target
+        start = reader.start()
+        self._positions = cursors.read(connection, start)
+        target = {log_id: self._positions.get(log_id, begin) for log_id, begin in start.items()}
+        kept = snapshot.load(self._state_directory) if self._positions else None
+        found = kept is not None and _leads_to(target, kept.positions, start)
         if kept is None or not found:
             kept = self._without_snapshot(target)
+        self._reached = None
         self._replay(kept, target)
-        self._fleet, self._position, self._snapshot_position = kept.fleet, target, kept.position
+        self._fleet, self._snapshot_positions = kept.fleet, kept.positions if found else None
         if not found:
             self._keep_snapshot(now=True)  # so that there is one for every cursor
 
-    def _replay(self, kept: Snapshot, target: int) -> None:
+    def _replay(self, kept: Snapshot, target: Positions) -> None:
         """Move the snapshot's fleet on to `target`."""
         reader, connection = self._reader, self._connection
         assert reader is not None and connection is not None
-        position = kept.position
-        aside = quarantine.poisoned(connection, reader.log_id, position, target) if position < target else ()
-        while position < target:
-            records = [
-                each for each in reader.read(position, self.options.batch_bytes) if each.position < target
-            ]
+        aside: set[Place] = set()
+        for log_id, end in target.items():
+            begin = kept.positions.get(log_id, 0)
+            if begin < end:
+                aside |= quarantine.poisoned(connection, log_id, begin, end)
+        positions = dict(kept.positions)
+        while records := reader.read(positions, self.options.batch_bytes, until=target):
             batch = read_batch(records, aside)
             with connection.transaction():
                 recognise(connection, batch, kept.fleet)
             digest(batch, kept.fleet, self.options.policies)
-            position, self._log_time_us = batch.end, batch.log_time_us
+            positions |= batch.end
+            self._reached = batch.reached
+        for log_id, end in self._positions.items():
+            if positions.get(log_id, 0) < end:
+                raise CursorAhead(f"log {log_id} ends before its cursor at {end}", end)
 
-    def _without_snapshot(self, target: int) -> Snapshot:
+    def _without_snapshot(self, target: Positions) -> Snapshot:
         """Begin with what the database knows. The very first time that is nothing, and exact."""
-        assert self._reader is not None and self._connection is not None
+        assert self._connection is not None
         fleet = Fleet()
-        if self._cursor is not None:
-            log.warning("snapshot_missing", position=target, directory=str(self._state_directory))
+        if self._positions:
+            log.warning("snapshot_missing", positions=target, directory=str(self._state_directory))
             fleet = recall(self._connection)
-        return Snapshot(self._reader.log_id, target, fleet)
+        return Snapshot(target, fleet)
 
     def _take(
         self, records: Sequence[LogRecord], poisoned: Collection[Place] = (), *, keep: bool = True
     ) -> None:
         """Write what the records mean; with `keep` False only try."""
-        reader, connection, fleet = self._reader, self._connection, self._fleet
-        assert reader is not None and connection is not None and fleet is not None
+        connection, fleet = self._connection, self._fleet
+        assert connection is not None and fleet is not None
         batch = read_batch(records, poisoned)
         states_too = self._states.is_due()
         self._fleet = None  # until it is known to be right again
         with connection.transaction(force_rollback=not keep):
             recognise(connection, batch, fleet)
             facts = digest(batch, fleet, self.options.policies)
-            bound = write(connection, self._placement, reader.log_id, facts, bind=self.options.bind_plates)
+            bound = write(connection, self._placement, facts, bind=self.options.bind_plates)
             if states_too:
                 self._write_states(connection, fleet)
-            cursors.move(connection, reader.log_id, self._cursor, batch.end, from_us(batch.log_time_us))
+            cursors.move(connection, self._positions, batch.end, from_us(batch.log_time_us))
             if bound or states_too or facts.is_visible:
                 _tell_viewers(connection, "fleet" if bound else "facts")
         if keep:
@@ -267,9 +289,8 @@ class Worker:
 
     def _committed(self, batch: Batch, fleet: Fleet, states_too: bool) -> None:
         self._fleet, self._terminals = fleet, len(fleet)
-        self._position = self._cursor = batch.end
-        self._log_time_us = batch.log_time_us
-        self._metrics.took(batch)
+        self._positions, self._reached = self._positions | batch.end, batch.reached
+        self._metrics.took(batch, sum(self._positions.values()))
         if states_too:
             fleet.terminals["changed"] = False
 
@@ -331,7 +352,7 @@ class Worker:
         aside = poisonous(frames, can_be_written)
         error = self._try([record], aside)
         if error is not None:
-            aside = [(record.position, WHOLE_RECORD)]
+            aside = [(record.log.log_id, record.position, WHOLE_RECORD)]
             self._take([record], aside)
         log.error("poison_set_aside", position=record.position, places=len(aside), error=repr(error))
         self._metrics.poisoned.inc(len(aside))
@@ -340,13 +361,12 @@ class Worker:
         """Write a snapshot when it is time, and let the log go up to it."""
         if self._fleet is None or self._reader is None:
             return
-        has_moved = self._position != self._snapshot_position
-        if now or (has_moved and self._snapshots.is_due()):
+        has_moved = self._positions != self._snapshot_positions
+        if has_moved and (now or self._snapshots.is_due()):
             began = time.monotonic()
-            snapshot.save(self._state_directory, Snapshot(self._reader.log_id, self._position, self._fleet))
-            self._snapshot_position = self._position
-            if self._cursor is not None:
-                self._reader.release(self._position)
+            snapshot.save(self._state_directory, Snapshot(self._positions, self._fleet))
+            self._snapshot_positions = self._positions
+            self._reader.release(self._positions)
             self._snapshots.took(began)
 
     def _give_up(self, error: Exception) -> None:
@@ -363,7 +383,7 @@ class Worker:
             self._connection.close()
             self._connection = None
 
-    def _head(self) -> int | None:
+    def _head(self) -> Positions | None:
         try:
             return self._reader.head() if self._reader is not None else None
         except (LogError, OSError):
@@ -404,20 +424,28 @@ class _Metrics:
         self.log_time = Gauge(
             "northwatch_worker_log_time_seconds", "Receipt of the last record", registry=registry
         )
-        self.cursor = Gauge("northwatch_worker_cursor_bytes", "Position of the cursor", registry=registry)
+        self.cursor = Gauge("northwatch_worker_cursor_bytes", "Sum of all cursors", registry=registry)
 
-    def took(self, batch: Batch) -> None:
+    def took(self, batch: Batch, cursor: int) -> None:
         self.frames.inc(len(batch.session))
         self.batches.inc()
         self.log_time.set(batch.log_time_us / 1e6)
-        self.cursor.set(batch.end)
+        self.cursor.set(cursor)
 
 
 def _places(record: LogRecord) -> list[Place]:
     """Give the places of a record's frames."""
     content = decode(record.kind, record.payload)
     count = len(content.sessions) if isinstance(content, Frames) else 0
-    return [(record.position, ordinal) for ordinal in range(count)]
+    return [(record.log.log_id, record.position, ordinal) for ordinal in range(count)]
+
+
+def _leads_to(target: Positions, positions: Positions, start: Positions) -> bool:
+    """Can a snapshot at `positions` be moved on to `target`? Not where the database is an older copy, nor
+    where it does not know a log whose beginning is deleted.
+    """
+    is_behind = all(position <= target.get(log_id, position) for log_id, position in positions.items())
+    return is_behind and all(start[log_id] <= FIRST for log_id in target.keys() - positions.keys())
 
 
 def _connect(dsn: str) -> cursors.Connection:

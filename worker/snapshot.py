@@ -1,7 +1,7 @@
 """The worker's state in a file, so that a start reads seconds of the log and not all of it.
 
-One file, replaced as a whole: written beside, synced, renamed. It says of which log and up to which
-position it is; a file that is damaged, of another log or of another version is as good as none.
+One file, replaced as a whole: written beside, synced, renamed. It says of which logs and up to which
+positions it is; a file that is damaged or of another version is as good as none.
 """
 
 import os
@@ -12,19 +12,19 @@ from uuid import UUID
 
 import numpy as np
 
+from store.merge import Positions
 from worker.fleet import Fleet
 
 FILE_NAME = "snapshot.npz"
-VERSION = 2
+VERSION = 3
 """Goes up whenever the meaning of a state changes while its arrays look the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A fleet as it was when the log had been read up to `position`."""
+    """A fleet as it was when the logs had been read up to `positions`."""
 
-    log_id: UUID
-    position: int
+    positions: Positions
     fleet: Fleet
 
 
@@ -32,12 +32,13 @@ def save(directory: Path, snapshot: Snapshot) -> None:
     """Replace the snapshot; when this returns, it is on the disk."""
     directory.mkdir(parents=True, exist_ok=True)
     draft = directory / f"{FILE_NAME}.new"
-    about = np.array([VERSION, snapshot.position], np.int64)
+    positions = snapshot.positions
     with draft.open("wb") as file:
         np.savez(
             file,
-            about=about,
-            log_id=np.frombuffer(snapshot.log_id.bytes, np.uint8),
+            version=np.int64(VERSION),
+            logs=np.array([list(log_id.bytes) for log_id in positions], np.uint8).reshape(-1, 16),
+            positions=np.array(list(positions.values()), np.int64),
             allow_pickle=False,
             **snapshot.fleet.to_arrays(),
         )
@@ -51,14 +52,15 @@ def save(directory: Path, snapshot: Snapshot) -> None:
         os.close(descriptor)
 
 
-def load(directory: Path, log_id: UUID) -> Snapshot | None:
-    """Read the snapshot of this log; None where there is no usable one."""
+def load(directory: Path) -> Snapshot | None:
+    """Read the snapshot; None where there is no usable one."""
     try:
         with np.load(directory / FILE_NAME, allow_pickle=False) as arrays:
-            version, position = arrays["about"].tolist()
-            if version != VERSION or arrays["log_id"].tobytes() != log_id.bytes:
+            if arrays["version"] != VERSION:
                 return None
+            logs = [UUID(bytes=each.tobytes()) for each in arrays["logs"]]
+            positions = dict(zip(logs, arrays["positions"].tolist(), strict=True))
             fleet = Fleet.from_arrays({name: arrays[name] for name in arrays.files})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return Snapshot(log_id, position, fleet)
+    return Snapshot(positions, fleet)

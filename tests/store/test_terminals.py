@@ -61,20 +61,21 @@ def test_blocked_terminals_are_told(known: psycopg.Connection[Any]) -> None:
 
 def test_a_cursor_moves_only_from_where_it_is(connection: psycopg.Connection[Any]) -> None:
     log_id = uuid4()
-    assert cursors.read(connection, log_id) is None
-    cursors.move(connection, log_id, None, 10, from_us(T))
-    cursors.move(connection, log_id, 10, 20, from_us(T))
-    for wrong in (None, 10):
+    other = uuid4()
+    assert cursors.read(connection, [log_id]) == {}
+    cursors.move(connection, {}, {log_id: 10, other: 5}, from_us(T))
+    cursors.move(connection, {log_id: 10, other: 5}, {log_id: 20}, from_us(T))
+    for wrong in ({}, {log_id: 10}):
         with pytest.raises(cursors.CursorMoved):
-            cursors.move(connection, log_id, wrong, 30, from_us(T))
-    assert cursors.read(connection, log_id) == 20
+            cursors.move(connection, wrong, {log_id: 30}, from_us(T))
+    assert cursors.read(connection, [log_id, other, uuid4()]) == {log_id: 20, other: 5}
 
 
 def test_a_place_is_in_quarantine_once(connection: psycopg.Connection[Any]) -> None:
     log_id = uuid4()
-    entries = [Quarantined(T, POISONED, b"\0", 5, 1), Quarantined(T, "garbage", b"", 5, 2)]
+    entries = [Quarantined(T, POISONED, b"\0", log_id, 5, 1), Quarantined(T, "garbage", b"", log_id, 5, 2)]
     for _ in range(2):
-        quarantine.insert(connection, log_id, entries)
-    assert quarantine.poisoned(connection, log_id, 0, 100) == {(5, 1)}
+        quarantine.insert(connection, entries)
+    assert quarantine.poisoned(connection, log_id, 0, 100) == {(log_id, 5, 1)}
     assert quarantine.poisoned(connection, log_id, 6, 100) == set()
     assert connection.execute("SELECT count(*) FROM quarantine").fetchone() == (2,)

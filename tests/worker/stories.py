@@ -18,6 +18,7 @@ from protocol.messages.location import location
 from protocol.words import ACC_ON, POSITIONED
 from store.log import LogLimits, LogWriter
 from store.records import (
+    SLOT_BITS,
     CloseReason,
     Event,
     FrameFlag,
@@ -74,7 +75,7 @@ class Story:
         self.writer = LogWriter(directory, limits=SMALL)
         self.now_us = BEGIN_US
         self.sessions: dict[int, tuple[str, Edition]] = {}
-        self._next = 1000
+        self._next = 1000 << SLOT_BITS
         self._serial = 0
 
     def event(self, event: Event) -> None:
@@ -84,7 +85,7 @@ class Story:
         self.event(Started("test"))
 
     def open(self, identity: str, edition: Edition = Edition.E2013) -> int:
-        self._next += 1
+        self._next += 1 << SLOT_BITS
         self.sessions[self._next] = identity, edition
         self.event(SessionOpened(self._next, self._next, identity, "192.0.2.1:4000"))
         return self._next
