@@ -6,6 +6,7 @@ file, so that a gateway that starts without it knows whom to let in.
 """
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ FleetSource: TypeAlias = Callable[[], FleetData]
 """Asks the database. Runs in a thread; may raise anything."""
 
 _UNDECIDED: Final = FleetTerminal()
+_UNWRITTEN: Final = re.compile(r"[\s·•]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +88,21 @@ class Fleet:
     def conflict(self, identity: str, plate: Plate, *, only_known: bool) -> Conflict | None:
         """Say why this terminal cannot register for this vehicle, or None where it can. JT/T 808-2013 §8.6.
 
-        A terminal without a plate, or one whose registration could not be read, conflicts with nothing.
+        A terminal without a plate conflicts with nothing: one whose registration could not be read, or whose
+        plate has no colour, for then it is a VIN (JT/T 808-2013 §8.6 table 7).
         """
         terminal = self.terminal(identity)
         if terminal.blocked:
             return Conflict(4, "the terminal is blocked")
         if only_known and not terminal.known:
             return Conflict(4, "the terminal is unknown")
-        number, _ = plate
-        if not number:
+        plate = _spelled(*plate)
+        if not all(plate):
             return None
         holder = self._holders.get(plate)
         if holder not in (None, identity):
             return Conflict(1, f"the vehicle has terminal {holder}")
-        if terminal.plate and (terminal.plate, terminal.plate_color) != plate:
+        if terminal.plate and _spelled(terminal.plate, terminal.plate_color) != plate:
             return Conflict(3, f"the terminal is in vehicle {terminal.plate}")
         if only_known and self._vehicles and plate not in self._vehicles:
             return Conflict(2, "the vehicle is unknown")
@@ -109,11 +112,11 @@ class Fleet:
         """Take a newer copy and give the terminals that are blocked in it."""
         self._data = data
         self._holders = {
-            (terminal.plate, terminal.plate_color): identity
+            _spelled(terminal.plate, terminal.plate_color): identity
             for identity, terminal in data.terminals.items()
             if terminal.plate
         }
-        self._vehicles = {(plate, color) for plate, color in data.vehicles}
+        self._vehicles = {_spelled(plate, color) for plate, color in data.vehicles}
         return [identity for identity, terminal in data.terminals.items() if terminal.blocked]
 
     def fetch(self, source: FleetSource) -> FleetData | None:
@@ -130,3 +133,8 @@ class Fleet:
             os.fsync(file.fileno())
         draft.replace(self._path)
         return data
+
+
+def _spelled(plate: str, color: int) -> Plate:
+    """Write a plate as everybody does: devices send 辽A·12345, 辽A 12345 and 辽a12345 for one vehicle."""
+    return _UNWRITTEN.sub("", plate).upper(), color

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 
 from gateway.fleet import FleetData, FleetTerminal
-from store.fleet_copy import read_fleet
+from store.fleet_copy import read_fleet, read_plates
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 10_000
@@ -28,7 +28,7 @@ class FleetSource:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         try:
-            entries = read_fleet(self._connection)
+            entries, plates = read_fleet(self._connection), read_plates(self._connection)
         except psycopg.Error:
             self._connection.close()
             raise
@@ -43,7 +43,8 @@ class FleetSource:
                     edition="" if entry.edition == "2013" else entry.edition,
                 )
                 for entry in entries
-            }
+            },
+            plates,
         )
 
     def _connect(self) -> psycopg.Connection[Any]:

@@ -1,4 +1,6 @@
-"""The gateway's copy of the fleet: who is known, who is blocked, and which plate is on which terminal."""
+"""The gateway's copy of the fleet: who is known, who is blocked, which plate is on which terminal, and which
+plates there are.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,3 +36,9 @@ def read_fleet(connection: Connection) -> list[FleetEntry]:
     """Give every terminal of the database, oldest first."""
     with connection.transaction(), connection.cursor(row_factory=args_row(FleetEntry)) as cursor:
         return cursor.execute(_FLEET).fetchall()
+
+
+def read_plates(connection: Connection) -> list[tuple[str, int]]:
+    """Give plate and plate colour of every vehicle, with a terminal or without."""
+    with connection.transaction():
+        return connection.execute("SELECT plate, plate_color FROM vehicles ORDER BY id").fetchall()

@@ -23,6 +23,8 @@ DATA = FleetData(
         ("1", ("", 0), None, None),  # no plate yet
         ("1", ("辽A00002", 2), 3, 3),  # in another vehicle
         ("1", ("辽A00001", 1), 3, 3),  # the same plate in another colour is another vehicle
+        ("1", ("辽a·000 01", 2), None, None),  # only spelled otherwise
+        ("1", ("LVHRM1860J5012345", 0), None, None),  # a VIN, because it has no colour
         ("2", ("辽A00001", 2), 1, 1),  # the vehicle has another terminal
         ("2", ("辽A00002", 2), None, None),
         ("2", ("辽A00003", 2), None, 2),  # nobody entered the vehicle
