@@ -10,7 +10,6 @@ What is compared runs in turn within one round, over several different batches, 
 heart what it sees again and again. Processor time, medians of the rounds.
 """
 
-import argparse
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measures import Measure, Options
 from benchmarks.rounds import machine, table
 from protocol.columns import FrameBatch, body_hashes, general_replies, locations, scan
 from protocol.deframer import PlainFrame, deframe
@@ -189,14 +189,14 @@ def steps(wires: Wires, size: int, rounds: int) -> list[str]:
     return [f"{median(column):.2f}" for column in zip(*spent, strict=True)]
 
 
-def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.codec", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args(words).rounds
+def run(options: Options) -> list[Measure]:
+    rounds = options.rounds or (9 if options.long else 5)
+    sizes = SIZES if options.long else (1, 10, 100, 1000)
     rng = random.Random(SEED)
     frames = BATCHES * max(SIZES)
-    fleets = {"uniform": uniform(frames, rng), "mixed": mixed(frames, rng)}
+    fleets = {"mixed": mixed(frames, rng), "uniform": uniform(frames, rng)}
     print(f"{machine()}; µs of processor time per frame, medians of {rounds} rounds\n")
+    ratios = []
     for name, wires in fleets.items():
         agree(wires[:1000])
         print(f"{name}: {sum(map(len, wires)) / len(wires):.0f} bytes a frame\n")
@@ -209,7 +209,9 @@ def main(words: list[str] | None = None) -> None:
             "as columns",
             "times",
         ]
-        print(table(head, [_row(wires, size, rounds) for size in SIZES]), "\n")
+        rows = [_row(wires, size, rounds) for size in sizes]
+        print(table(head, rows), "\n", flush=True)
+        ratios.append(float(rows[-1][3]))
     head = ["steps", "scan", "replies", "from_plain", "locations", "hashes"]
     rows = [
         [f"{name}, {size} a batch", *steps(wires, size, rounds)]
@@ -217,6 +219,8 @@ def main(words: list[str] | None = None) -> None:
         for size in (100, 1000)
     ]
     print(table(head, rows))
+    name = "decode and answer a batch of 1,000 against construct one by one: mixed · uniform"
+    return [Measure(name, (120, 170), (150, 250), ratios, "times")]
 
 
 def _row(wires: Wires, size: int, rounds: int) -> list[str]:
@@ -227,7 +231,3 @@ def _row(wires: Wires, size: int, rounds: int) -> list[str]:
         cells += [f"{median(column):.2f}" for column in zip(*times, strict=True)]
         cells.append(f"{median(slow / fast for slow, fast in times):.1f}")
     return cells
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,6 @@ Both run in turn within one round, on the same file system, with batches of seve
 rounds.
 """
 
-import argparse
 import os
 import sqlite3
 import tempfile
@@ -21,6 +20,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from benchmarks.measures import Measure, Options
 from benchmarks.rounds import machine, sync_time_us, table
 from store.log import MIB, LogLimits, LogReader, LogWriter
 from store.records import Frames, encode
@@ -154,23 +154,21 @@ def commits(way: Ways, batch: Frames, seconds: float) -> tuple[list[float], floa
     return times, (time.process_time() - cpu) / len(times)
 
 
-def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.log", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--directory", type=Path, default=None, help="on the disk to measure")
-    options = parser.parse_args(words)
+def run(options: Options) -> list[Measure]:
+    rounds = options.rounds or (5 if options.long else 3)
     print(machine())
-    with tempfile.TemporaryDirectory(dir=options.directory or Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(prefix="northwatch-bench-") as folder:
         sync_us = sync_time_us(Path(folder))
         print(f"one write of 8 KiB and its fdatasync: {sync_us:.0f} µs\n")
         rows = []
-        for size in SIZES:
-            rows += measured(Path(folder), size, options.rounds)
+        for size in SIZES if options.long else SIZES[::2]:
+            rows += measured(Path(folder), size, rounds, options.seconds or ROUND_S)
         print(table(HEAD, rows))
         print("\nratios: SQLite's to the segments' time of the processor, and of the clock")
+    return []
 
 
-def measured(folder: Path, size: int, rounds: int) -> list[list[str]]:
+def measured(folder: Path, size: int, rounds: int, seconds: float) -> list[list[str]]:
     """Measure both ways with batches of one size."""
     batch = batch_of(size)
     ways: list[Ways] = [Segments(folder / f"segments-{size}"), Sqlite(folder / f"sqlite-{size}")]
@@ -180,7 +178,7 @@ def measured(folder: Path, size: int, rounds: int) -> list[list[str]]:
     for number in range(rounds):
         for way in (0, 1) if number % 2 else (1, 0):
             os.sync()
-            taken, cpu_s = commits(ways[way], batch, ROUND_S)
+            taken, cpu_s = commits(ways[way], batch, seconds)
             times[way] += taken
             cpu[way].append(cpu_s)
             rates[way].append(size * len(taken) / sum(taken))
@@ -206,9 +204,3 @@ def measured(folder: Path, size: int, rounds: int) -> list[list[str]]:
             ]
         )
     return rows
-
-
-if __name__ == "__main__":
-    import sys
-
-    main(sys.argv[1:])

@@ -1,10 +1,9 @@
-"""What every benchmark needs: pinned processes, the generator, the disk's price, and the machine's name.
+"""What every benchmark needs: pinned processes, the disk's price, and the machine's name.
 
 Machines are shared and drift, so servers that are compared run in turn within one round (A B C, A B C, …) and
 only medians and ratios of one round are quoted.
 """
 
-import json
 import os
 import platform
 import shutil
@@ -17,38 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build"
 SERVER_CORE, GENERATOR_CORE = 0, 1
-
-
-def generator() -> Path:
-    """Compile the load generator when its source is newer than the program."""
-    program, source = BUILD / "generator", HERE / "generator.c"
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
-            sys.exit(
-                "The load generator is written in C and this machine has no cc: apt install gcc libc6-dev"
-            )
-        BUILD.mkdir(exist_ok=True)
-        subprocess.run([compiler, "-O2", "-o", str(program), str(source)], check=True)
-    return program
-
-
-def offer(port: int, *, core: int | None = GENERATOR_CORE, **options: float | bool) -> dict[str, Any]:
-    """Run the generator against a port and give what it measured."""
-    words = [str(generator()), "--port", str(port)]
-    for name, value in options.items():
-        if value is not False:
-            words += ["--" + name.replace("_", "-"), *([] if value is True else [str(value)])]
-    done = subprocess.run(pinned(words, core), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
 
 
 def pinned(words: list[str], core: int | None) -> list[str]:
@@ -82,10 +53,10 @@ def server(
                 process.kill()
 
 
-def cpu_seconds(process: subprocess.Popen[str]) -> float:
-    """User and system time of a running process, from its accounting."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that is in use now."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def sync_time_us(directory: Path, rounds: int = 200) -> float:
