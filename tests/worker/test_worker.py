@@ -14,7 +14,7 @@ from protocol.edition import Edition
 from protocol.messages import encode_body
 from store.fleet import LIVE_CHANNEL
 from store.quality import Quality
-from store.records import CloseReason
+from store.records import Cloned, CloseReason
 from tests.worker.stories import BEGIN, Story, facts, finish, work, worker
 from tickets.policy import TicketPolicy
 from tickets.silence import SilencePolicy
@@ -232,6 +232,20 @@ def test_an_older_session_changes_nothing(story: Story, state: Path, dsn: str) -
     found = facts(dsn)
     assert one(found["terminal_states"])["link"] == "open"
     assert sorted(row["event"] for row in found["link_events"]) == ["opened", "opened", "taken_over"]
+
+
+def test_clones_are_flagged(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    for minute in range(3):
+        story.tick(60)
+        story.event(Cloned(session, ("192.0.2.1:1", "192.0.2.2:2"), (10 * minute, minute), 3))
+    story.event(Cloned(99, ("", ""), (0, 0), 0))
+    work(story, dsn, state)
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT last_seen_at - began_at, peers, frames, take_overs FROM clones"
+        assert connection.execute(query).fetchall() == [
+            (timedelta(minutes=2), ["192.0.2.1:1", "192.0.2.2:2"], [20, 2], 3)
+        ]
 
 
 def test_a_new_gateway_ends_the_sessions_of_the_old_one(story: Story, state: Path, dsn: str) -> None:
