@@ -118,7 +118,7 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: _Peername) -> None:
         self.received += 1
-        whole = _bounded(data)
+        whole = bounded(data)
         peer = self._peers.get(addr) or self._meet(addr, whole)
         if peer is None or peer.link is None:
             return
@@ -194,7 +194,7 @@ class Datagrams(asyncio.DatagramProtocol):
                 self._drop("unproven")
                 return
             peer.credit -= len(data)
-        for datagram in _divided(data):
+        for datagram in divided(data):
             if self._is_full:
                 self._drop("full")
             else:
@@ -205,13 +205,13 @@ class Datagrams(asyncio.DatagramProtocol):
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
-def _bounded(data: bytes) -> bytes:
+def bounded(data: bytes) -> bytes:
     """Have a datagram begin and end with a flag, so that nothing in it joins with another."""
     begun = data if data[:1] == FLAG else FLAG + data
     return begun if begun[-1:] == FLAG and len(begun) > 1 else begun + FLAG
 
 
-def _divided(data: bytes) -> Iterator[bytes]:
+def divided(data: bytes) -> Iterator[bytes]:
     """Divide frames into datagrams."""
     size, begin, end = len(data), 0, 0
     while end < size:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, TypeAlias
 
 import typer
 
 from northwatch.cli_terminals import terminals
 from northwatch.cli_users import users
+
+if TYPE_CHECKING:
+    import ssl
 
 DEFAULT_FLEET = 50
 """Vehicles of `up --demo` without a number."""
@@ -83,6 +86,14 @@ def keeper(config: ConfigOption = None) -> None:
 
 
 @app.command()
+def events(config: ConfigOption = None) -> None:
+    """Tell an MQTT broker of alarms, links and tickets."""
+    from northwatch.wiring import run_events, settings_for
+
+    run_events(settings_for(config))
+
+
+@app.command()
 def monitor(config: ConfigOption = None) -> None:
     """Serve the web page and the API."""
     from northwatch.wiring import run_monitor, settings_for
@@ -95,7 +106,18 @@ def sim(
     config: ConfigOption = None,
     terminals: Annotated[int, typer.Option(min=1, max=100_000, help="How many vehicles")] = DEFAULT_FLEET,
     host: Annotated[str, typer.Option(help="Where the gateway is")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="[default: gateway.port of the settings]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="[default: gateway.port, tls_port or udp_port of the settings]")
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS")] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --tls: trust this authority (PEM), not the system's"),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="With --tls: trust any certificate; for tests")
+    ] = False,
+    udp: Annotated[bool, typer.Option("--udp", help="Send datagrams")] = False,
     scenario: Annotated[
         str, typer.Option(help="demo: with incidents; steady: everybody just drives")
     ] = "demo",
@@ -106,14 +128,35 @@ def sim(
     duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds")] = None,
 ) -> None:
     """Drive a simulated fleet around Liaoning against a gateway."""
-    from northwatch.sim.fleet import run
+    from northwatch.sim.fleet import Route, run
     from northwatch.wiring import fleet_plan, settings_for
 
     if scenario not in ("demo", "steady"):
         fail(f"--scenario {scenario}: allowed are demo and steady")
+    if tls and udp:
+        fail("--tls and --udp exclude each other")
+    if (ca or insecure) and not tls:
+        fail("--ca and --insecure belong to --tls")
     settings = settings_for(config)
     plan = fleet_plan(settings, terminals=terminals, told=scenario == "demo", seed=seed, interval_s=interval)
-    run(plan, host, port or settings.gateway.port, duration)
+    ways = settings.gateway
+    port = port or (ways.tls_port if tls else ways.udp_port if udp else ways.port)
+    if port is None:
+        fail(f"--{'tls' if tls else 'udp'}: give --port, or set gateway.{'tls' if tls else 'udp'}_port")
+    run(plan, Route(host, port, _trust(ca, insecure=insecure) if tls else None, udp), duration)
+
+
+def _trust(ca: Path | None, *, insecure: bool) -> "ssl.SSLContext":
+    """Say whose certificates the simulated terminals accept."""
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:  # of the file, or of what is in it
+        fail(f"--ca {ca}: {error.strerror or error}")
+    if insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 @app.command()

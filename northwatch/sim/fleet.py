@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import cast
 import structlog
 import uvloop
 
+from gateway.datagrams import divided
 from northwatch.process import prepare
 from northwatch.sim.device import Device, Plate, Tally
 from northwatch.sim.story import Act, DemoTimes, Scene, demo
@@ -42,6 +44,17 @@ class Plan:
     report_s: float = 3.0
     story: DemoTimes | None = None
     """None: everybody just drives."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the gateway is and how to speak to it."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    """None: without TLS."""
+    is_udp: bool = False
 
 
 @dataclass
@@ -97,16 +110,31 @@ class Link(asyncio.Protocol):
         if self._transport is None:
             return
         if data := self.device.outgoing():
-            self._transport.write(data)
+            self._write(data)
         if self.device.hangs_up:
             self._transport.close()
+
+    def _write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(data)
+
+
+class UdpLink(Link, asyncio.DatagramProtocol):
+    """The UDP socket of one device."""
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.data_received(data)
+
+    def _write(self, data: bytes) -> None:
+        for datagram in divided(data):
+            cast(asyncio.DatagramTransport, self._transport).sendto(datagram)
 
 
 class Drive:
     """A fleet on the road."""
 
-    def __init__(self, fleet: Fleet, host: str, port: int) -> None:
-        self.fleet, self.host, self.port = fleet, host, port
+    def __init__(self, fleet: Fleet, route: Route) -> None:
+        self.fleet, self.route = fleet, route
         self._links: dict[str, Link] = {}
         self._connecting: dict[str, asyncio.Task[None]] = {}
         self._began_at = time.time()
@@ -149,19 +177,19 @@ class Drive:
                 self._connecting[device.identity] = asyncio.create_task(self._connect(device))
 
     async def _connect(self, device: Device) -> None:
-        link = Link(device)
-        loop = asyncio.get_running_loop()
+        route = self.route
+        link = UdpLink(device) if route.is_udp else Link(device)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await loop.create_connection(lambda: link, self.host, self.port)
+                await _connect(link, route)
             self._links[device.identity] = link
             self._is_refused = False
         except (OSError, TimeoutError) as error:
             if not self._is_refused:  # said once, not once for each vehicle
                 log.warning(
                     "gateway cannot be reached",
-                    host=self.host,
-                    port=self.port,
+                    host=route.host,
+                    port=route.port,
                     error=str(error) or "timed out",
                 )
             self._is_refused = True
@@ -193,6 +221,14 @@ class Drive:
         )
 
 
+async def _connect(link: Link, route: Route) -> None:
+    loop = asyncio.get_running_loop()
+    if isinstance(link, UdpLink):
+        await loop.create_datagram_endpoint(lambda: link, remote_addr=(route.host, route.port))
+    else:
+        await loop.create_connection(lambda: link, route.host, route.port, ssl=route.tls)
+
+
 _TOLD = {
     Act.EMERGENCY: "presses the emergency button",
     Act.POWER_LOSS: "loses main power and falls silent",
@@ -206,7 +242,7 @@ _TOLD = {
 }
 
 
-def run(plan: Plan, host: str, port: int, duration_s: float | None = None) -> None:
+def run(plan: Plan, route: Route, duration_s: float | None = None) -> None:
     """`northwatch sim`: drive until SIGTERM or SIGINT, or for `duration_s`."""
     prepare()
 
@@ -215,7 +251,7 @@ def run(plan: Plan, host: str, port: int, duration_s: float | None = None) -> No
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        log.info("fleet drives", terminals=plan.terminals, seed=plan.seed, host=host, port=port)
-        await Drive(Fleet(plan), host, port).run(stop, duration_s)
+        log.info("fleet drives", terminals=plan.terminals, seed=plan.seed, host=route.host, port=route.port)
+        await Drive(Fleet(plan), route).run(stop, duration_s)
 
     uvloop.run(drive())

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import datagrams, links
-from gateway.datagrams import MAX_ANSWER, _bounded, _divided
+from gateway.datagrams import MAX_ANSWER, bounded, divided
 from gateway.server import Gateway
 from protocol.connection import Received, Terminal
 from protocol.deframer import Deframer, PlainFrame, RejectedBytes
@@ -140,15 +140,15 @@ frames = st.binary(max_size=60).map(lambda body: Frame(0x0900, b"\x01" * 6, 1, b
 @given(st.lists(st.lists(frames, max_size=4).map(b"".join) | st.binary(max_size=40), max_size=6))
 def test_nothing_joins_across_datagrams(some: list[bytes]) -> None:
     stream, apart = Deframer(), list[PlainFrame | RejectedBytes]()
-    together = [piece for data in some for piece in stream.feed(_bounded(data))]
+    together = [piece for data in some for piece in stream.feed(bounded(data))]
     for data in some:
-        apart += Deframer().feed(_bounded(data))
+        apart += Deframer().feed(bounded(data))
     assert together == apart
 
 
 @given(st.lists(st.binary(max_size=1000).map(lambda body: Frame(0x8300, b"\x01" * 6, 1, body).encode())))
 def test_answers_are_divided_between_frames(some: list[bytes]) -> None:
-    parts = list(_divided(b"".join(some)))
+    parts = list(divided(b"".join(some)))
     assert b"".join(parts) == b"".join(some)
     for part in parts:
         pieces = Deframer().feed(part)

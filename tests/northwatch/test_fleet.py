@@ -3,15 +3,19 @@
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from northwatch.sim.fleet import Drive, Fleet, Plan
+from northwatch.sim.fleet import Drive, Fleet, Plan, Route
 from protocol.connection import Connection, Received, Role, address_of
+from tests.gateway.authority import Authority
+from tests.gateway.device import running, until
 
 
 class Peer(asyncio.Protocol):
@@ -57,7 +61,7 @@ async def until_reported(heard: defaultdict[str, list[int]], fleet: Fleet, times
 
 async def test_every_vehicle_registers_authenticates_and_reports(heard: defaultdict[str, list[int]]) -> None:
     fleet, stop = Fleet(Plan(terminals=40, report_s=1.0)), asyncio.Event()
-    driving = asyncio.create_task(Drive(fleet, "127.0.0.1", heard["port"][0]).run(stop, None))
+    driving = asyncio.create_task(Drive(fleet, Route("127.0.0.1", heard["port"][0])).run(stop, None))
     await until_reported(heard, fleet, times=2)
     stop.set()
     await driving
@@ -80,7 +84,7 @@ async def test_the_fleet_waits_for_a_gateway_and_comes_back_to_one() -> None:
     port = probe.sockets[0].getsockname()[1]
     probe.close()
     fleet, stop = Fleet(Plan(terminals=3, report_s=1.0)), asyncio.Event()
-    driving = asyncio.create_task(Drive(fleet, "127.0.0.1", port).run(stop, None))
+    driving = asyncio.create_task(Drive(fleet, Route("127.0.0.1", port)).run(stop, None))
     server = await loop.create_server(accept, "127.0.0.1", port)
     await until_reported(heard, fleet)
     for peer in peers:
@@ -104,3 +108,21 @@ async def test_the_command_drives_and_stops_when_told(heard: defaultdict[str, li
     _, errors = await process.communicate()
     assert process.returncode == 0
     assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize("way", ["tls", "udp"])
+async def test_a_fleet_against_the_gateway_over_another_transport(tmp_path: Path, way: str) -> None:
+    authority = Authority(tmp_path)
+    certificate = authority.issue("gateway")
+    fleet, stop = Fleet(Plan(terminals=10, report_s=1.0)), asyncio.Event()
+    async with running(tmp_path, None, tls_port=0, certificate=certificate, udp_port=0) as gateway:
+        route = Route("127.0.0.1", gateway.udp_port, is_udp=True)
+        if way == "tls":
+            trust = ssl.create_default_context(cafile=authority.certificate)
+            route = Route("127.0.0.1", gateway.tls_port, trust)
+        driving = asyncio.create_task(Drive(fleet, route).run(stop, None))
+        await until(lambda: fleet.tally.answered >= 20)
+        assert gateway.health()["sessions"] == 10
+        stop.set()
+        await driving
+        await until(lambda: way == "udp" or not gateway.health()["connections"])
