@@ -263,20 +263,7 @@ class Archivist:
         return records, day
 
     def _append(self, sealed: Chunk) -> None:
-        about = sealed.about
-        head = Sealed(
-            previous="",
-            at=about.sealed_at,
-            chunk=about.number,
-            day=about.day,
-            root=sealed.root,
-            blocks=about.blocks,
-            frames=about.frames,
-            since=from_us(about.first_us),
-            until=from_us(about.last_us),
-            file_bytes=sealed.path.stat().st_size,
-        )
-        heads.append(self._heads, head)
+        heads.append(self._heads, head_of(sealed))
 
     def _let_go(self, end: _End) -> None:
         """Allow the logs to delete what the archive has."""
@@ -284,6 +271,23 @@ class Archivist:
             span = end.logs.get(str(log.log_id))
             if span is not None and span.end > log.archived():
                 log.release_archived(span.end)
+
+
+def head_of(sealed: Chunk) -> Sealed:
+    """Give the head of a chunk, but for what it follows."""
+    about = sealed.about
+    return Sealed(
+        previous="",
+        at=about.sealed_at,
+        chunk=about.number,
+        day=about.day,
+        root=sealed.root,
+        blocks=about.blocks,
+        frames=about.frames,
+        since=from_us(about.first_us),
+        until=from_us(about.last_us),
+        file_bytes=sealed.path.stat().st_size,
+    )
 
 
 def _end_of(directory: Path) -> _End:

@@ -433,7 +433,7 @@ def _of_planes(content: memoryview, kind: np.dtype[Any], count: int) -> tuple[Ro
     """Undo `_planes` and `_differences`, and give what stands behind them."""
     size = kind.itemsize * count
     planes = np.frombuffer(content[:size], np.uint8).reshape(kind.itemsize, count)
-    rows = np.ascontiguousarray(planes.T).view(kind).reshape(count)
+    rows = planes.T.copy("C").view(kind).reshape(count)
     for name in kind.names or ():
         rows[name] = np.cumsum(rows[name], dtype=rows[name].dtype)
     return rows, content[size:]
