@@ -9,14 +9,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from gateway.certificates import EXPIRES_SOON_DAYS, CertificateError, expiry, load
 from northwatch.config import Settings, without_password
-from northwatch.wiring import database_directory, log_directory
+from northwatch.wiring import certificate_files, database_directory, log_directory
 from store import schema, survey
 from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
 from store.log import LogError, LogReader
@@ -64,9 +66,13 @@ def examine(settings: Settings) -> int:
     _look_at_disk(settings, found)
     log = _look_at_log(settings, found)
     _look_at_database(settings, found, log)
+    _look_at_certificate(settings, found)
     _look_at_process("gateway", settings.gateway.health_port, found)
     _look_at_process("worker", settings.worker.health_port, found)
     _look_at_process("keeper", settings.keeper.health_port, found)
+    if settings.mqtt_url:
+        found.fact("broker", without_password(settings.mqtt_url))
+        _look_at_process("events", settings.events.health_port, found)
     _print(found)
     return 1 if found.problems else 0
 
@@ -189,6 +195,28 @@ def _look_at_cursor(cursors: dict[Any, survey.Cursor], log: LogReader, found: Fi
             f"The cursor ({cursor.position}) is behind the start of the log ({start}): the database is"
             " an older copy, and what lies between is deleted.",
             "Restore a newer copy of the database; see docs/architecture.md.",
+        )
+
+
+def _look_at_certificate(settings: Settings, found: Findings) -> None:
+    files = certificate_files(settings)
+    if files is None:
+        return
+    try:
+        load(files)
+        expires = expiry(files.certificate)
+    except CertificateError as error:
+        found.problem(
+            f"gateway.tls_certificate or gateway.tls_key cannot be used: {error}",
+            "Correct the files: a running gateway keeps the pair that it has, and a new one does not start.",
+        )
+        return
+    left = expires - datetime.now(UTC)
+    found.fact("certificate", f"{files.certificate}, valid until {expires:%F %T} UTC")
+    if left < timedelta(days=EXPIRES_SOON_DAYS):
+        when = "has expired" if left < timedelta(0) else f"expires in {left.days} days"
+        found.problem(
+            f"The gateway's certificate {when}.", "Renew it; the gateway takes the new files at once."
         )
 
 
