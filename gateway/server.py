@@ -27,6 +27,7 @@ from prometheus_client.core import Metric
 from gateway.addresses import Addresses, AddressLimits, Network
 from gateway.allowance import Allowance
 from gateway.certificates import Certificate, CertificateFiles
+from gateway.clock import ReceiveClock
 from gateway.commits import Answers, Commits, Log
 from gateway.conditions import Condition
 from gateway.credentials import Credentials, load_secret
@@ -38,6 +39,7 @@ from gateway.pipeline import Counts, Pipeline
 from gateway.reception import PublicKey, Reception
 from gateway.repairs import QUIET_S, recent_fragments
 from gateway.sessions import SessionNumbers, Sessions
+from gateway.siblings import News, Siblings
 from store.log import LogError, LogWriter
 from store.records import CloseReason, Event, Started, Tick
 
@@ -140,6 +142,8 @@ class Gateway:
         self._fleet_source = fleet_source
         self._table = LinkTable(min(options.max_connections, _descriptors()), options.allowance)
         self._sessions = Sessions(self._table, self._numbers.next, refuses_strangers=only_known)
+        self._siblings = Siblings(data_dir / "gateways", options.slot, self._hear)
+        self._clock = ReceiveClock()
         self._reception = Reception(
             self._table,
             self._sessions,
@@ -221,6 +225,8 @@ class Gateway:
             reuse=wanted.reuse_port,
             balancers=wanted.balancers,
         )
+        if wanted.reuse_port:
+            self._siblings.open()
         await self._listening.open(ports)
         self._events.append(Started(f"{socket.gethostname()}/{os.getpid()}"))
         self._second()
@@ -243,6 +249,7 @@ class Gateway:
         await self._commits.settle()
         await self._close_all()
         self._listening.end()
+        self._siblings.close()
         self._commits.close()
         self._numbers.close()
         logger.info("gateway stopped", unanswered_links=self._commits.withheld)
@@ -297,7 +304,7 @@ class Gateway:
             self._addresses.refuse("capacity")
             return False
         self._connections_total += 1
-        link.number = self._numbers.next(_now_us())
+        link.number = self._numbers.next(self._now_us())
         if self._is_paused:
             self._loop.call_soon(link.pause, Pause.STALLED)
         return True
@@ -342,7 +349,7 @@ class Gateway:
         self._unchecked_bytes += self.gathered_bytes
         self.gathered_bytes = 0
         self.turn += 1
-        now_us = _now_us()
+        now_us = self._now_us()
         records, answers = self._pipeline.read(links, self._loop.time(), now_us)
         self._end_lost_links()
         for link in _drained(self._dismissed):
@@ -359,12 +366,21 @@ class Gateway:
             self._commits.commit(answers)
         else:
             self._deliver(answers)
+        self._siblings.tell(_drained(self._sessions.news))
         if self._unchecked_bytes > CHECK_BYTES:
             self._slow_down()
         for link in greedy:
             if link not in self._slowed:
                 link.go_on()
         self._is_reading = False
+
+    def _hear(self, news: list[News]) -> None:
+        """Take note of what another gateway process tells."""
+        self._sessions.hear(news, self._now_us())
+        self.wake()
+
+    def _now_us(self) -> int:
+        return self._clock.at(time.time_ns() // 1000, time.monotonic_ns() // 1000)
 
     def _slow_down(self) -> None:
         """Stop reading links that have used up their allowance."""
@@ -435,7 +451,7 @@ class Gateway:
         if not self._commits.fault:
             self._events = [event for event in self._events if not isinstance(event, Tick)]
             self._events.append(Tick(len(self._sessions)))
-            self._events += self._sessions.clones(_now_us())
+            self._events += self._sessions.clones(self._now_us())
             self._close_silent(now)
             self._ask_for_fragments(now)
         for link, since in list(self._closing.items()):
@@ -471,7 +487,7 @@ class Gateway:
         """Go on with uploads that an earlier gateway saw begin; else more is asked for than is missing."""
         if not isinstance(self._log, LogWriter):
             return
-        now, now_us = self._loop.time(), _now_us()
+        now, now_us = self._loop.time(), self._now_us()
         try:
             for frame, at_us in recent_fragments(self._log.directory, now_us):
                 self._reception.recall(frame, now - (now_us - at_us) / 1e6)
@@ -566,6 +582,8 @@ class Gateway:
         yield gauge("connections_slowed", "Connections that have used up their allowance", len(self._slowed))
         yield gauge("connections_clogged", "Connections that leave answers unread", len(self._clogged))
         yield gauge("sessions", "Terminals connected", len(self._sessions))
+        yield counter("sibling_news", "News of sessions told to other processes", self._siblings.told)
+        yield counter("sibling_news_dropped", "News of sessions that got lost", self._siblings.dropped)
         yield gauge("terminals_shared", "Terminals that several connections speak as", self._sessions.shared)
         yield gauge("log_position", "Durable position of the log", log.durable)
         yield gauge("log_bytes", "Bytes the log takes", log.used_bytes)
@@ -578,10 +596,6 @@ def _drained(items: "list[Any]") -> "list[Any]":
     taken = items[:]
     items.clear()
     return taken
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
 
 
 def _descriptors() -> int:

@@ -10,7 +10,7 @@ newest of several sessions ends, one that goes on gets a new number.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +20,10 @@ import numpy.typing as npt
 from gateway.clones import Shared, TakeOvers, Voice, replaces
 from gateway.downlinks import KeptPackets
 from gateway.links import Link, LinkTable
+from gateway.siblings import News, What
 from protocol.connection import Address
 from protocol.edition import Edition
-from store.records import Cloned, CloseReason, SessionClosed, SessionOpened
-
-SLOT_BITS: Final = 8
-"""Low bits of a session number: the slot of the gateway process, so that two processes never give the
-same one.
-"""
+from store.records import SLOT_BITS, Cloned, CloseReason, SessionClosed, SessionOpened
 
 RESERVED_US: Final = 3_600_000_000
 """So far ahead numbers are reserved on disk: one write an hour keeps them unique when the clock is set
@@ -123,6 +119,8 @@ class Sessions:
         """To be written after them."""
         self.forsaken: list[tuple[Link, CloseReason]] = []
         """Links whose last terminal was taken away: to be closed."""
+        self.news: list[News] = []
+        """To be told to the other gateway processes."""
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -141,6 +139,7 @@ class Sessions:
         if not self._refuses_strangers:
             link.prove()
         self.opened.append(SessionOpened(session.number, link.number, identity, link.peer))
+        self.news.append(News(What.OPENED, session.number, key))
         older = self._by_key.setdefault(key, session)
         if older is not session:
             shared = self._shared.get(key)
@@ -158,6 +157,7 @@ class Sessions:
     def authenticate(self, session: Session, now_us: int) -> None:
         """Remember that the terminal proved who it is."""
         session.is_authenticated = True
+        self.news.append(News(What.PROVED, session.number, session.key))
         session.link.prove()
         self._table.authenticate(session)
         if session.key in self._shared:
@@ -171,6 +171,7 @@ class Sessions:
         self._table.accounts.share(link.slot, len(link.sessions))
         self._table.unbind(session)
         self.closed.append(SessionClosed(session.number, reason))
+        self.news.append(News(What.ENDED, session.number, key))
         shared = self._shared.get(key)
         if shared is None:
             del self._by_key[key]
@@ -186,6 +187,24 @@ class Sessions:
         """End all sessions of a link."""
         for session in list(link.sessions.values()):
             self.close(session, reason)
+
+    def hear(self, news: Iterable[News], now_us: int) -> None:
+        """Take note of the sessions of other gateway processes: a newer one of the same terminal ends ours,
+        and ours goes on when the newer one has ended.
+        """
+        for what, number, key in news:
+            current = self._by_key.get(key)
+            if current is None or current.number > number:
+                continue
+            if what is What.ENDED:
+                self._renew(current)
+                continue
+            of_late = self._take_overs.of_late(key, now_us)
+            is_proved = what is What.PROVED
+            if replaces(older_proved=current.is_authenticated, newer_proved=is_proved, of_late=of_late):
+                self._take_overs.note(key, now_us)
+                while (older := self._by_key.get(key)) is not None and older.number < number:
+                    self._forsake(older, CloseReason.TAKEN_OVER)
 
     def block(self, identities: list[str]) -> None:
         """End the sessions of terminals that were blocked."""
@@ -245,6 +264,9 @@ class Sessions:
         link = session.link
         self.opened.append(SessionOpened(session.number, link.number, session.identity, link.peer))
         self.closed.append(SessionClosed(older, CloseReason.RENEWED))
+        self.news.append(
+            News(What.PROVED if session.is_authenticated else What.OPENED, session.number, session.key)
+        )
 
     def _voices(self) -> Iterator[Voice]:
         for shared in self._shared.values():
