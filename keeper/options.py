@@ -1,7 +1,10 @@
 """What the keeper must be told: plain values, so that a test builds them in a line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+
+from keeper.retention import Retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,3 +13,8 @@ class KeeperOptions:
 
     dsn: str
     data_dir: Path
+    archive: bool = True
+    """Consumed logs become the archive; else they are deleted."""
+    retention: Retention = field(default_factory=Retention)
+    compress_after: timedelta = timedelta(days=7)
+    """A day of positions is compressed when it has been over for so long, where the server can."""

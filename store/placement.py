@@ -25,6 +25,9 @@ PAST = timedelta(days=400)
 FUTURE = timedelta(days=1)
 """A clock in the wrong time zone, or on the wrong side of midnight, is placed by its own time."""
 
+DROPPED_AFTER = timedelta(days=180)
+"""A younger day is never dropped: the law's floor of retention is longer."""
+
 DAY_US = 86_400_000_000
 
 _DAYS_THERE = """
@@ -42,10 +45,18 @@ class Placement:
         self._divided_natively: bool | None = None
 
     def ensure(self, connection: Connection, days: Iterable[date]) -> None:
-        """Make the days that are missing, in the caller's transaction. If that fails, `forget`."""
-        missing = set(days) - self._known
+        """Make the days that are missing, in the caller's transaction. If that fails, `forget`.
+
+        A day that retention drops meanwhile is no surprise: an old day is looked for each time, under a lock
+        that keeps it until the transaction ends.
+        """
+        wanted = set(days)
+        old = {day for day in wanted if day < _today() - DROPPED_AFTER}
+        missing = wanted - (self._known - old)
         if not missing or not self._is_native(connection):
             return
+        if old:
+            connection.execute("SELECT FROM ONLY positions")  # dropping a day waits for whoever looked
         self._known = {row[0] for row in connection.execute(_DAYS_THERE)}
         for day in sorted(missing - self._known):
             _make(connection, day)
@@ -63,9 +74,18 @@ class Placement:
 
     def _is_native(self, connection: Connection) -> bool:
         if self._divided_natively is None:
-            row = connection.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = 'positions'::regclass")
-            self._divided_natively = bool(next(iter(row))[0])
+            self._divided_natively = is_native(connection)
         return self._divided_natively
+
+
+def is_native(connection: Connection) -> bool:
+    """Say whether `positions` is divided into native partitions; else it is a hypertable."""
+    row = connection.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = 'positions'::regclass")
+    return bool(next(iter(row))[0])
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def days_of(times_us: npt.NDArray[np.int64]) -> list[date]:

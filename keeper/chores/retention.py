@@ -1,0 +1,37 @@
+"""Lets go of what was kept long enough: one day of positions, or some rows of another table, at each step."""
+
+from datetime import datetime
+
+from keeper.chore import Chore, Connection, Done
+from keeper.options import KeeperOptions
+from keeper.retention import are_held, due
+from store import expiry
+
+ROWS = 5_000
+"""At each step: milliseconds of work, and a lock that nobody notices."""
+TRACK_TABLES = ("messages", "quarantine", "link_events")
+HANDLING_TABLES = ("alarms", "tickets")
+
+
+def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
+    """Drop the oldest day that is due, or else some old rows."""
+    retention, holds = options.retention, expiry.holds(connection)
+    for day in due(expiry.days(connection), retention, now):
+        with connection.transaction():
+            dropped = expiry.drop_day(connection, day)
+        if dropped:
+            kept = " but for what is held" if are_held(day, holds) else ""
+            return Done(f"dropped the positions of {day.begins_at:%Y-%m-%d}{kept}", more=True)
+    for tables, before in (
+        (TRACK_TABLES, now - retention.tracks),
+        (HANDLING_TABLES, now - retention.handling),
+    ):
+        for table in tables:
+            with connection.transaction():
+                deleted = expiry.delete_rows(connection, table, before, ROWS)
+            if deleted:
+                return Done(f"deleted {deleted} rows of {table} from before {before:%Y-%m-%d}", more=True)
+    return Done()
+
+
+CHORE = Chore("retention", every_s=3600, step=step)

@@ -1,0 +1,198 @@
+"""The chores on real servers: what is old goes, what is held or young stays."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from keeper.chores import compression, retention
+from keeper.options import KeeperOptions
+from store import columnstore, expiry, holds, positions
+from store.placement import Placement, days_of, is_native
+from tests.store.test_positions import rows_of
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+OPTIONS = KeeperOptions("unused", Path("unused"))
+TRACKS = OPTIONS.retention.tracks
+OLD = NOW - TRACKS - timedelta(days=3)
+PLATE = "辽A00001"
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def fleet(connection: Connection) -> Iterator[Connection]:
+    """Terminals 1 to 3; terminal 1 is in the vehicle that is held."""
+    connection.execute("INSERT INTO terminals (identity) SELECT n::text FROM generate_series(1, 3) n")
+    connection.execute("INSERT INTO vehicles (plate) VALUES (%s)", [PLATE])
+    connection.execute(
+        "INSERT INTO installations (terminal_id, vehicle_id, installed_at)"
+        " SELECT t.id, v.id, '2020-01-01Z' FROM terminals t, vehicles v WHERE t.identity = '1'"
+    )
+    return connection
+
+
+def report(connection: Connection, at: datetime, *terminals: int, contents: int = 1) -> None:
+    """Store one position of each terminal at a time."""
+    received_us = round(at.timestamp() * 1e6)
+    rows = rows_of([(each, 0, contents) for each in terminals], [received_us] * len(terminals))
+    placed = np.full(len(rows), received_us)
+    rows = positions.replace(
+        rows, placed_us=placed, reported_us=placed, searched=np.zeros(len(rows), np.bool_)
+    )
+    with connection.transaction():
+        Placement().ensure(connection, days_of(rows.placed_us))
+        positions.write(connection, rows)
+
+
+def hold(connection: Connection, begins_at: datetime, ends_at: datetime) -> int:
+    row = connection.execute(
+        "INSERT INTO holds (vehicle_id, begins_at, ends_at, reason, placed_by)"
+        " SELECT id, %s, %s, 'accident', 'test' FROM vehicles RETURNING id",
+        [begins_at, ends_at],
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def work(connection: Connection, now: datetime = NOW) -> list[str]:
+    """Do the chore until nothing is left."""
+    did = []
+    while True:
+        done = retention.step(connection, OPTIONS, now)
+        did += [done.what] if done.what else []
+        if not done.more:
+            return did
+
+
+def there(connection: Connection) -> list[tuple[int, datetime]]:
+    return connection.execute("SELECT terminal_id, placed_at FROM positions ORDER BY 2, 1").fetchall()
+
+
+def test_whole_days_go_when_they_are_old_enough(fleet: Connection) -> None:
+    for ago in range(-2, 3):
+        report(fleet, NOW - TRACKS + timedelta(days=ago), 1, 2)
+    before = len(expiry.days(fleet))
+    assert len(work(fleet)) == 2
+    assert len(expiry.days(fleet)) == before - 2
+    assert {at.date() for _, at in there(fleet)} == {
+        (NOW - TRACKS + timedelta(days=ago)).date() for ago in range(3)
+    }
+    audit = fleet.execute("SELECT user_name, action, subject FROM audit ORDER BY id").fetchall()
+    assert [each[:2] for each in audit] == [("keeper", "record.dropped")] * 2
+    assert work(fleet) == []
+
+
+def test_what_is_held_survives_and_goes_when_it_is_released(fleet: Connection) -> None:
+    report(fleet, OLD, 1, 2, 3)
+    report(fleet, OLD + timedelta(hours=1), 1, 2)
+    number = hold(fleet, OLD, OLD + timedelta(minutes=30))
+    assert work(fleet) == [f"dropped the positions of {OLD:%Y-%m-%d} but for what is held"]
+    assert there(fleet) == [(1, OLD)]
+    assert work(fleet) == [], "nothing is dropped twice"
+    report(fleet, OLD + timedelta(minutes=1), 1, 2)
+    assert len(work(fleet)) == 1
+    assert there(fleet) == [(1, OLD), (1, OLD + timedelta(minutes=1))]
+    fleet.execute("UPDATE holds SET released_by = 'test', released_at = now() WHERE id = %s", [number])
+    assert len(work(fleet)) == 1 and there(fleet) == []
+
+
+def test_a_late_report_finds_a_day_that_was_dropped(fleet: Connection) -> None:
+    """The worker knows the day from before; the keeper has dropped it since."""
+    placement = Placement()
+    day = [OLD.date()]
+    placement.ensure(fleet, day)
+    report(fleet, OLD, 2)
+    work(fleet)
+    with fleet.transaction():
+        placement.ensure(fleet, day)
+        fleet.execute("INSERT INTO positions SELECT * FROM positions LIMIT 0")
+    report(fleet, OLD, 2)
+    assert there(fleet) == [(2, OLD)]
+
+
+def test_small_tables_keep_what_is_young_open_or_held(fleet: Connection) -> None:
+    handled = NOW - OPTIONS.retention.handling - timedelta(days=2)
+    for terminal, at in ((1, OLD), (2, OLD), (2, NOW)):
+        fleet.execute(
+            "INSERT INTO messages (terminal_id, received_at, msg_id, serial, edition, body, log_id, position,"
+            " ordinal) VALUES (%s, %s, 1, 1, '2013', '', gen_random_uuid(), 0, 0)",
+            [terminal, at],
+        )
+    fleet.execute("INSERT INTO users (name, role, password_hash) VALUES ('a', 'admin', '')")
+    for terminal, ended, handled_at in ((1, 1, 1), (2, 1, 1), (3, 1, None), (3, None, None)):
+        fleet.execute(
+            "INSERT INTO alarms (terminal_id, condition, edition, severity, ends, began_at, received_at,"
+            " last_seen_at, ended_at, handled_at, handled_by, result) VALUES (%(t)s, 'overspeed', '2013', 2,"
+            " 'by_terminal', %(at)s + random() * interval '1 hour', %(at)s, %(at)s, %(ended)s, %(handled)s,"
+            " %(by)s, %(result)s)",
+            {
+                "t": terminal,
+                "at": handled - timedelta(hours=2),
+                "ended": handled if ended else None,
+                "handled": handled if handled_at else None,
+                "by": 1 if handled_at else None,
+                "result": "real" if handled_at else None,
+            },
+        )
+    fleet.execute(
+        "INSERT INTO alarm_changes (alarm_id, at, change) SELECT id, began_at, 'raised' FROM alarms"
+    )
+    hold(fleet, OLD - timedelta(days=1), OLD + timedelta(days=1))
+    hold(fleet, handled - timedelta(days=1), handled + timedelta(days=1))
+    work(fleet)
+    assert fleet.execute("SELECT terminal_id, received_at FROM messages ORDER BY 2").fetchall() == [
+        (1, OLD),
+        (2, NOW),
+    ]
+    kept = fleet.execute("SELECT terminal_id, ended_at IS NULL FROM alarms ORDER BY id").fetchall()
+    assert kept == [(1, False), (3, False), (3, True)], "held; not handled; not over"
+    assert fleet.execute("SELECT count(*) FROM alarm_changes").fetchone() == (3,)
+
+
+async def test_holds_are_placed_listed_and_released(dsn: str, fleet: Connection) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as connection:
+        placed = await holds.place(connection, 1, (OLD, NOW), " accident 42 ", by="ada")
+        assert placed["vehicle"]["plate"] == PLATE and placed["reason"] == "accident 42"
+        released = await holds.release(connection, placed["id"], by="bob")
+        assert released["released_by"] == "bob"
+        assert await holds.release(connection, placed["id"], by="eve") == released
+        page = await holds.holds_page(connection, limit=5, in_force=False)
+        assert page.items == [released]
+        assert not (await holds.holds_page(connection, limit=5, vehicle_id=1, in_force=True)).items
+    actions = fleet.execute("SELECT user_name, action FROM audit ORDER BY id").fetchall()
+    assert actions == [("ada", "hold.placed"), ("bob", "hold.released")]
+
+
+def test_old_days_are_compressed_where_the_server_can(fleet: Connection) -> None:
+    if not columnstore.is_available(fleet):
+        assert compression.step(fleet, OPTIONS, NOW).what == ""
+        return
+    assert not is_native(fleet)
+    young, old = NOW - timedelta(days=2), NOW - timedelta(days=9)
+    report(fleet, young, 1, 2)
+    for minute in range(3):
+        report(fleet, old + timedelta(minutes=minute), 1, 2)
+    assert compression.step(fleet, OPTIONS, NOW).what.startswith(
+        f"compressed the positions of {old:%Y-%m-%d}"
+    )
+    assert not compression.step(fleet, OPTIONS, NOW).more
+    assert [each.is_compressed for each in expiry.days(fleet)] == [True, False]
+
+    # Late reports, new ones and copies, go into the compressed day, and the chore merges them.
+    report(fleet, old + timedelta(minutes=1), 1, 2)
+    report(fleet, old + timedelta(minutes=7), 3)
+    copies = "SELECT terminal_id, copies FROM positions WHERE placed_at = %s ORDER BY 1"
+    assert fleet.execute(copies, [old + timedelta(minutes=1)]).fetchall() == [(1, 2), (2, 2)]
+    assert compression.step(fleet, OPTIONS, NOW).what
+    assert columnstore.waiting(fleet, NOW - OPTIONS.compress_after) == []
+    assert len(there(fleet)) == 9
+
+    hold(fleet, old, old + timedelta(seconds=90))
+    assert work(fleet, old + TRACKS + timedelta(days=2))
+    assert there(fleet)[:2] == [(1, old), (1, old + timedelta(minutes=1))] and len(there(fleet)) == 4
