@@ -1,6 +1,7 @@
 """The command line. What a command needs is imported when it runs, so that `--help` and `decode` start at
 once."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, TypeAlias
 
 import typer
 
+from northwatch import cli_archive
 from northwatch.cli_terminals import terminals
 from northwatch.cli_users import users
 
@@ -37,6 +39,8 @@ app = typer.Typer(
 )
 app.add_typer(users, name="user")
 app.add_typer(terminals, name="terminal")
+app.command()(cli_archive.verify)
+app.command()(cli_archive.frames)
 
 
 @app.command()
@@ -62,11 +66,30 @@ def up(
 
 
 @app.command()
-def gateway(config: ConfigOption = None) -> None:
+def gateway(
+    config: ConfigOption = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="So many processes share the ports [default: gateway.processes]")
+    ] = None,
+    slot: Annotated[int | None, typer.Option(min=0, hidden=True, help="Be this one of them")] = None,
+) -> None:
     """Receive terminals: sockets, sessions, the log, answers."""
+    from northwatch import gateways
+    from northwatch.supervisor import PortTaken
     from northwatch.wiring import run_gateway, settings_for
 
-    run_gateway(settings_for(config))
+    if processes is not None:
+        os.environ["NORTHWATCH_GATEWAY__PROCESSES"] = str(processes)
+    settings = settings_for(config)
+    if slot is not None and slot >= settings.gateway.processes:
+        fail(f"--slot {slot}: there are {settings.gateway.processes} processes, the first has slot 0")
+    if slot is not None or settings.gateway.processes == 1:
+        run_gateway(settings, slot or 0)
+        return
+    try:
+        gateways.run(settings, config)
+    except PortTaken as error:
+        fail(str(error))
 
 
 @app.command()

@@ -19,7 +19,7 @@ Errors:
 
 import contextlib
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -67,6 +67,10 @@ class ArchivedFrame(NamedTuple):
     @property
     def is_raw(self) -> bool:
         return bool(self.flags & FrameFlag.RAW)
+
+    def wire(self, escape: Callable[[bytes], bytes]) -> bytes:
+        """Give it as it was on the wire."""
+        return self.data if self.is_raw else b"\x7e" + escape(self.data) + b"\x7e"
 
 
 @dataclass(slots=True)

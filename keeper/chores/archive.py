@@ -1,0 +1,66 @@
+"""Seals what the worker has consumed into the archive, and lets go of days that were kept long enough.
+
+The worker comes first: what it has not consumed is not archived, and a log of which the archive is behind
+grows. `keeper.archive = false` stops sealing, and logs are then deleted when they are consumed.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from pathlib import Path
+
+from keeper.chore import Chore, Connection, Done
+from keeper.options import KeeperOptions
+from keeper.retention import are_held, due
+from protocol.columns import identities
+from store import archive, expiry
+from store.archive import BEIJING, SECOND_US, Archivist
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveDay:
+    """A day of receipt."""
+
+    day: date
+
+    @property
+    def begins_at(self) -> datetime:
+        return datetime.combine(self.day, time(), UTC) - BEIJING
+
+    @property
+    def ends_at(self) -> datetime:
+        return self.begins_at + timedelta(days=1)
+
+
+@cache
+def archivist(data_dir: Path) -> Archivist:
+    """Give the one of this process: it remembers where the archive ends."""
+    return Archivist(data_dir / "archive", data_dir / "log", identities)
+
+
+def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
+    """Seal one chunk, or else remove the oldest day that is due."""
+    if options.archive:
+        sealed = archivist(options.data_dir).step(int(now.timestamp() * SECOND_US))
+        if sealed is not None:
+            amount = f"{sealed.frames} frames, {sealed.frame_bytes / MIB:.1f} MiB"
+            return Done(f"sealed chunk {sealed.number} of {sealed.day}: {amount}", more=True)
+    return _let_go(connection, options, now)
+
+
+def _let_go(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
+    """Remove the oldest day that has been kept long enough. A hold on any part of a day keeps all of it."""
+    directory = options.data_dir / "archive"
+    days = due([ArchiveDay(day) for day in archive.days(directory)], options.retention, now)
+    holds = expiry.holds(connection) if days else []
+    for each in days:
+        if not are_held(each, holds):
+            why = f"kept for {options.retention.tracks.days} days"
+            count = archive.remove_day(directory, each.day, why=why, now=now)
+            return Done(f"removed {count} chunks of {each.day}", more=True)
+    return Done()
+
+
+CHORE = Chore("archive", every_s=5, step=step)
