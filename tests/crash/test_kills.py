@@ -4,11 +4,9 @@ import asyncio
 import random
 import shutil
 import tempfile
-import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import psycopg
 import pytest
@@ -16,6 +14,7 @@ import pytest
 from northwatch.wiring import worker_options
 from protocol.edition import Edition
 from tests.crash.installation import PARTS, Installation
+from tests.crash.promises import assert_answered_once, wait_until_read
 from tests.crash.terminals import Driver
 from tests.databases import Server
 from worker.run import Worker
@@ -25,8 +24,6 @@ pytestmark = pytest.mark.crash
 EDITIONS = (Edition.E2011, Edition.E2013, Edition.E2019)
 TERMINALS = 24
 SHORT_KILLS, LONG_KILLS = 8, 240
-CATCH_UP_S = 60
-GMT8 = timedelta(hours=8)
 
 SHORT_SILENCE = {
     "NORTHWATCH_SILENCE__MOVING_S": "3",
@@ -81,43 +78,9 @@ async def drive_and_kill(place: Installation, kills: int, chance: random.Random)
     return drivers
 
 
-def wait_until_read(place: Installation) -> None:
-    """Wait until the worker has read everything that the terminals were answered for."""
-    target = int.from_bytes((place.log / "head").read_bytes()[:8], "little")
-    deadline = time.monotonic() + CATCH_UP_S
-    position = -1
-    while time.monotonic() < deadline:
-        with place.connect() as database:
-            row = database.execute("SELECT position FROM cursors").fetchone()
-        position = int(str(row[0])) if row else -1
-        if position >= target:
-            return
-        time.sleep(0.1)
-    raise TimeoutError(f"the worker stands at {position} of {target}:\n{place.output('worker')}")
-
-
 def facts(dsn: str) -> Facts:
     with psycopg.connect(dsn) as database:
         return {name: Counter(database.execute(query).fetchall()) for name, query in FACTS.items()}
-
-
-def assert_answered_once(place: Installation, drivers: list[Driver]) -> int:
-    """Every answered report is one row; copies count the times it was sent again."""
-    stored: Counter[tuple[str, datetime, int]] = Counter()
-    with place.connect() as database:
-        rows: list[Any] = database.execute(
-            "SELECT t.identity, p.reported_at, round(p.lat * 1e6)::int"
-            " FROM positions p JOIN terminals t ON t.id = p.terminal_id"
-        ).fetchall()
-        stored.update(rows)
-    total = 0
-    for driver in drivers:
-        for report in driver.answered:
-            reported_at = datetime.fromisoformat(report["time"]).replace(tzinfo=UTC) - GMT8
-            key = (driver.identity, reported_at, report["latitude_raw"])
-            assert stored[key] == 1, f"{key} was answered and stands {stored[key]} times in positions"
-            total += 1
-    return total
 
 
 @pytest.mark.timeout(3600)

@@ -1,0 +1,47 @@
+"""What the platform owes: everything that it has read, and every answered report once."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.crash.installation import Installation
+from tests.crash.terminals import Driver
+
+CATCH_UP_S = 60
+GMT8 = timedelta(hours=8)
+
+
+def wait_until_read(place: Installation) -> None:
+    """Wait until the worker has read everything that the terminals were answered for."""
+    target = int.from_bytes((place.log / "head").read_bytes()[:8], "little")
+    deadline = time.monotonic() + CATCH_UP_S
+    position = -1
+    while time.monotonic() < deadline:
+        with place.connect() as database:
+            row = database.execute("SELECT position FROM cursors").fetchone()
+        position = int(str(row[0])) if row else -1
+        if position >= target:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"the worker stands at {position} of {target}:\n{place.output('worker')}")
+
+
+def assert_answered_once(place: Installation, drivers: Iterable[Driver]) -> int:
+    """Every answered report is one row; copies count the times it was sent again."""
+    stored: Counter[tuple[str, datetime, int]] = Counter()
+    with place.connect() as database:
+        rows: list[Any] = database.execute(
+            "SELECT t.identity, p.reported_at, round(p.lat * 1e6)::int"
+            " FROM positions p JOIN terminals t ON t.id = p.terminal_id"
+        ).fetchall()
+        stored.update(rows)
+    total = 0
+    for driver in drivers:
+        for report in driver.answered:
+            reported_at = datetime.fromisoformat(report["time"]).replace(tzinfo=UTC) - GMT8
+            key = (driver.identity, reported_at, report["latitude_raw"])
+            assert stored[key] == 1, f"{key} was answered and stands {stored[key]} times in positions"
+            total += 1
+    return total
