@@ -1,7 +1,7 @@
 """PostgreSQL's binary COPY format, built by numpy from columns, without a Python object per row.
 
 Rows of one shape (the same columns null, a tail of the same length) are one numpy table whose bytes are the
-format itself. Few shapes are common, so rows are sent shape by shape.
+format itself. Few shapes are common, so rows are made shape by shape, and each is moved to its place.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,8 @@ _EPOCH_2000_US = 946_684_800_000_000
 
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TAIL = b"\xff\xff"
+_BLOCK = 1024
+"""So many rows are filled column by column at a time: they fit the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def copy_in(
     tail: Tail | None = None,
     order: Order | None = None,
 ) -> None:
-    """Append the rows to a table, in the given order."""
+    """Append the rows to a table: all, or those that `order` names, in that order."""
     names = [each.name for each in columns] + ([tail.name] if tail else [])
     with connection.cursor() as cursor:
         statement = f"COPY {table} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)"
@@ -72,25 +74,50 @@ def copy_in(
             copy.write(rows(columns, tail, order))
 
 
-def rows(columns: Sequence[Column], tail: Tail | None = None, order: Order | None = None) -> bytes:
-    """Give the rows in the binary format: shape by shape, and rows of one shape in the given order."""
-    count = len(columns[0].values)
-    if not count:
-        return _HEAD + _TAIL
-    shapes = np.zeros(count, np.int64) if tail is None else tail.length << len(columns)
+def stable_order(values: Array) -> Order:
+    """Give `np.argsort(values, kind="stable")` of whole numbers, none negative and all below 2^40 or so.
+
+    With the number of its row below it no value is there twice, and plain sorting, for which numpy has the
+    processor's wide instructions, takes a tenth of the time.
+    """
+    bits = len(values).bit_length()
+    order: Order = np.sort(values.astype(np.int64) << bits | np.arange(len(values))) & ((1 << bits) - 1)
+    return order
+
+
+def rows(columns: Sequence[Column], tail: Tail | None = None, order: Order | None = None) -> memoryview:
+    """Give the rows in the binary format: all, or those that `order` names, in that order."""
+    order = np.arange(len(columns[0].values)) if order is None else order
+    shapes = _shapes(columns, tail)[order]
+    by_shape = stable_order(shapes)
+    sizes = np.empty(len(order), np.int64)
+    tables: list[tuple[Order, Array]] = []
+    for group in np.split(by_shape, np.flatnonzero(np.diff(shapes[by_shape])) + 1) if len(order) else ():
+        table = _table(columns, tail, int(shapes[group[0]]), order[group])
+        sizes[group] = table.itemsize
+        tables.append((group, table))
+    begins = np.cumsum(sizes) - sizes + len(_HEAD)
+    data = np.empty(len(_HEAD) + sizes.sum() + len(_TAIL), np.uint8)
+    data[: len(_HEAD)], data[-len(_TAIL) :] = bytearray(_HEAD), bytearray(_TAIL)
+    for group, table in tables:
+        _windows(data, table.itemsize)[begins[group]] = table
+    return data.data
+
+
+def _shapes(columns: Sequence[Column], tail: Tail | None) -> Array:
+    """Give a number for the shape of each row: which columns are null, and above that how long the tail
+    is.
+    """
+    shapes = np.zeros(len(columns[0].values), np.int64)
+    if tail is not None:
+        shapes += tail.length << len(columns)
     for bit, column in enumerate(columns):
         if column.is_null is not None:
             shapes += column.is_null.astype(np.int64) << bit
-    if (shapes == shapes[0]).all():
-        return b"".join((_HEAD, _table(columns, tail, int(shapes[0]), order), _TAIL))
-    by_shape = np.argsort(shapes if order is None else shapes[order], kind="stable")
-    order = by_shape if order is None else order[by_shape]
-    groups = np.split(order, np.flatnonzero(np.diff(shapes[order])) + 1)
-    tables = [_table(columns, tail, int(shapes[group[0]]), group) for group in groups]
-    return b"".join((_HEAD, *tables, _TAIL))
+    return shapes
 
 
-def _table(columns: Sequence[Column], tail: Tail | None, shape: int, chosen: Array | None) -> bytes:
+def _table(columns: Sequence[Column], tail: Tail | None, shape: int, chosen: Order) -> Array:
     """Give rows of one shape: for each column its length and, unless null, its bytes."""
     present = [not shape >> bit & 1 for bit in range(len(columns))]
     tail_length = shape >> len(columns)
@@ -102,17 +129,23 @@ def _table(columns: Sequence[Column], tail: Tail | None, shape: int, chosen: Arr
         parts += [(tail.name, f"V{tail_length}")] if tail_length else []
     template = np.zeros((), parts)
     template["count"] = len(columns) + (tail is not None)
-    table = np.empty(len(columns[0].values) if chosen is None else len(chosen), template.dtype)
     for column, is_there in zip(columns, present, strict=True):
         template[f"{column.name} length"] = np.dtype(column.kind).itemsize if is_there else -1
     if tail is not None:
         template[f"{tail.name} length"] = tail_length or -1
-    table[:] = template
-    for column, is_there in zip(columns, present, strict=True):
-        if is_there:
-            table[column.name] = column.values if chosen is None else column.values[chosen]
-    if tail is not None and tail_length:
-        starts = tail.start if chosen is None else tail.start[chosen]
-        slices = np.ndarray((len(tail.data) - tail_length + 1,), f"V{tail_length}", tail.data, 0, (1,))
-        table[tail.name] = slices[starts]
-    return table.tobytes()
+    opaque = np.dtype((np.void, template.itemsize))  # copied in one move, and not field by field
+    table = np.full(len(chosen), template.view(opaque))
+    filled = table.view(template.dtype)
+    for begin in range(0, len(chosen), _BLOCK):
+        block, some = filled[begin : begin + _BLOCK], chosen[begin : begin + _BLOCK]
+        for column, is_there in zip(columns, present, strict=True):
+            if is_there:
+                block[column.name] = column.values[some]
+        if tail is not None and tail_length:
+            block[tail.name] = _windows(tail.data, tail_length)[tail.start[some]]
+    return table
+
+
+def _windows(data: npt.NDArray[np.uint8], size: int) -> Array:
+    """View the data as overlapping pieces, one at every byte."""
+    return np.ndarray((len(data) - size + 1,), f"V{size}", data, 0, (1,))

@@ -10,7 +10,7 @@ Equal reports are one row with a count. From the common to the rare:
    is looked for among the others of that kind before it is inserted.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 
-from store.binary import NO_TIME, Column, Tail, copy_in, floats, times
+from store.binary import NO_TIME, Column, Order, Tail, copy_in, floats, stable_order, times
 
 Connection = psycopg.Connection[Any]
 I64: TypeAlias = npt.NDArray[np.int64]
 I32: TypeAlias = npt.NDArray[np.int32]
 F64: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+Columns: TypeAlias = tuple[list[Column], Tail]
 
 SEARCH_BACK = timedelta(days=30)
 """How long after its first copy a report with a wrong clock is still recognised. Terminals retransmit within
@@ -106,62 +107,64 @@ class PositionRows:
     def __len__(self) -> int:
         return len(self.terminal_id)
 
-    def take(self, rows: npt.NDArray[Any]) -> "PositionRows":
-        """Give the chosen rows (indices or a mask)."""
-        chosen = {each.name: getattr(self, each.name)[rows] for each in fields(self) if each.name != "data"}
-        return PositionRows(data=self.data, **chosen)
-
 
 def write(connection: Connection, rows: PositionRows) -> None:
     """Write the rows inside the caller's transaction. Their days must exist (`store.placement`)."""
-    merged = merge_equal(rows)
-    if merged.searched.any():
-        _write_searched(connection, merged.take(merged.searched))
-        merged = merged.take(~merged.searched)
-    if merged.repeated.any():
-        _stage(connection, _columns(merged.take(merged.repeated)))
-        connection.execute(_MERGE_STAGED)
-        merged = merged.take(~merged.repeated)
-    if not len(merged):
+    rows, chosen = merge_equal(rows)
+    columns = _columns(rows)
+    is_searched = rows.searched[chosen]
+    if is_searched.any():
+        _write_searched(connection, rows, columns, chosen[is_searched])
+        chosen = chosen[~is_searched]
+    is_repeated = rows.repeated[chosen]
+    if is_repeated.any():
+        _merge(connection, columns, chosen[is_repeated])
+        chosen = chosen[~is_repeated]
+    if not len(chosen):
         return
-    columns = _columns(merged)
     # By terminal, as the index has them: neighbours go into one leaf page, which saves a quarter of the time.
-    order = np.argsort(merged.terminal_id, kind="stable")
+    order = chosen[stable_order(rows.terminal_id[chosen])]
     try:
         with connection.transaction():  # a savepoint
             copy_in(connection, "positions", *columns, order)
     except psycopg.errors.UniqueViolation:
-        _stage(connection, columns)
-        connection.execute(_MERGE_STAGED)
+        _merge(connection, columns, chosen)
 
 
-def merge_equal(rows: PositionRows) -> PositionRows:
-    """Make equal reports of one batch one row: the first one, with the count and the last receive time of
-    all.
+def merge_equal(rows: PositionRows) -> tuple[PositionRows, Order]:
+    """Find equal reports in one batch. Gives the rows with the count and the last receive time of all copies
+    in the first one, and which rows are first.
 
     The hash covers the report's time, so terminal and hash tell reports apart.
     """
-    keys = np.sort(rows.body_hash ^ rows.terminal_id.astype(np.int64) * _SPREAD)
-    if (keys[1:] != keys[:-1]).all():
-        return rows  # the usual case, found without ordering the rows
-    order = np.lexsort((rows.body_hash, rows.terminal_id))  # stable: the first copy stays first
-    same = np.zeros(len(rows), np.bool_)
-    same[1:] = (rows.body_hash[order[1:]] == rows.body_hash[order[:-1]]) & (
-        rows.terminal_id[order[1:]] == rows.terminal_id[order[:-1]]
+    keys = rows.body_hash ^ rows.terminal_id.astype(np.int64) * _SPREAD
+    ordered = np.sort(keys)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(twice):
+        return rows, np.arange(len(rows))
+    suspects = np.flatnonzero(twice[np.searchsorted(twice, keys) % len(twice)] == keys)
+    terminal_id, body_hash = rows.terminal_id[suspects], rows.body_hash[suspects]
+    order = np.lexsort((terminal_id, body_hash))  # stable: the first copy stays first
+    differs = (np.diff(terminal_id[order]) != 0) | (np.diff(body_hash[order]) != 0)
+    begins = np.flatnonzero(np.concatenate([[True], differs]))
+    order = suspects[order]
+    first = order[begins]
+    merged = replace(
+        rows,
+        copies=rows.copies.copy(),
+        last_received_us=rows.last_received_us.copy(),
+        searched=rows.searched.copy(),
     )
-    if not same.any():
-        return rows
-    group = np.cumsum(~same) - 1
-    first = order[~same]
-    copies = np.bincount(group, weights=rows.copies[order]).astype(np.int32)
-    last = np.maximum.reduceat(rows.last_received_us[order], np.flatnonzero(~same))
-    searched = np.logical_or.reduceat(rows.searched[order], np.flatnonzero(~same))
-    back = np.argsort(first)
-    chosen = rows.take(first[back])
-    return replace(chosen, copies=copies[back], last_received_us=last[back], searched=searched[back])
+    merged.copies[first] = np.add.reduceat(rows.copies[order], begins)
+    merged.last_received_us[first] = np.maximum.reduceat(rows.last_received_us[order], begins)
+    merged.searched[first] = np.logical_or.reduceat(rows.searched[order], begins)
+    is_first = np.ones(len(rows), np.bool_)
+    is_first[order] = False
+    is_first[first] = True
+    return merged, np.flatnonzero(is_first)
 
 
-def _columns(rows: PositionRows) -> tuple[list[Column], Tail]:
+def _columns(rows: PositionRows) -> Columns:
     """Say how each column stands in the binary format."""
     numbers = {
         "body_hash": ">i8",
@@ -193,20 +196,29 @@ def _columns(rows: PositionRows) -> tuple[list[Column], Tail]:
     return columns, Tail("items", rows.data, rows.items_start, rows.items_length)
 
 
-def _stage(connection: Connection, columns: tuple[list[Column], Tail]) -> None:
+def _merge(connection: Connection, columns: Columns, chosen: Order) -> None:
+    """Write rows of which some may be there already."""
+    _stage(connection, columns, chosen)
+    connection.execute(_MERGE_STAGED)
+
+
+def _write_searched(connection: Connection, rows: PositionRows, columns: Columns, chosen: Order) -> None:
+    """Write rows of which equal ones may lie under another placement time."""
+    _stage(connection, columns, chosen)
+    received_us, reported_us = rows.received_us[chosen], rows.reported_us[chosen]
+    received = _time(received_us.min()) - SEARCH_BACK, _time(received_us.max())
+    connection.execute(_PLACED_BY_RECEIPT, {"begin": received[0], "end": received[1]})
+    reported_us = reported_us[(reported_us != NO_TIME) & (reported_us != rows.placed_us[chosen])]
+    if len(reported_us):
+        times_us = {"begin": _time(reported_us.min()), "end": _time(reported_us.max())}
+        connection.execute(_PLACED_BY_CLOCK, times_us)
+    connection.execute(_MERGE_STAGED)
+
+
+def _stage(connection: Connection, columns: Columns, chosen: Order) -> None:
     connection.execute(_STAGE)
     connection.execute("DELETE FROM staged_positions")  # what this transaction staged before
-    copy_in(connection, "staged_positions", *columns)
-
-
-def _write_searched(connection: Connection, rows: PositionRows) -> None:
-    _stage(connection, _columns(rows))
-    received = _time(rows.received_us.min()) - SEARCH_BACK, _time(rows.received_us.max())
-    connection.execute(_PLACED_BY_RECEIPT, {"begin": received[0], "end": received[1]})
-    reported = rows.reported_us[(rows.reported_us != NO_TIME) & (rows.reported_us != rows.placed_us)]
-    if len(reported):
-        connection.execute(_PLACED_BY_CLOCK, {"begin": _time(reported.min()), "end": _time(reported.max())})
-    connection.execute(_MERGE_STAGED)
+    copy_in(connection, "staged_positions", *columns, chosen)
 
 
 def _time(us: np.int64) -> datetime:

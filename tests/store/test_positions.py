@@ -1,6 +1,6 @@
 """Positions: what is copied in is what comes out, and equal reports are one row however they arrive."""
 
-from dataclasses import fields
+import struct
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
 from store import positions
-from store.binary import NO_TIME
+from store.binary import NO_TIME, Column, Tail, floats, rows, stable_order
 from store.placement import DAY_US, Placement, days_of
 from store.positions import PositionRows
 from store.quality import AHEAD_US, Quality, judge
@@ -178,8 +178,31 @@ def test_any_division_into_batches_keeps_the_same_facts(
     assert kept(connection) == expected
 
 
-def test_rows_can_be_chosen() -> None:
-    rows = rows_of([(1, 0, 1), (2, 0, 2), (3, 0, 3)], [NOW_US] * 3)
-    chosen = rows.take(np.array([2, 0]))
-    assert chosen.terminal_id.tolist() == [3, 1]
-    assert all(len(getattr(chosen, each.name)) == 2 for each in fields(chosen) if each.name != "data")
+def test_rows_stand_in_the_order_given_whatever_their_shapes() -> None:
+    number = np.arange(7)
+    columns = [
+        Column("number", ">i4", number),
+        floats("half", np.where(number % 3, number / 2, np.nan)),
+    ]
+    tail = Tail("text", np.frombuffer(b"abcdefg" + bytes(8), np.uint8), number, number % 2 * 3)
+    order = np.array([5, 0, 6, 3, 2])
+    data = bytes(rows(columns, tail, order))
+    assert (
+        data
+        == rows(columns, tail, order[:0]).tobytes()[:-2]
+        + b"".join(
+            b"\0\x03"
+            + b"\0\0\0\x04"
+            + each.to_bytes(4)
+            + (b"\0\0\0\x08" + struct.pack(">d", each / 2) if each % 3 else b"\xff" * 4)
+            + (b"\0\0\0\x03" + b"abcdefg"[each : each + 3].ljust(3, b"\0") if each % 2 else b"\xff" * 4)
+            for each in order.tolist()
+        )
+        + b"\xff\xff"
+    )
+
+
+@given(st.lists(st.integers(0, 2**40), max_size=50))
+def test_the_stable_order_is_that_of_argsort(values: list[int]) -> None:
+    numbers = np.array(values, np.int64)
+    assert stable_order(numbers).tolist() == np.argsort(numbers, kind="stable").tolist()
