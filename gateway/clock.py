@@ -1,10 +1,10 @@
 """The clock by which receipt is told: the wall's, but it does not run backwards.
 
 The worker merges the logs of several gateways by receive time (`store.merge`), so the times in a log must
-rise. A wall clock that is set back a little (NTP, a leap second) is followed at half speed until it has caught
-up. One that is set back by more than `LARGEST_SLEW_US` was wrong before; it is followed at once, because
-following it slowly would give wrong times for as long again. All gateways of a machine decide the same, for
-they see the same clocks.
+rise. A wall clock that is set back a little (NTP, a leap second) is followed at half speed until it has
+caught up. One that is set back by more than `LARGEST_SLEW_US` was wrong before; it is followed at once,
+because following it slowly would give wrong times for as long again. All gateways of a machine decide the
+same, for they see the same clocks.
 """
 
 from typing import Final

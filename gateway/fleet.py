@@ -126,7 +126,7 @@ class Fleet:
         data = source()
         if data == self._data:
             return None
-        draft = self._path.with_suffix(".new")
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")  # other gateways write theirs
         with draft.open("wb") as file:
             file.write(msgspec.json.encode(data))
             file.flush()

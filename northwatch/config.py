@@ -37,6 +37,9 @@ NESTED = "__"
 DEFAULT_FILE = Path("northwatch.toml")
 GIB = 1 << 30
 MIB = 1 << 20
+LAST_PORT = 65535
+HEALTH_PORT_STEP = 100
+"""Between the health ports of gateway processes, so that they meet those of nobody else."""
 
 
 def _listed(value: object) -> object:
@@ -127,8 +130,17 @@ class GatewaySettings(Group):
     are exempt too."""
     fleet_refresh_s: Seconds = 5.0
     """How often the copy of known and blocked terminals is refreshed from the database."""
+    processes: Annotated[int, Field(ge=1, le=32)] = 1
+    """So many processes share the ports, each with a log of its own, and the limits that follow a link or an
+    address hold in each of them. About one for each processor core that terminals may use."""
     health_port: Port = 9611
-    """`/healthz` and `/metrics`, on the loopback interface only."""
+    """`/healthz` and `/metrics`, on the loopback interface only. The second process has the port 100 higher,
+    the third 200, and so on."""
+
+    @property
+    def health_ports(self) -> list[int]:
+        """The health port of every process."""
+        return [self.health_port + HEALTH_PORT_STEP * slot for slot in range(self.processes)]
 
 
 class WorkerSettings(Group):
@@ -300,7 +312,10 @@ class Settings(BaseSettings):
         ports = {
             "gateway.port": self.gateway.port,
             "gateway.tls_port": self.gateway.tls_port,
-            "gateway.health_port": self.gateway.health_port,
+            **{
+                f"gateway.health_port{'' if not slot else f' of process {slot}'}": port
+                for slot, port in enumerate(self.gateway.health_ports)
+            },
             "worker.health_port": self.worker.health_port,
             "keeper.health_port": self.keeper.health_port,
             "monitor.port": self.monitor.port,
@@ -309,9 +324,21 @@ class Settings(BaseSettings):
         for key, port in ports.items():
             if port is None:
                 continue
+            if port > LAST_PORT:
+                raise ValueError(f"{key} would be {port}; the last port is {LAST_PORT}")
             if port in seen:
                 raise ValueError(f"{key} and {seen[port]} are both {port}; each needs a port of its own")
             seen[port] = key
+        return self
+
+    @model_validator(mode="after")
+    def _logs_fit(self) -> "Settings":
+        processes = self.gateway.processes
+        if self.log.quota_bytes < 2 * self.log.segment_bytes * processes:
+            raise ValueError(
+                f"log.quota_bytes must hold two segments of each of the {processes} gateway processes:"
+                " raise it, or lower log.segment_bytes"
+            )
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ It changes nothing, and starts the embedded database only for the look when noth
 
 import json
 import os
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -17,16 +18,20 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.certificates import EXPIRES_SOON_DAYS, CertificateError, expiry, load
+from northwatch import gateways
 from northwatch.config import Settings, without_password
-from northwatch.wiring import certificate_files, database_directory, log_directory
+from northwatch.wiring import certificate_files, database_directory, logs_directory
 from store import schema, survey
 from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
 from store.log import LogError, LogReader
+from store.merge import logs_in
 
 ANSWER_TIMEOUT_S = 3
 OLDEST_SERVER = 150000
 """PostgreSQL 15; the SQL is tested from there on."""
-CONNECT_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 5
+DATABASE_PATIENCE_S = 15.0
+"""An embedded server that we start for the look, and that recovers from a crash, usually needs less."""
 GIB = 1 << 30
 
 DUMP_AND_RESTORE = (
@@ -64,12 +69,14 @@ def examine(settings: Settings) -> int:
     found = Findings()
     found.fact("data directory", settings.data_dir)
     _look_at_disk(settings, found)
-    log = _look_at_log(settings, found)
-    _look_at_database(settings, found, log)
+    logs = _look_at_logs(settings, found)
+    _look_at_database(settings, found, logs)
     _look_at_certificate(settings, found)
-    _look_at_process("gateway", settings.gateway.health_port, found)
+    for name, port in zip(gateways.names(settings), settings.gateway.health_ports, strict=True):
+        _look_at_process(name, port, found)
     _look_at_process("worker", settings.worker.health_port, found)
     _look_at_process("keeper", settings.keeper.health_port, found)
+    _look_at_process("monitor", settings.monitor.port, found)
     if settings.mqtt_url:
         found.fact("broker", without_password(settings.mqtt_url))
         _look_at_process("events", settings.events.health_port, found)
@@ -89,27 +96,48 @@ def _look_at_disk(settings: Settings, found: Findings) -> None:
         )
 
 
-def _look_at_log(settings: Settings, found: Findings) -> LogReader | None:
-    try:
-        log = LogReader(log_directory(settings))
-        found.fact("log", f"{log.log_id}, positions {log.start} to {log.head()}")
-    except LogError as error:
-        if log_directory(settings).exists():
+def _look_at_logs(settings: Settings, found: Findings) -> list[LogReader]:
+    directory = logs_directory(settings)
+    logs: list[LogReader] = []
+    for slot, path in logs_in(directory).items():
+        is_orphan = slot >= settings.gateway.processes
+        try:
+            log = LogReader(path, slot=slot)
+            said = f"{log.log_id}, positions {log.start} to {log.head()}"
+            found.fact(f"log {slot}", said + (", of no process any more" if is_orphan else ""))
+        except LogError as error:
             found.problem(f"The log cannot be read: {error}", "See docs/architecture.md, the log.")
         else:
-            found.fact("log", "none yet: no gateway has run here")
-        return None
-    used = sum(path.stat().st_size for path in log.directory.glob("*.seg"))
+            logs.append(log)
+    if not logs:
+        found.fact("log", "none yet: no gateway has run here")
+        return logs
+    used = sum(path.stat().st_size for path in directory.glob("**/*.seg"))
     found.fact("log size", f"{used / GIB:.2f} of {settings.log.quota_bytes / GIB:.0f} GiB")
     if used >= settings.log.quota_bytes:
         found.problem(
             "The log has reached log.quota_bytes: the gateway stops reading and terminals keep their data.",
             "Let the worker catch up (is the database well?), or raise log.quota_bytes.",
         )
-    return log
+    return logs
 
 
-def _look_at_database(settings: Settings, found: Findings, log: LogReader | None) -> None:
+def _look_at_database(settings: Settings, found: Findings, logs: list[LogReader]) -> None:
+    """Look, for no longer than `DATABASE_PATIENCE_S`: a server that is frozen accepts and says nothing."""
+    seen = Findings()
+    look = threading.Thread(target=_examine_database, args=(settings, seen, logs), daemon=True)
+    look.start()
+    look.join(DATABASE_PATIENCE_S)
+    found.facts += seen.facts
+    found.problems += seen.problems
+    if look.is_alive():
+        found.problem(
+            f"The database does not answer within {DATABASE_PATIENCE_S:.0f} s.",
+            "Reports are answered meanwhile and kept in the log. Is the server stopped, or its disk?",
+        )
+
+
+def _examine_database(settings: Settings, found: Findings, logs: list[LogReader]) -> None:
     url = settings.database_url
     embedded = None if url else Embedded(database_directory(settings))
     found.fact("database", without_password(url) if url else f"embedded, {database_directory(settings)}")
@@ -124,7 +152,7 @@ def _look_at_database(settings: Settings, found: Findings, log: LogReader | None
         conninfo = url or (embedded.dsn() if embedded else "")
         with psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             _look_at_server(connection, found)
-            _look_at_schema(connection, found, log)
+            _look_at_schema(connection, found, logs)
     except OlderDatabase as older:
         advice = DUMP_AND_RESTORE.format(found=older.found, directory=older.directory)
         found.problem(f"The embedded database is of PostgreSQL {older.found}, this brings {MAJOR}.", advice)
@@ -156,7 +184,7 @@ def _look_at_server(connection: psycopg.Connection[Any], found: Findings) -> Non
         found.fact("", f"the server offers {server.timescaledb_available}; only a new database would use it")
 
 
-def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, log: LogReader | None) -> None:
+def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, logs: list[LogReader]) -> None:
     try:
         schema.check(connection)
     except schema.SchemaError as error:
@@ -165,24 +193,24 @@ def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, log: L
     found.fact("schema", f"{len(schema.available())} migrations, all applied")
     if not survey.users(connection):
         found.problem("Nobody may sign in.", "`northwatch user add NAME --role admin`")
-    if log is not None:
-        _look_at_cursor(survey.cursors(connection), log, found)
+    cursors = survey.cursors(connection)
+    if cursors and logs and not any(log.log_id in cursors for log in logs):
+        others = ", ".join(str(log_id) for log_id in cursors)
+        found.problem(
+            f"This database has read other logs ({others}) and never the ones here.",
+            "Right for a new data directory. Otherwise data_dir or database_url is wrong.",
+        )
+    for log in logs:
+        _look_at_cursor(cursors.get(log.log_id), log, found)
 
 
-def _look_at_cursor(cursors: dict[Any, survey.Cursor], log: LogReader, found: Findings) -> None:
-    cursor = cursors.get(log.log_id)
-    start, head = log.start, log.head()
+def _look_at_cursor(cursor: survey.Cursor | None, log: LogReader, found: Findings) -> None:
+    start, head, slot = log.start, log.head(), log.name.slot
     if cursor is None:
-        found.fact("cursor", "none yet: the worker has read nothing of this log")
-        if cursors:
-            others = ", ".join(str(log_id) for log_id in cursors)
-            found.problem(
-                f"This database has read other logs ({others}) and never this one.",
-                "Right for a new data directory. Otherwise data_dir or database_url is wrong.",
-            )
+        found.fact(f"cursor {slot}", "none yet: the worker has read nothing of this log")
         return
     found.fact(
-        "cursor",
+        f"cursor {slot}",
         f"{cursor.position}, {head - cursor.position} bytes behind, log time {cursor.log_time:%F %T %Z}",
     )
     if cursor.position > head:

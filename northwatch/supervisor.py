@@ -107,6 +107,11 @@ class Child:
         assert self._process.stdout is not None
         threading.Thread(target=self._relay, args=(self._process.stdout,), daemon=True).start()
 
+    @property
+    def kind(self) -> str:
+        """The name without the number of one among several like it."""
+        return self.name.rstrip("0123456789")
+
     def poll(self, now: float) -> None:
         """Notice a death, and start again when the wait is over."""
         if self._start_at is not None:
@@ -120,13 +125,18 @@ class Child:
         self._start_at = now + wait_s
         self.journal.say("up", f"{self.name} {_how_it_ended(code)}; starts again in {wait_s:.0f} s")
 
+    def ask_to_stop(self) -> None:
+        """Ask it to end, and do not start it again."""
+        self._start_at = None
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """Ask it to end, wait, and insist."""
-        self._start_at = None
+        self.ask_to_stop()
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
+        if process is None:
             return
-        process.send_signal(signal.SIGTERM)
         try:
             process.wait(grace_s)
         except subprocess.TimeoutExpired:
@@ -172,10 +182,14 @@ class Supervisor:
             self.round()
 
     def stop(self, order: Sequence[str]) -> None:
-        """Stop the children, one after the other in the given order of names."""
+        """Stop the children, one kind after the other in the given order."""
         self._watches.clear()
-        for child in sorted(self.children, key=lambda child: order.index(child.name)):
-            child.stop()
+        for kind in order:
+            alike = [child for child in self.children if child.kind == kind]
+            for child in alike:
+                child.ask_to_stop()
+            for child in alike:
+                child.stop()
         self.children.clear()
 
 

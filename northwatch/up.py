@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from northwatch import supervisor, wiring
+from northwatch import gateways, supervisor, wiring
 from northwatch.config import GatewaySettings, MonitorSettings, Settings, without_password
 from northwatch.process import stop_event
 from northwatch.supervisor import Backoff, Child, Journal, Supervisor
@@ -29,6 +29,10 @@ from store.embedded import Embedded, EmbeddedError
 
 STOP_ORDER = ("sim", "gateway", "worker", "keeper", "monitor")
 DATABASE_POLL_S = 1.0
+STAYS_AWAY = (
+    "The gateway goes on: terminals are answered, and the log keeps what they send. Nothing else is started"
+    " until this is put right and Northwatch is started again."
+)
 CONNECT_TIMEOUT_S = 0.5
 
 
@@ -44,6 +48,8 @@ class Database:
         self._thread = threading.Thread(target=self._run, name="database", daemon=True)
         self.ready = threading.Event()
         """It was migrated once; whether it answers now is for its users to find out."""
+        self.hopeless = ""
+        """Why it will never be ready, until a person does something; empty otherwise."""
         self.first_password: str | None = None
         """Set when this start created the first administrator."""
 
@@ -66,6 +72,10 @@ class Database:
             try:
                 self._bring_up()
                 self._guard()
+            except (schema.Drift, schema.NewerSchema) as error:  # trying again will not change it
+                self.hopeless = f"{error}\n{STAYS_AWAY}"
+                self._say(self.hopeless)
+                self._stop.wait()
             except (EmbeddedError, schema.SchemaError, psycopg.Error, OSError) as error:
                 wait_s = backoff.after(time.monotonic() - begun)
                 self._say(f"{without_password(str(error)).strip()}\nnext attempt in {wait_s:.0f} s")
@@ -109,8 +119,8 @@ class Up:
         self._environ = {**os.environ, **(_demo_environ(settings) if demo else {})}
         self._welcomed = False
 
-    def run(self) -> None:
-        """Run until SIGTERM or SIGINT.
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT, and give the exit code: 1 where the database could not be used at all.
 
         Raises:
             AlreadyRunning: in this data directory.
@@ -120,12 +130,13 @@ class Up:
         with supervisor.lock(self.settings.data_dir):
             self._require_ports()
             with Database(self.settings, self._journal) as database:
-                self._start("gateway")
+                gateways.start(self._supervisor, self.settings, self._options, self._environ)
                 self._supervisor.watch(lambda: self._go_on(database))
                 self._supervisor.run(stop)
                 self._journal.say("up", "stopping")
                 self._supervisor.stop(STOP_ORDER)
         self._journal.say("up", "stopped")
+        return 1 if database.hopeless else 0
 
     def _go_on(self, database: Database) -> None:
         """Start what has waited, as soon as it can work."""
@@ -154,13 +165,10 @@ class Up:
             return False
 
     def _require_ports(self) -> None:
-        gateway, monitor = self.settings.gateway, self.settings.monitor
-        for host in gateway.host:
-            supervisor.require_free(host, gateway.port, "gateway.port")
-            if gateway.tls_port is not None:
-                supervisor.require_free(host, gateway.tls_port, "gateway.tls_port")
+        monitor = self.settings.monitor
+        gateways.require_ports(self.settings)
         supervisor.require_free(monitor.host, monitor.port, "monitor.port")
-        for name in ("gateway", "worker", "keeper"):
+        for name in ("worker", "keeper"):
             port = getattr(self.settings, name).health_port
             supervisor.require_free("127.0.0.1", port, f"{name}.health_port")
 

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +16,11 @@ from psycopg.rows import dict_row
 
 from northwatch.config import ConfigError, Settings, load, without_password
 from northwatch.endpoint import Endpoint
+from northwatch.gateways import Orphans, log_limits
 from northwatch.process import prepare, stop_event
 from store import people
 from store.embedded import Embedded, EmbeddedError
-from store.log import LogError, LogLimits, LogWriter
+from store.log import LogError, LogWriter
 from store.refusals import Refused, RosterInvalid
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def database_directory(settings: Settings) -> Path:
     return settings.data_dir / "database"
 
 
-def log_directory(settings: Settings) -> Path:
-    """Where the gateway writes its log. One gateway process has the slot 0."""
-    return settings.data_dir / "log" / "0"
+def logs_directory(settings: Settings) -> Path:
+    """Where the gateways write their logs, each in a directory named by its slot."""
+    return settings.data_dir / "log"
 
 
 def dsn(settings: Settings) -> str:
@@ -112,6 +113,8 @@ def _served(settings: Settings, create: bool) -> Iterator[str]:
         conninfo = server.start()
     except EmbeddedError as error:
         _fail(1, str(error))
+    except OSError as error:
+        _fail(1, f"data_dir: the database in {server.directory} cannot be made or used: {error.strerror}")
     try:
         yield conninfo
     finally:
@@ -139,8 +142,10 @@ def _fail(code: int, message: str) -> NoReturn:
     raise typer.Exit(code)
 
 
-def run_gateway(settings: Settings) -> None:
-    """`northwatch gateway`: receive terminals until SIGTERM or SIGINT, and answer what is durable by then."""
+def run_gateway(settings: Settings, slot: int = 0) -> None:
+    """`northwatch gateway`, the process in one slot: receive terminals until SIGTERM or SIGINT, and answer
+    what is durable by then.
+    """
     import uvloop
 
     from gateway.addresses import AddressLimits
@@ -157,6 +162,8 @@ def run_gateway(settings: Settings) -> None:
         tls_port=wanted.tls_port,
         certificate=certificate_files(settings),
         udp_port=wanted.udp_port,
+        reuse_port=wanted.processes > 1,
+        slot=slot,
         balancers=wanted.proxy_networks,
         address_limits=AddressLimits(
             connections=wanted.connections_per_address,
@@ -169,16 +176,21 @@ def run_gateway(settings: Settings) -> None:
         max_connections=wanted.max_connections,
         fleet_refresh_s=wanted.fleet_refresh_s,
     )
-    limits = LogLimits(settings.log.quota_bytes, settings.log.free_floor_bytes, settings.log.segment_bytes)
+    directory, limits = logs_directory(settings) / str(slot), log_limits(settings)
 
     async def serve() -> None:
         stop = _stop_signal()
-        with closing(LogWriter(log_directory(settings), limits=limits)) as log:
-            gateway = Gateway(options, log, FleetSource(dsn(settings)))
-            with closing(Endpoint(wanted.health_port, gateway.health, gateway.registry)):
-                await gateway.start()
-                await stop.wait()
-                await gateway.stop()
+        with ExitStack() as held:
+            writer = LogWriter(directory, limits=limits)
+            held.enter_context(closing(writer))
+            gateway = Gateway(options, writer, FleetSource(dsn(settings)))
+            endpoint = Endpoint(wanted.health_ports[slot], gateway.health, gateway.registry)
+            held.enter_context(closing(endpoint))
+            if slot == 0:
+                held.enter_context(closing(Orphans(settings)))
+            await gateway.start()
+            await stop.wait()
+            await gateway.stop()
 
     try:
         uvloop.run(serve())
@@ -228,7 +240,7 @@ def run_worker(settings: Settings) -> None:
 
     prepare()
     options = worker_options(settings)
-    worker = Worker(options, dsn(settings), log_directory(settings), settings.data_dir / "worker")
+    worker = Worker(options, dsn(settings), logs_directory(settings), settings.data_dir / "worker")
     try:
         endpoint = Endpoint(settings.worker.health_port, worker.health, worker.registry)
     except OSError as error:

@@ -1,0 +1,147 @@
+"""One or several gateway processes on this machine: `northwatch gateway --processes N`.
+
+Each process has a **slot** from 0 to N-1: its log is `<data_dir>/log/<slot>/`, whose lock it holds, and its
+`/healthz` and `/metrics` are on the loopback port `gateway.health_port` + 100 x slot. All listen on the same
+ports (SO_REUSEPORT), and the kernel divides the connections. With one process there is no parent.
+
+When N becomes smaller, logs of slots that nobody writes any more are read to their end by the worker; the
+process in slot 0 removes them when nobody needs anything of them.
+"""
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+from rich.console import Console
+
+from northwatch import supervisor
+from northwatch.config import Settings
+from northwatch.process import stop_event
+from northwatch.supervisor import Journal, Supervisor
+from store.log import LogError, LogLimits, LogReader, LogWriter, has_writer
+from store.merge import logs_in
+
+log = structlog.get_logger("gateway")
+
+TEND_S: Final = 60.0
+"""How often orphan logs are looked at. They are small work, and hold only room."""
+
+
+def log_limits(settings: Settings) -> LogLimits:
+    """Give the limits of each process's log: together they take the quota."""
+    wanted = settings.log
+    quota_bytes = wanted.quota_bytes // settings.gateway.processes
+    return LogLimits(quota_bytes, wanted.free_floor_bytes, wanted.segment_bytes)
+
+
+def names(settings: Settings) -> list[str]:
+    """Name the processes."""
+    count = settings.gateway.processes
+    return ["gateway"] if count == 1 else [f"gateway{slot}" for slot in range(count)]
+
+
+def start(crew: Supervisor, settings: Settings, options: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Add the gateway processes to a supervisor's children. `options` go to each command line."""
+    command = [sys.executable, "-m", "northwatch", "gateway", *options]
+    count = settings.gateway.processes
+    for slot, name in enumerate(names(settings)):
+        crew.add(name, [*command, "--processes", str(count), "--slot", str(slot)], environ)
+
+
+def run(settings: Settings, config: Path | None) -> None:
+    """Be the parent of several gateway processes until SIGTERM or SIGINT.
+
+    Raises:
+        PortTaken: something else listens on a port of ours.
+    """
+    stop = stop_event()
+    require_ports(settings)
+    crew = Supervisor(Journal(Console(soft_wrap=True, highlight=False, stderr=True)))
+    start(crew, settings, ["--config", str(config)] if config else [], os.environ)
+    crew.run(stop)
+    crew.stop(["gateway"])
+
+
+def require_ports(settings: Settings) -> None:
+    """Make sure that nothing else listens where the gateways are to listen.
+
+    Raises:
+        PortTaken: the message names the setting.
+    """
+    gateway = settings.gateway
+    for host in gateway.host:
+        supervisor.require_free(host, gateway.port, "gateway.port")
+        if gateway.tls_port is not None:
+            supervisor.require_free(host, gateway.tls_port, "gateway.tls_port")
+    for port in gateway.health_ports:
+        supervisor.require_free("127.0.0.1", port, "gateway.health_port")
+
+
+class Orphans:
+    """Looks after the logs of slots that are no more, in a thread of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._recovered: set[Path] = set()
+        self._thread = threading.Thread(target=self._run, name="orphans", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def tend(self) -> None:
+        """Look at all of them once."""
+        for slot, directory in logs_in(self._settings.data_dir / "log").items():
+            if slot < self._settings.gateway.processes or has_writer(directory):
+                continue
+            try:
+                if directory not in self._recovered:
+                    self._recover(directory)
+                elif retire(directory, is_archived=False):
+                    self._recovered.discard(directory)
+                    log.info("orphan log removed: everything in it is read", slot=slot)
+            except (LogError, OSError) as error:
+                log.warning("orphan log cannot be looked after", slot=slot, error=str(error))
+
+    def _recover(self, directory: Path) -> None:
+        """Open a log once as its writer, which finds what was durable and not announced when it died."""
+        LogWriter(directory, limits=log_limits(self._settings)).close()
+        self._recovered.add(directory)
+
+    def _run(self) -> None:
+        while True:
+            self.tend()
+            if self._stop.wait(TEND_S):
+                return
+
+
+def retire(directory: Path, *, is_archived: bool) -> bool:
+    """Remove a log that nobody writes, if nobody needs anything of it any more, and say whether it was so.
+
+    `is_archived` says that the archive needs it, too.
+
+    Raises:
+        LogInUse: somebody writes it after all.
+        LogError, OSError: it cannot be looked at.
+    """
+    reader = LogReader(directory)
+    end = reader.head()
+    if reader.consumed() < end or (is_archived and reader.archived() < end):
+        return False
+    writer = LogWriter(directory)  # nobody else may write it while it goes
+    try:
+        if writer.durable != end:
+            return False
+        gone = directory.with_name(f"{directory.name}-read-{writer.log_id.hex}")
+        directory.rename(gone)
+    finally:
+        writer.close()
+    shutil.rmtree(gone)
+    return True
