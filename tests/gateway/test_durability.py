@@ -19,6 +19,7 @@ from store.log import LogLimits, LogReader, LogWriter
 from store.records import SessionClosed, SessionOpened, Tick
 from tests.disks import FaultyDisk
 from tests.gateway.device import Device, logged, report, running, until
+from tests.gateway.test_udp import UdpDevice
 
 SMALL = LogLimits(quota_bytes=1 << 20, free_floor_bytes=0, segment_bytes=1 << 18)
 
@@ -150,11 +151,12 @@ from store.log import LogWriter
 
 async def main():
     log = LogWriter(Path(sys.argv[1]) / "log")
-    gateway = Gateway(GatewayOptions(data_dir=Path(sys.argv[1]), host="127.0.0.1", port=0), log)
+    options = GatewayOptions(data_dir=Path(sys.argv[1]), host="127.0.0.1", port=0, udp_port=0)
+    gateway = Gateway(options, log)
     await gateway.start()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    print("ready", gateway.port, os.getpid(), flush=True)
+    print("ready", gateway.port, gateway.udp_port, os.getpid(), flush=True)
     await stop.wait()
     await gateway.stop()
     log.close()
@@ -163,7 +165,7 @@ uvloop.run(main())
 """
 
 
-TRACED = "trace=fdatasync,pwrite64,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg"
+TRACED = "trace=fdatasync,pwrite64,read,readv,recvfrom,recvmsg,recvmmsg,write,writev,sendto,sendmsg,sendmmsg"
 
 
 async def test_traced_no_answer_leaves_before_its_sync_returned(tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ async def test_traced_no_answer_leaves_before_its_sync_returned(tmp_path: Path) 
     try:
         while not (line := await process.stdout.readline()).startswith(b"ready"):
             assert line, "the gateway did not start"
-        port, gateway = map(int, line.split()[1:])
+        port, udp_port, gateway = map(int, line.split()[1:])
         devices = [await Device.connect_to(port, str(number)) for number in range(1, 6)]
         for device in devices:
             await device.sign_in()
@@ -189,12 +191,17 @@ async def test_traced_no_answer_leaves_before_its_sync_returned(tmp_path: Path) 
                 device.flush()
             for device in devices:
                 await device.fields()
+        datagrams = UdpDevice(udp_port, "6")
+        await datagrams.sign_in("辽A00006")
+        for second in range(10):
+            assert await datagrams.result(datagrams.terminal.report(report(second))) == 0
+        datagrams.close()
         os.kill(gateway, signal.SIGTERM)  # strace itself blocks signals
         await process.wait()
     finally:
         if process.returncode is None:
             process.kill()
-    assert answers_in(trace.read_text()) == {"durable": 60}
+    assert answers_in(trace.read_text()) == {"durable": 60 + 12}
 
 
 def answers_in(trace: str) -> Counter[str]:
@@ -220,9 +227,9 @@ def answers_in(trace: str) -> Counter[str]:
             state = {socket: "written" if was == "received" else was for socket, was in state.items()}
         elif name == "fdatasync" and ".seg" in file and ends:
             state = {socket: "durable" if was == "written" else was for socket, was in state.items()}
-        elif "TCP" in file and name.startswith(("read", "recv")):
+        elif ("TCP" in file or "UDP" in file) and name.startswith(("read", "recv")):
             if ends and int(rest.rsplit("=", 1)[1].split()[0]) > 0:
                 state[file] = "received"
-        elif "TCP" in file and starts:
+        elif ("TCP" in file or "UDP" in file) and starts:
             answers[state.get(file, "nothing")] += 1
     return answers

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import resource
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -167,6 +169,46 @@ async def test_a_handshake_has_a_deadline(
         silent = Device(Terminal("1", Edition.E2013), reader, writer)
         await silent.closed()
         await until(lambda: gateway._addresses.refused == {"tls_timeout": 1})
+
+
+async def test_failed_handshakes_leave_nothing_behind(tmp_path: Path, authority: Authority) -> None:
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        before = descriptors()
+        for _ in range(50):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.tls_port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await Device(Terminal("1", Edition.E2013), reader, writer).closed()
+            writer.close()
+        await until(lambda: gateway._addresses.refused == {"tls_handshake": 50})
+        await until(lambda: descriptors() < before + 10)
+        assert gateway._listening.pending == 0
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_without_descriptors_connections_wait(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "REST_S", 0.1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
+        some = [socket.create_connection(("127.0.0.1", gateway.tls_port)) for _ in range(20)]
+        highest = max(each.fileno() for each in some)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 5, hard))
+            door = gateway._listening._doors[0]
+            await until(lambda: not door._is_accepting)
+            assert 0 < len(door) < 20
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await until(lambda: len(door) == 20)
+        for each in some:
+            each.close()
+        await until(lambda: len(door) == 0)
+        device = await connect(gateway, authority)
+        assert await device.result(device.terminal.heartbeat()) == 0
 
 
 async def test_who_is_not_through_when_the_gateway_stops(tmp_path: Path, authority: Authority) -> None:
