@@ -122,7 +122,7 @@ class Datagrams(asyncio.DatagramProtocol):
         peer = self._peers.get(addr) or self._meet(addr, whole)
         if peer is None or peer.link is None:
             return
-        if self._is_deaf or peer.link.paused or peer.is_ending:
+        if peer.link.paused or peer.is_ending:
             self._drop("busy")
             return
         peer.credit += len(data)
@@ -138,7 +138,7 @@ class Datagrams(asyncio.DatagramProtocol):
         self._is_full = False
 
     def stop_listening(self) -> None:
-        """Receive no more; answers still leave."""
+        """Meet nobody new. Who is known is heard until its link is closed."""
         self._is_deaf = True
 
     def close(self) -> None:

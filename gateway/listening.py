@@ -100,7 +100,8 @@ class Listening:
         self._certificate = certificate
         self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
-        self._bound: dict[str, int] = {}
+        self.ports: dict[str, int] = {}
+        """What was taken, of `tcp`, `tls` and `udp`."""
         self.datagrams: list[Datagrams] = []
 
     async def open(self, ports: Ports) -> None:
@@ -135,7 +136,7 @@ class Listening:
     def _bind(self, ports: Ports, name: str, port: int) -> list[socket.socket]:
         kind = socket.SOCK_DGRAM if name == "udp" else socket.SOCK_STREAM
         bound = bind(ports.hosts, port, kind=kind, reuse_port=ports.reuse)
-        self._bound[name] = int(bound[0].getsockname()[1])
+        self.ports[name] = int(bound[0].getsockname()[1])
         return bound
 
     async def _serve(self, own: socket.socket) -> asyncio.Server:
@@ -146,10 +147,6 @@ class Listening:
         door = Door(own, self._inbox, self._addresses, balancers=ports.balancers, certificate=certificate)
         self._doors.append(door)
         door.open()
-
-    def port(self, name: str = "tcp") -> int:
-        """The port of `tcp`, `tls` or `udp` that was taken."""
-        return self._bound[name]
 
     @property
     def pending(self) -> int:

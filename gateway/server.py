@@ -195,17 +195,17 @@ class Gateway:
     @property
     def port(self) -> int:
         """The port we listen on for plain TCP."""
-        return self._listening.port("tcp")
+        return self._listening.ports["tcp"]
 
     @property
     def tls_port(self) -> int:
         """The port we listen on for TLS."""
-        return self._listening.port("tls")
+        return self._listening.ports["tls"]
 
     @property
     def udp_port(self) -> int:
         """The port on which we receive datagrams."""
-        return self._listening.port("udp")
+        return self._listening.ports["udp"]
 
     async def start(self) -> None:
         """Listen.
@@ -230,7 +230,7 @@ class Gateway:
         await self._listening.open(ports)
         self._events.append(Started(f"{socket.gethostname()}/{os.getpid()}"))
         self._second()
-        logger.info("gateway listens", host=self.options.host, port=self.port, policy=self.options.policy)
+        logger.info("gateway listens", hosts=hosts, policy=wanted.policy, **self._listening.ports)
 
     async def stop(self) -> None:
         """Let nobody in any more, close all links over `GatewayOptions.drain_s`, and say so in the log. What
