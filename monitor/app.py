@@ -22,7 +22,19 @@ from monitor.gate import Gate
 from monitor.options import MonitorOptions
 from monitor.pages import Pages
 from monitor.problems import ProblemDocument, database_unavailable, translate
-from monitor.routes import alarms, areas, explain, exports, fleet, live, people, records, tickets
+from monitor.routes import (
+    alarms,
+    areas,
+    doubts,
+    explain,
+    exports,
+    fleet,
+    holds,
+    live,
+    people,
+    records,
+    tickets,
+)
 from store.select import fetch_one
 
 API = "/api/v1"
@@ -49,7 +61,7 @@ def create_app(options: MonitorOptions) -> FastAPI:
         lifespan=center.running,
     )
     app.state.center = center
-    for desk in (people, fleet, areas, alarms, tickets, records, exports, live, explain):
+    for desk in (people, fleet, areas, alarms, tickets, records, doubts, holds, exports, live, explain):
         app.include_router(desk.router, prefix=API)
     app.include_router(probes)
     problems.install(app)

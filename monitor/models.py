@@ -113,6 +113,15 @@ class NewVehicle(Given):
     note: Note = ""
 
 
+class NewHold(Given):
+    """A period of a vehicle that is to be held."""
+
+    vehicle_id: Annotated[int, Field(ge=1, le=MAX_INT)]
+    begins_at: Annotated[Moment, Field(strict=False)]  # JSON has no times of its own
+    ends_at: Annotated[Moment, Field(strict=False)]
+    reason: Line
+
+
 class VehicleChange(Given):
     """What is to be different about a vehicle; an empty `vin` forgets it."""
 
@@ -304,6 +313,46 @@ class Installation(BaseModel):
     vehicle: VehicleRef
     installed_at: datetime
     removed_at: datetime | None
+
+
+class Hold(BaseModel):
+    """A legal hold 封存; in force while `released_at` is null."""
+
+    id: int
+    vehicle: VehicleRef
+    begins_at: datetime
+    ends_at: datetime
+    reason: str
+    placed_by: str
+    placed_at: datetime
+    released_by: str | None
+    released_at: datetime | None
+
+
+class Doubt(BaseModel):
+    """A kind of doubt about a location report: a bit of `quality`."""
+
+    bit: int
+    name: str
+    zh: str
+    en: str
+    is_unqualified: bool
+
+
+class DoubtfulReport(BaseModel):
+    """A location report with a doubt; `reasons` are the names of the bits of `quality`."""
+
+    at: datetime
+    reported_at: datetime | None
+    received_at: datetime
+    lat: float | None
+    lon: float | None
+    speed_kmh: float
+    heading_deg: int
+    altitude_m: int
+    late: bool
+    quality: int
+    reasons: list[str]
 
 
 class LinkEvent(BaseModel):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, TypeAlias
 import typer
 
 from northwatch import cli_archive
+from northwatch.cli_holds import holds
 from northwatch.cli_terminals import terminals
 from northwatch.cli_users import users
 
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(users, name="user")
 app.add_typer(terminals, name="terminal")
+app.add_typer(holds, name="hold")
 app.command()(cli_archive.verify)
 app.command()(cli_archive.frames)
 

@@ -16,6 +16,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -31,6 +32,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from keeper.retention import Retention
 
 PREFIX = "NORTHWATCH_"
 NESTED = "__"
@@ -59,6 +62,7 @@ def _networks(value: object) -> object:
 
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=366 * 86400)]
+Days: TypeAlias = Annotated[float, Field(ge=0, le=36_500)]
 Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Networks: TypeAlias = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
@@ -157,8 +161,35 @@ class WorkerSettings(Group):
 class KeeperSettings(Group):
     """Upkeep of the record: retention, compression, the archive."""
 
+    compress_after_days: Annotated[float, Field(ge=1, le=3650)] = 7
+    """A day of positions is compressed when it has been over for so long, where TimescaleDB can."""
     health_port: Port = 9613
     """`/healthz` and `/metrics`, on the loopback interface only."""
+
+
+class RetentionSettings(Group):
+    """How long what is kept. The law sets floors, and a legal hold (`northwatch hold`) keeps longer."""
+
+    tracks_days: Days = 400
+    """Positions, messages, link events, quarantine and the archive of raw frames; at least 184 days."""
+    handling_days: Days = 4 * 365 + 1
+    """Alarms and tickets, and what was done about them; at least 1,096 days."""
+
+    @field_validator("tracks_days")
+    @classmethod
+    def _lawful_tracks(cls, value: float) -> float:
+        Retention(tracks=timedelta(days=value))
+        return value
+
+    @field_validator("handling_days")
+    @classmethod
+    def _lawful_handling(cls, value: float) -> float:
+        Retention(handling=timedelta(days=value))
+        return value
+
+    def retention(self) -> Retention:
+        """Give what the keeper goes by."""
+        return Retention(timedelta(days=self.tracks_days), timedelta(days=self.handling_days))
 
 
 class SilenceSettings(Group):
@@ -263,6 +294,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     keeper: KeeperSettings = KeeperSettings()
+    retention: RetentionSettings = RetentionSettings()
     silence: SilenceSettings = SilenceSettings()
     monitor: MonitorSettings = MonitorSettings()
     demo: DemoSettings = DemoSettings()

@@ -253,7 +253,12 @@ def keeper_options(settings: Settings) -> "KeeperOptions":
     """Give the keeper's options."""
     from keeper.options import KeeperOptions
 
-    return KeeperOptions(dsn=dsn(settings), data_dir=settings.data_dir)
+    return KeeperOptions(
+        dsn=dsn(settings),
+        data_dir=settings.data_dir,
+        retention=settings.retention.retention(),
+        compress_after=timedelta(days=settings.keeper.compress_after_days),
+    )
 
 
 def run_keeper(settings: Settings) -> None:

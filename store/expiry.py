@@ -127,7 +127,7 @@ def drop_day(connection: Connection, day: Day) -> bool:
     period = {"begins_at": day.begins_at, "ends_at": day.ends_at}
     # A hold that is being placed comes first or is told to wait, and so does a late report for this day.
     connection.execute("LOCK TABLE holds IN SHARE MODE")
-    # Dropping a native partition locks the whole table: asked for last, that would meet a worker which has the
+    # Dropping a native partition locks the whole table: asked for last, that would meet a worker who has the
     # table and waits for the partition.
     locked = sql.SQL("ONLY positions") if is_native(connection) else sql.Identifier(day.schema, day.name)
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(locked))

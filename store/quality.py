@@ -73,6 +73,19 @@ UNQUALIFIED = (
 is an honest one, and drifting vehicles have an indicator of their own (卫星定位漂移车辆率)."""
 
 
+MEANINGS: dict[Quality, tuple[str, str]] = {
+    Quality.NO_FIX: ("未定位", "No fix: the coordinates are old or invented."),
+    Quality.CLOCK_IMPLAUSIBLE: ("终端时钟错误", "The terminal's clock cannot be right."),
+    Quality.OUT_OF_RANGE: ("数据超出合理范围", "A value is outside the authority's ranges."),
+    Quality.UNPARSABLE_TIME: ("时间无法识别", "The time is none."),
+    Quality.ITEMS_MALFORMED: ("附加信息不完整", "The additional items break off."),
+    Quality.FROM_THE_FUTURE: ("时间晚于当前时间", "The report comes from the future."),
+    Quality.DRIFT: ("定位漂移", "The position jumps faster than any vehicle drives."),
+    Quality.STUCK: ("定位卡死", "The position stands still while the vehicle is said to move."),
+}
+"""Every bit in a few words, Chinese and English."""
+
+
 def names_of(quality: int) -> list[str]:
     """Give the names of the bits, as the API says them; bits of a newer version are left out."""
     return [str(each.name).lower() for each in Quality if quality & each]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, TypeAlias, cast
 
+from psycopg import DataError
 from psycopg.rows import tuple_row
 
 from store.desk import TERMINAL_REF, VEHICLE_REF, is_on_earth
-from store.quality import Quality
-from store.refusals import NotFound
-from store.select import Connection, Row, fetch_all, fetch_one
+from store.quality import Quality, names_of
+from store.refusals import BadCursor, NotFound
+from store.select import Connection, Page, Row, decode_cursor, fetch_all, fetch_one, fetch_page, where
 
 POINT = (
     *("at", "lat", "lon", "speed_kmh", "heading_deg", "altitude_m"),
@@ -66,6 +67,47 @@ async def vehicle_track(
     if not await fetch_one(connection, "SELECT 1 AS one FROM vehicles WHERE id = %s", (vehicle_id,)):
         raise NotFound("vehicle", vehicle_id)
     return await _points(connection, OF_VEHICLE, {"id": vehicle_id, "since": since, "until": until})
+
+
+async def doubtful_page(
+    connection: Connection,
+    terminal_id: int,
+    during: tuple[datetime, datetime],
+    *,
+    doubts: Quality,
+    limit: int,
+    cursor: str | None = None,
+) -> Page:
+    """List the reports of a terminal that have one of these doubts, newest first.
+
+    Raises:
+        NotFound
+    """
+    if not await fetch_one(connection, "SELECT 1 AS one FROM terminals WHERE id = %s", (terminal_id,)):
+        raise NotFound("terminal", terminal_id)
+    given: Row = {"id": terminal_id, "since": during[0], "until": during[1], "doubts": int(doubts)}
+    conditions: dict[str, LiteralString] = {
+        "id": "p.terminal_id = %(id)s",
+        "since": "p.placed_at >= %(since)s AND p.placed_at < %(until)s",
+        "doubts": "p.quality & %(doubts)s <> 0",
+        "after": "(p.placed_at, p.body_hash) < (%(after)s, %(after_hash)s::bigint)",
+    }
+    if cursor:
+        given["after"], given["after_hash"] = decode_cursor(cursor, (datetime, str))
+    query: LiteralString = (
+        "SELECT p.placed_at AS at, p.reported_at, p.received_at,"
+        f" CASE WHEN {is_on_earth('p')} THEN p.lat END AS lat,"
+        f" CASE WHEN {is_on_earth('p')} THEN p.lon END AS lon,"
+        " p.speed_kmh, p.heading_deg, p.altitude_m, p.late, p.quality, p.body_hash::text AS hash"
+        f" FROM positions p WHERE {where(conditions, given)} ORDER BY p.placed_at DESC, p.body_hash DESC"
+    )
+    try:
+        page = await fetch_page(connection, query, given, key=("at", "hash"), limit=limit)
+    except DataError:  # the hash of the cursor is no number
+        raise BadCursor from None
+    for row in page.items:
+        row["reasons"] = names_of(row["quality"])
+    return page
 
 
 async def _points(connection: Connection, query: LiteralString, given: dict[str, Any]) -> list[Point]:

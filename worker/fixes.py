@@ -12,7 +12,7 @@ Stuck: the receiver says that the vehicle moves, and its coordinates have not ch
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -90,8 +90,7 @@ class Fixes:
 
     def take(self, rows: I64) -> "Fixes":
         """Give some of the reports."""
-        columns = (self.terminal, self.is_late, self.is_usable, self.at_us, self.lat, self.lon)
-        return Fixes(*(each[rows] for each in columns), speed_kmh=self.speed_kmh[rows])
+        return Fixes(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 def are_on_earth(lat: F64, lon: F64) -> Flags:

@@ -1,0 +1,104 @@
+"""`northwatch hold`: keep what a vehicle's terminals said in a period, whatever retention says."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+holds = typer.Typer(help="Legal holds 封存: what is held survives its retention.", no_args_is_help=True)
+
+ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
+TimeOption: TypeAlias = Annotated[
+    datetime,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
+        help="Local time, or with an offset as +0800",
+    ),
+]
+LIST_PAGE = 500
+
+
+@holds.command()
+def add(
+    plate: Annotated[str, typer.Argument(help="Whose data is held")],
+    since: Annotated[TimeOption, typer.Option("--from")],
+    until: Annotated[TimeOption, typer.Option("--to")],
+    reason: Annotated[str, typer.Option(help="Who asked for it, and why")],
+    color: Annotated[int, typer.Option(help="Plate colour by JT/T 415")] = 2,
+    config: ConfigOption = None,
+) -> None:
+    """Hold a period of a vehicle."""
+    from store import fleet
+    from store import holds as kept
+
+    async def place(connection: Any) -> Any:
+        vehicle = await fleet.vehicle_by_plate(connection, plate, color)
+        period = since.astimezone(), until.astimezone()
+        return await kept.place(connection, vehicle["id"], period, reason, by=_who())
+
+    row = _in_database(config, place)
+    typer.echo(f"hold {row['id']}: {row['vehicle']['plate']}, {_period(row)}")
+
+
+@holds.command("list")
+def list_holds(
+    all_of_them: Annotated[bool, typer.Option("--all", help="Released ones too")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """List holds, newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from store import holds as kept
+
+    async def read(connection: Any) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = await kept.holds_page(
+                connection, limit=LIST_PAGE, cursor=cursor, in_force=None if all_of_them else True
+            )
+            rows += page.items
+            if (cursor := page.next) is None:
+                return rows
+
+    table = Table("hold", "vehicle", "period", "reason", "placed by", "released by")
+    for row in _in_database(config, read):
+        table.add_row(
+            str(row["id"]),
+            row["vehicle"]["plate"],
+            _period(row),
+            row["reason"],
+            f"{row['placed_by']}, {row['placed_at'].astimezone():%Y-%m-%d}",
+            f"{row['released_by']}, {row['released_at'].astimezone():%Y-%m-%d}" if row["released_at"] else "",
+        )
+    Console().print(table)
+
+
+@holds.command()
+def release(hold: Annotated[int, typer.Argument(help="Its number")], config: ConfigOption = None) -> None:
+    """Let retention go its way again."""
+    from store import holds as kept
+
+    row = _in_database(config, lambda connection: kept.release(connection, hold, by=_who()))
+    typer.echo(f"hold {row['id']} of {row['vehicle']['plate']} is released")
+
+
+def _period(row: dict[str, Any]) -> str:
+    begin, end = (row[name].astimezone() for name in ("begins_at", "ends_at"))
+    return f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+
+
+def _who() -> str:
+    """Name for the audit: the person at the shell."""
+    return f"shell:{getpass.getuser()}"
+
+
+def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    from northwatch.wiring import in_database, settings_for
+
+    return asyncio.run(in_database(settings_for(config), work))
