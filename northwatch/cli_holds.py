@@ -12,21 +12,16 @@ import typer
 holds = typer.Typer(help="Legal holds 封存: what is held survives its retention.", no_args_is_help=True)
 
 ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
-TimeOption: TypeAlias = Annotated[
-    datetime,
-    typer.Option(
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
-        help="Local time, or with an offset as +0800",
-    ),
-]
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+TIMES_HELP = "Local time, or with an offset as +0800"
 LIST_PAGE = 500
 
 
 @holds.command()
 def add(
     plate: Annotated[str, typer.Argument(help="Whose data is held")],
-    since: Annotated[TimeOption, typer.Option("--from")],
-    until: Annotated[TimeOption, typer.Option("--to")],
+    since: Annotated[datetime, typer.Option("--from", formats=TIMES, help=TIMES_HELP)],
+    until: Annotated[datetime, typer.Option("--to", formats=TIMES, help=TIMES_HELP)],
     reason: Annotated[str, typer.Option(help="Who asked for it, and why")],
     color: Annotated[int, typer.Option(help="Plate colour by JT/T 415")] = 2,
     config: ConfigOption = None,
