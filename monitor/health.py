@@ -6,6 +6,7 @@ is known to the gateway. `judge` is pure: it makes a `Health` of what was heard.
 
 import asyncio
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import structlog
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from typing_extensions import TypedDict
 
+from monitor.endurance import Endurance
 from monitor.options import MonitorOptions
 from store import live
 from store.select import Connection, Row
@@ -152,6 +154,12 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
         "The database does not answer: terminals are still served from the log, this picture stands still "
         "and nothing can be changed.",
     ),
+    "log_holds": (
+        "warning",
+        "log",
+        "按目前的上报速度，日志还能保存约 {hours} 小时的数据。",
+        "At the present rate the log has room for about {hours} h.",
+    ),
     "log_full": (
         "error",
         "log",
@@ -174,6 +182,9 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
     ),
 }
 
+STALLS = {"database_unreachable", "worker_unreachable", "worker_failing", "worker_behind"}
+"""While one of these lasts, the log grows and people want to know how long it can."""
+
 Answer: TypeAlias = dict[str, Any] | None
 """What a process says of itself; None when it does not answer."""
 
@@ -190,6 +201,7 @@ class HealthWatch:
         self.now = judge({}, {}, None, {}, datetime.now(UTC), keeper={})
         self._urls = (options.gateway_url, options.worker_url, options.keeper_url)
         self._database = database
+        self._endurance = Endurance()
 
     @property
     def database_is_away(self) -> bool:
@@ -210,8 +222,9 @@ class HealthWatch:
         gateway, worker, keeper, database = await asyncio.gather(
             *(asyncio.to_thread(ask, url) for url in self._urls), self._ask_database()
         )
+        holds_s = self._endurance.look(_table(gateway or {}, "log"), time.monotonic())
         figures = self.picture.figures() if self.picture and self.picture.is_complete else {}
-        self.now = judge(gateway, worker, database, figures, datetime.now(UTC), keeper=keeper)
+        self.now = judge(gateway, worker, database, figures, datetime.now(UTC), keeper=keeper, holds_s=holds_s)
 
     async def _ask_database(self) -> Row | None:
         try:
@@ -250,16 +263,27 @@ def fetch(url: str) -> bytes:
 
 
 def judge(
-    gateway: Answer, worker: Answer, database: Row | None, figures: Row, at: datetime, *, keeper: Answer
+    gateway: Answer,
+    worker: Answer,
+    database: Row | None,
+    figures: Row,
+    at: datetime,
+    *,
+    keeper: Answer,
+    holds_s: float | None = None,
 ) -> Health:
     """Make one health of what was heard. An empty answer says that there is nobody to ask."""
     log = _table(gateway or {}, "log")
+    if holds_s is not None:
+        log = {**log, "holds_s": round(holds_s)}
     lag_s = _lag_s(gateway, worker, database)
     problems = [_problem("database_unreachable")] if database is None else []
     problems += _gateway_problems(gateway, log, database is not None)
     problems += _worker_problems(worker, lag_s, database is not None)
     problems += _keeper_problems(keeper, database is not None)
     state: Literal["ok", "degraded", "failing"] = "ok"
+    if problems and holds_s is not None and any(each["code"] in STALLS for each in problems):
+        problems.append(_problem("log_holds", hours=f"{holds_s / 3600:.1f}"))
     if problems:
         state = "failing" if any(each["severity"] == "error" for each in problems) else "degraded"
     detail = {} if database is None else {k: database[k] for k in ("version", "size_bytes", "timescaledb")}
