@@ -1,7 +1,7 @@
 """Is everything all right? What each part says of itself, put together into sentences for people.
 
-Gateway, worker and keeper are asked at their loopback endpoints, the database with a small question, the log
-is known to the gateway. `judge` is pure: it makes a `Health` of what was heard.
+Gateway, worker, keeper and events are asked at their loopback endpoints, the database with a small question,
+the log is known to the gateway. `judge` is pure: it makes a `Health` of what was heard.
 """
 
 import asyncio
@@ -63,7 +63,14 @@ class Part(TypedDict):
     detail: dict[str, Any]
 
 
-class Parts(TypedDict):
+class OptionalParts(TypedDict, total=False):
+    """Parts that not every installation has."""
+
+    events: Part
+    """Where a broker is told of events."""
+
+
+class Parts(OptionalParts):
     """All parts."""
 
     gateway: Part
@@ -147,6 +154,18 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
         "管家进程有任务失败：{why}",
         "A chore of the keeper fails: {why}",
     ),
+    "events_unreachable": (
+        "warning",
+        "events",
+        "事件推送进程没有响应：MQTT 消息暂停发送，稍后补发。",
+        "The events process does not answer: MQTT messages wait and are sent later.",
+    ),
+    "events_failing": (
+        "warning",
+        "events",
+        "事件推送中断，消息暂存待补发：{why}",
+        "Events are not delivered; they are kept and sent later: {why}",
+    ),
     "database_unreachable": (
         "error",
         "database",
@@ -198,8 +217,8 @@ class HealthWatch:
         database: Callable[[], AbstractAsyncContextManager[Connection]],
     ) -> None:
         self.picture: LivePicture | None = None
-        self.now = judge({}, {}, None, {}, datetime.now(UTC), keeper={})
-        self._urls = (options.gateway_url, options.worker_url, options.keeper_url)
+        self.now = judge({}, {}, None, {}, datetime.now(UTC), keeper={}, events={})
+        self._urls = (options.gateway_url, options.worker_url, options.keeper_url, options.events_url)
         self._database = database
         self._endurance = Endurance()
 
@@ -219,12 +238,21 @@ class HealthWatch:
 
     async def look(self) -> None:
         """Ask everybody once."""
-        gateway, worker, keeper, database = await asyncio.gather(
+        gateway, worker, keeper, events, database = await asyncio.gather(
             *(asyncio.to_thread(ask, url) for url in self._urls), self._ask_database()
         )
         holds_s = self._endurance.look(_table(gateway or {}, "log"), time.monotonic())
         figures = self.picture.figures() if self.picture and self.picture.is_complete else {}
-        self.now = judge(gateway, worker, database, figures, datetime.now(UTC), keeper=keeper, holds_s=holds_s)
+        self.now = judge(
+            gateway,
+            worker,
+            database,
+            figures,
+            datetime.now(UTC),
+            keeper=keeper,
+            events=events,
+            holds_s=holds_s,
+        )
 
     async def _ask_database(self) -> Row | None:
         try:
@@ -270,6 +298,7 @@ def judge(
     at: datetime,
     *,
     keeper: Answer,
+    events: Answer,
     holds_s: float | None = None,
 ) -> Health:
     """Make one health of what was heard. An empty answer says that there is nobody to ask."""
@@ -281,6 +310,7 @@ def judge(
     problems += _gateway_problems(gateway, log, database is not None)
     problems += _worker_problems(worker, lag_s, database is not None)
     problems += _keeper_problems(keeper, database is not None)
+    problems += _events_problems(events, database is not None)
     state: Literal["ok", "degraded", "failing"] = "ok"
     if problems and holds_s is not None and any(each["code"] in STALLS for each in problems):
         problems.append(_problem("log_holds", hours=f"{holds_s / 3600:.1f}"))
@@ -295,6 +325,7 @@ def judge(
             "gateway": {"state": _state("gateway", gateway, problems), "detail": gateway or {}},
             "worker": {"state": _state("worker", worker, problems), "detail": worker or {}},
             "keeper": {"state": _state("keeper", keeper, problems), "detail": keeper or {}},
+            **_events_part(events, problems),
             "database": {"state": _state("database", detail or None, problems), "detail": detail},
             "log": {"state": _state("log", log, problems), "detail": log},
         },
@@ -360,6 +391,21 @@ def _keeper_problems(said: Answer, has_database: bool) -> list[ProblemFound]:
     if not said.get("ok", True) and has_database:
         return [_problem("keeper_failing", why=_short(said.get("error")))]
     return []
+
+
+def _events_problems(said: Answer, has_database: bool) -> list[ProblemFound]:
+    if said is None:
+        return [_problem("events_unreachable")]
+    if not said.get("ok", True) and has_database:
+        return [_problem("events_failing", why=_short(said.get("error")))]
+    return []
+
+
+def _events_part(said: Answer, problems: list[ProblemFound]) -> OptionalParts:
+    """Give the part of events, nothing where no broker is told of any."""
+    if said == {}:
+        return {}
+    return {"events": {"state": _state("events", said, problems), "detail": said or {}}}
 
 
 def _table(said: dict[str, Any], name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One page of metrics for all processes of this machine, told apart by the label `process`.
 
-Gateway, worker and keeper are read at their loopback endpoints; a process that does not answer is missing,
+Gateway, worker, keeper and events are read at their loopback endpoints; one that does not answer is missing,
 and `northwatch_up` says so. No terminal appears in a label: a fleet would be ten thousand time series.
 """
 
@@ -56,7 +56,12 @@ class Metrics:
     async def text(self) -> bytes:
         """Give everything in Prometheus's text format."""
         options = self._center.options
-        urls = {"gateway": options.gateway_url, "worker": options.worker_url, "keeper": options.keeper_url}
+        urls = {
+            "gateway": options.gateway_url,
+            "worker": options.worker_url,
+            "keeper": options.keeper_url,
+            "events": options.events_url,
+        }
         texts = {"monitor": generate_latest(self.registry).decode()}
         asked = {process: url for process, url in urls.items() if url is not None}
         answers = await asyncio.gather(*(asyncio.to_thread(_scrape, url) for url in asked.values()))

@@ -28,6 +28,8 @@ class MonitorOptions:
     """Where the gateway's `/healthz` and `/metrics` are; None where there is none to ask."""
     worker_url: str | None = "http://127.0.0.1:9612"
     keeper_url: str | None = "http://127.0.0.1:9613"
+    events_url: str | None = None
+    """None where no broker is told of events."""
     version: str = ""
     policy: str = "open"
     """The gateway's policy, for the page to say what the lobby is for."""

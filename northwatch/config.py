@@ -34,6 +34,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from keeper.retention import Retention
+from northwatch.events.broker import check_prefix, parse
 
 PREFIX = "NORTHWATCH_"
 NESTED = "__"
@@ -192,6 +193,29 @@ class RetentionSettings(Group):
         return Retention(timedelta(days=self.tracks_days), timedelta(days=self.handling_days))
 
 
+class EventSettings(Group):
+    """Alarms, links and tickets to an MQTT broker (`mqtt_url`); topics and payloads are in docs/mqtt.md."""
+
+    prefix: str = "northwatch"
+    """Every topic begins with it. Two installations on one broker need two of them."""
+    ca_file: Path | None = None
+    """Certificates (PEM) by which a broker under mqtts://… is trusted; unset: those of the system."""
+    health_port: Port = 9614
+    """`/healthz` and `/metrics`, on the loopback interface only."""
+
+    @field_validator("prefix")
+    @classmethod
+    def _begins_topics(cls, value: str) -> str:
+        return check_prefix(value)
+
+    @field_validator("ca_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.expanduser().is_file():
+            raise ValueError("there is no such file")
+        return value.expanduser().absolute() if value is not None else None
+
+
 class SilenceSettings(Group):
     """When a terminal that says nothing should have said something, and when that becomes a repair ticket."""
 
@@ -289,11 +313,13 @@ class Settings(BaseSettings):
     log_url: str | None = None
     """Kept for a log outside this machine, which this version cannot use yet."""
     mqtt_url: str | None = None
-    """Kept for events to a broker, which this version cannot send yet."""
+    """`mqtt://user:password@host:port`, or `mqtts://…` for TLS: a broker that is told of alarms, links and
+    tickets; unset: nobody is."""
     log: LogSettings = LogSettings()
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     keeper: KeeperSettings = KeeperSettings()
+    events: EventSettings = EventSettings()
     retention: RetentionSettings = RetentionSettings()
     silence: SilenceSettings = SilenceSettings()
     monitor: MonitorSettings = MonitorSettings()
@@ -334,9 +360,9 @@ class Settings(BaseSettings):
 
     @field_validator("mqtt_url")
     @classmethod
-    def _no_broker(cls, value: str | None) -> str | None:
+    def _broker(cls, value: str | None) -> str | None:
         if value is not None:
-            raise ValueError("this version sends no events to a broker; leave it unset")
+            parse(value)
         return value
 
     @model_validator(mode="after")
@@ -350,6 +376,7 @@ class Settings(BaseSettings):
             },
             "worker.health_port": self.worker.health_port,
             "keeper.health_port": self.keeper.health_port,
+            "events.health_port": self.events.health_port,
             "monitor.port": self.monitor.port,
         }
         seen: dict[int, str] = {}
@@ -495,7 +522,7 @@ def _known(name: str, names: list[str]) -> str:
 
 def without_password(url: str) -> str:
     """Give `url` as it may be shown."""
-    return re.sub(r"(://[^/:@]*):[^@]*@|(password=)('[^']*'|\S*)", _masked, url)
+    return re.sub(r"(://[^/:@]*):\S*@|(password=)('[^']*'|\S*)", _masked, url)
 
 
 def _masked(found: re.Match[str]) -> str:

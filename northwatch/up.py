@@ -27,7 +27,7 @@ from northwatch.supervisor import Backoff, Child, Journal, Supervisor
 from store import schema
 from store.embedded import Embedded, EmbeddedError
 
-STOP_ORDER = ("sim", "gateway", "worker", "keeper", "monitor")
+STOP_ORDER = ("sim", "gateway", "worker", "keeper", "events", "monitor")
 DATABASE_POLL_S = 1.0
 STAYS_AWAY = (
     "The gateway goes on: terminals are answered, and the log keeps what they send. Nothing else is started"
@@ -90,6 +90,7 @@ class Database:
         with psycopg.connect(self._dsn, connect_timeout=10) as connection:
             for migration in schema.migrate(connection):
                 self._say(f"migration {migration.number:04} {migration.name} applied")
+        wiring.forget_broker(self._settings)
         self.first_password = wiring.first_admin(self._settings) or self.first_password
         self.ready.set()
 
@@ -144,6 +145,8 @@ class Up:
         if database.ready.is_set() and "worker" not in started:
             self._start("worker")
             self._start("keeper")
+            if self.settings.mqtt_url:
+                self._start("events")
             self._start("monitor")
         if self._demo and "sim" not in started and self._answers(self.settings.gateway):
             host = _reachable(self.settings.gateway.host[0])
@@ -168,7 +171,7 @@ class Up:
         monitor = self.settings.monitor
         gateways.require_ports(self.settings)
         supervisor.require_free(monitor.host, monitor.port, "monitor.port")
-        for name in ("worker", "keeper"):
+        for name in ("worker", "keeper", *(["events"] if self.settings.mqtt_url else [])):
             port = getattr(self.settings, name).health_port
             supervisor.require_free("127.0.0.1", port, f"{name}.health_port")
 

@@ -18,7 +18,7 @@ from northwatch.config import ConfigError, Settings, load, without_password
 from northwatch.endpoint import Endpoint
 from northwatch.gateways import Orphans, log_limits
 from northwatch.process import prepare, stop_event
-from store import people
+from store import outbox, people
 from store.embedded import Embedded, EmbeddedError
 from store.log import LogError, LogWriter
 from store.refusals import Refused, RosterInvalid
@@ -130,6 +130,17 @@ def first_admin(settings: Settings) -> str | None:
             return await people.ensure_admin(connection)
 
     return asyncio.run(add())
+
+
+def forget_broker(settings: Settings) -> None:
+    """Have no events kept for a broker that is not configured any more."""
+
+    async def leave() -> None:
+        async with await psycopg.AsyncConnection.connect(dsn(settings), row_factory=dict_row) as connection:
+            await outbox.leave(connection, outbox.MQTT)
+
+    if settings.mqtt_url is None:
+        asyncio.run(leave())
 
 
 def _unreachable(settings: Settings, error: Exception) -> NoReturn:
@@ -276,6 +287,32 @@ def run_keeper(settings: Settings) -> None:
         keeper.run(stop_event())
 
 
+def run_events(settings: Settings) -> None:
+    """`northwatch events`: tell the broker what happens until SIGTERM or SIGINT."""
+    import uvloop
+
+    from northwatch.events.broker import parse
+    from northwatch.events.publisher import EventOptions, Publisher
+
+    if settings.mqtt_url is None:
+        _fail(2, "mqtt_url is not set: there is no broker to tell")
+    prepare()
+    wanted = settings.events
+    options = EventOptions(parse(settings.mqtt_url, wanted.ca_file), wanted.prefix)
+
+    async def publish() -> None:
+        publisher = Publisher(options, dsn(settings))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, publisher.stop)
+        with closing(Endpoint(wanted.health_port, publisher.health, publisher.registry)):
+            await publisher.run()
+
+    try:
+        uvloop.run(publish())
+    except OSError as error:
+        _fail(1, f"events.health_port {wanted.health_port} cannot be used: {error.strerror}")
+
+
 def _stop_signal() -> asyncio.Event:
     """Give an event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
@@ -299,6 +336,7 @@ def run_monitor(settings: Settings) -> None:
         gateway_url=f"http://127.0.0.1:{settings.gateway.health_port}",
         worker_url=f"http://127.0.0.1:{settings.worker.health_port}",
         keeper_url=f"http://127.0.0.1:{settings.keeper.health_port}",
+        events_url=f"http://127.0.0.1:{settings.events.health_port}" if settings.mqtt_url else None,
         version=version("northwatch"),
         policy=settings.gateway.policy,
         secure_cookie=wanted.secure_cookie,

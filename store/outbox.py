@@ -20,6 +20,8 @@ from typing import Any, LiteralString
 from store.select import Connection, Row, fetch_all, fetch_one
 
 KINDS = ("link", "alarm", "ticket")
+MQTT = "mqtt"
+"""The one consumer there is: the publisher of `northwatch events`."""
 _LOCK = 0x6E77_0007
 """First part of the advisory lock that a consumer's one deliverer holds as long as it is connected."""
 JOIN_WAIT_MS = 3000
@@ -125,8 +127,12 @@ WITH old AS (
 )
 UPDATE outbox_consumers
    SET dropped = dropped + (SELECT count(*) FROM gone),
-       alarm_mark = least(alarm_mark, (SELECT min(change_id) - 1 FROM gone WHERE kind = 'alarm')),
-       ticket_mark = least(ticket_mark, (SELECT min(change_id) - 1 FROM gone WHERE kind = 'ticket'))
+       alarm_mark = least(alarm_mark, first.alarm - 1),
+       ticket_mark = least(ticket_mark, first.ticket - 1),
+       next_alarm_mark = least(next_alarm_mark, first.alarm - 1),
+       next_ticket_mark = least(next_ticket_mark, first.ticket - 1)
+  FROM (SELECT min(change_id) FILTER (WHERE kind = 'alarm') AS alarm,
+               min(change_id) FILTER (WHERE kind = 'ticket') AS ticket FROM gone) first
  WHERE name = %(consumer)s
 """
 
@@ -174,9 +180,11 @@ async def join(connection: Connection, consumer: str) -> None:
         await connection.execute(f"SET LOCAL lock_timeout = {JOIN_WAIT_MS}")
         await connection.execute("LOCK TABLE outbox_consumers IN ACCESS EXCLUSIVE MODE")
         await connection.execute(
-            "INSERT INTO outbox_consumers (name, alarm_mark, ticket_mark) VALUES (%s,"
-            " (SELECT coalesce(max(id), 0) FROM alarm_changes),"
-            " (SELECT coalesce(max(id), 0) FROM ticket_changes))"
+            "INSERT INTO outbox_consumers"
+            " (name, alarm_mark, ticket_mark, next_alarm_mark, next_ticket_mark)"
+            " SELECT %s, a.mark, t.mark, a.mark, t.mark"
+            " FROM (SELECT coalesce(max(id), 0) AS mark FROM alarm_changes) a,"
+            " (SELECT coalesce(max(id), 0) AS mark FROM ticket_changes) t"
             " ON CONFLICT (name) DO UPDATE SET seen_at = now()",
             (consumer,),
         )
@@ -225,11 +233,17 @@ async def delivered(connection: Connection, consumer: str, ids: Sequence[int]) -
 
 
 async def settle(connection: Connection, consumer: str) -> None:
-    """Remember that every change is told, if nothing waits."""
+    """Move the marks, if nothing waits and it is time.
+
+    A mark says what was told an hour ago and not what was told just now, because a broker acknowledges what
+    it has in memory: Mosquitto writes its retained messages every half hour.
+    """
     await connection.execute(
-        "UPDATE outbox_consumers SET alarm_mark = (SELECT coalesce(max(id), 0) FROM alarm_changes),"
-        " ticket_mark = (SELECT coalesce(max(id), 0) FROM ticket_changes)"
-        " WHERE name = %(consumer)s AND NOT EXISTS (SELECT FROM outbox WHERE consumer = %(consumer)s)",
+        "UPDATE outbox_consumers SET alarm_mark = next_alarm_mark, ticket_mark = next_ticket_mark,"
+        " next_alarm_mark = (SELECT coalesce(max(id), 0) FROM alarm_changes),"
+        " next_ticket_mark = (SELECT coalesce(max(id), 0) FROM ticket_changes), next_at = now()"
+        " WHERE name = %(consumer)s AND next_at < now() - interval '1 hour'"
+        " AND NOT EXISTS (SELECT FROM outbox WHERE consumer = %(consumer)s)",
         {"consumer": consumer},
     )
 

@@ -6,9 +6,13 @@ CREATE TABLE outbox_consumers (
     name text PRIMARY KEY,
     seen_at timestamptz NOT NULL DEFAULT now(),   -- nothing is kept for one that has been gone for a day
     dropped bigint NOT NULL DEFAULT 0,            -- rows given up, because there were too many or they were too old
-    -- Every change up to these is told. What was closed by a later one may still look open to the consumer.
-    alarm_mark bigint NOT NULL DEFAULT 0,
-    ticket_mark bigint NOT NULL DEFAULT 0
+    -- Every change up to the marks was told more than an hour ago; what a later one closed is closed again after a
+    -- break, because a broker may have missed it, or forgotten it in a crash. The next marks become the marks.
+    alarm_mark bigint NOT NULL,
+    ticket_mark bigint NOT NULL,
+    next_alarm_mark bigint NOT NULL,
+    next_ticket_mark bigint NOT NULL,
+    next_at timestamptz NOT NULL DEFAULT now()
 );
 
 CREATE TABLE outbox (

@@ -50,7 +50,7 @@ def _codes(health: Health) -> list[str]:
 
 
 def test_all_well() -> None:
-    health = judge(GATEWAY, WORKER, DATABASE, {"terminals": 5}, NOW, keeper={"ok": True})
+    health = judge(GATEWAY, WORKER, DATABASE, {"terminals": 5}, NOW, keeper={"ok": True}, events={})
     assert (health["state"], health["problems"]) == ("ok", [])
     assert {part["state"] for part in health["parts"].values()} == {"ok"}  # type: ignore[attr-defined]
     assert health["figures"]["terminals"] == 5
@@ -86,7 +86,7 @@ def test_all_well() -> None:
 def test_every_trouble_has_its_sentence(
     gateway: Any, worker: Any, database: Any, codes: list[str], state: str
 ) -> None:
-    health = judge(gateway, worker, database, {}, NOW, keeper={})
+    health = judge(gateway, worker, database, {}, NOW, keeper={}, events={})
     assert (_codes(health), health["state"]) == (codes, state)
     for problem in health["problems"]:
         assert "{" not in problem["en"] + problem["zh"]
@@ -102,7 +102,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["ok", "fault", "log", "fleet", "lag_s", "error"]), JSON))
 def test_whatever_a_process_says_there_is_a_health(said: dict[str, Any]) -> None:
-    health = judge(said, said, DATABASE, {}, NOW, keeper=said)
+    health = judge(said, said, DATABASE, {}, NOW, keeper=said, events=said)
     assert set(_codes(health)) <= set(SENTENCES)
 
 

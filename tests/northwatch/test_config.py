@@ -95,7 +95,7 @@ def test_variables_that_a_container_platform_injects_do_no_harm(monkeypatch: pyt
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("LOG_URL", "nats://log:4222"), ("MQTT_URL", "mqtt://broker"), ("DATABASE_URL", "mysql://db")],
+    [("LOG_URL", "nats://log:4222"), ("MQTT_URL", "http://broker"), ("DATABASE_URL", "mysql://db")],
 )
 def test_what_this_version_cannot_use_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -105,8 +105,18 @@ def test_what_this_version_cannot_use_is_refused(
     assert f"{name.lower()} (NORTHWATCH_{name}) = {value!r}" in message
 
 
-def test_passwords_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NORTHWATCH_DATABASE_URL", "mysql://me:secret@db/x")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://me:secret@db/x"),
+        ("MQTT_URL", "amqp://me:secret@broker"),
+        ("MQTT_URL", "mqtt://me:se@cret@broker/path"),
+        ("MQTT_URL", "mqtt://me:/secret@broker"),
+        ("MQTT_URL", "mqtt://:secret@broker"),
+    ],
+)
+def test_passwords_are_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"NORTHWATCH_{name}", value)
     assert "secret" not in error_of()
     assert without_password("postgresql://me:secret@db/x") == "postgresql://me:…@db/x"
     assert without_password("host=db password='a b' user=me") == "host=db password=… user=me"
