@@ -1,0 +1,66 @@
+"""How long the log holds: room by rate, and silence where nobody can say."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.endurance import LEAST_S, WINDOW_S, Endurance
+from monitor.health import judge
+
+
+def log(durable: int, used: int = 0, quota: int = 1000, free: int = 10_000, floor: int = 0) -> dict[str, Any]:
+    return {
+        "durable": durable,
+        "used_bytes": used,
+        "quota_bytes": quota,
+        "free_bytes": free,
+        "free_floor_bytes": floor,
+    }
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**12), st.integers(0, 10**12))
+def test_room_is_the_smaller_of_quota_and_disk(rate: int, quota: int, free: int) -> None:
+    endurance = Endurance()
+    assert endurance.look(log(0, quota=quota, free=free), 0.0) is None
+    found = endurance.look(log(round(rate * LEAST_S), quota=quota, free=free), LEAST_S)
+    assert found is not None and abs(found - min(quota, free) / rate) <= 1e-6 * max(1.0, found)
+
+
+def test_the_rate_is_that_of_the_window() -> None:
+    endurance = Endurance()
+    written = 0
+    for second in range(0, round(3 * WINDOW_S), 10):
+        written += 1000 if second < 2 * WINDOW_S else 10
+        found = endurance.look(log(written), float(second))
+    assert found is not None and abs(found - 1000.0) < 20
+
+
+def test_health_says_how_long_while_the_database_is_away() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    away = judge({"ok": True}, {}, None, {}, now, keeper={}, events={}, holds_s=9000.0)
+    assert [each["code"] for each in away["problems"]] == ["database_unreachable", "log_holds"]
+    assert "2.5" in away["problems"][1]["en"] and "2.5" in away["problems"][1]["zh"]
+    assert away["parts"]["log"]["detail"]["holds_s"] == 9000
+    well = judge(
+        {"ok": True},
+        {"ok": True},
+        {"version": "", "size_bytes": 1, "timescaledb": None, "quarantined_last_hour": 0, "log_time": None},
+        {},
+        now,
+        keeper={},
+        events={},
+        holds_s=9000.0,
+    )
+    assert not well["problems"]
+
+
+def test_nobody_can_say_without_a_rate() -> None:
+    endurance = Endurance()
+    assert endurance.look({}, 0.0) is None
+    assert endurance.look(log(5), 1.0) is None
+    assert endurance.look(log(5), 100.0) is None, "nothing comes"
+    assert endurance.look(log(3), 200.0) is None, "another log"
+    assert endurance.look(log(40, used=2000), 300.0) == 0.0
+    assert endurance.look({"durable": "many"}, 400.0) is None
