@@ -79,6 +79,7 @@ SESSION: Final = np.dtype([("number", "<i8"), ("terminal", "<i8")])
 GATEWAY: Final = np.dtype(
     [
         ("ticked_us", "<i8"),  # its last sign of life; NEVER while it is not expected to give any
+        ("started_us", "<i8"),
         ("lost_us", "<i8"),  # since when its sessions count as ended, although it did not say so
     ]
 )
@@ -250,7 +251,8 @@ def slots_of(sessions: I64) -> I64:
 
 def _no_gateways() -> npt.NDArray[np.void]:
     gateways = np.zeros(SLOTS, GATEWAY)
-    gateways[:] = (NEVER, NEVER)
+    for name in GATEWAY.names or ():
+        gateways[name] = NEVER
     return gateways
 
 

@@ -119,16 +119,17 @@ def _close(fleet: Fleet, index: int, session: int, at_us: int) -> None:
 
 
 def _restart(fleet: Fleet, started: Happened, facts: Facts) -> None:
-    """A gateway has started: the sessions of the one before it are over. If it is the only one, all
+    """A gateway has started: the sessions of the one before it are over. If no other one has lived on, all
     terminals have to come back.
     """
     slot, at_us = started.log.slot, started.at_us
-    ticked, lost = fleet.gateways["ticked_us"], fleet.gateways["lost_us"]
-    ticked[slot] = lost[slot] = NEVER
-    if not (ticked >= at_us - silence.TICK_GAP_US).any():
+    gateway, others = fleet.gateways[slot : slot + 1], np.delete(fleet.gateways, slot)
+    is_alive = others["ticked_us"] >= at_us - silence.TICK_GAP_US
+    if not (is_alive & (others["started_us"] < at_us - LOST_AFTER_US)).any():
         silence.interrupted(fleet.silence, at_us)
     _end(fleet, slot, at_us, GATEWAY_RESTARTED, facts)
-    ticked[slot] = at_us
+    gateway["ticked_us"] = gateway["started_us"] = at_us
+    gateway["lost_us"] = NEVER
 
 
 def _end(fleet: Fleet, slot: int, at_us: int, event: str, facts: Facts) -> None:
