@@ -455,6 +455,9 @@ def _connect(dsn: str) -> cursors.Connection:
         "SELECT set_config('synchronous_commit', 'on', false)"
         " WHERE current_setting('synchronous_commit') = 'off'"
     )
+    # A batch is bounded by its bytes, and so is what it opens of compressed days. The bound of TimescaleDB
+    # would refuse the same batch for ever. Elsewhere the setting means nothing.
+    connection.execute("SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
     return connection
 
 
