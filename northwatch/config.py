@@ -121,6 +121,14 @@ class GatewaySettings(Group):
     """`open`: any terminal may register and report; `known`: only those that a person entered."""
     idle_timeout_s: Seconds = 600.0
     """A link on which nothing was received for so long is closed."""
+    terminal_bytes_per_s: Annotated[float, Field(ge=1024)] = 1 * MIB
+    """A terminal that sends more for long is read more slowly, and nothing is lost. A link with several
+    terminals may bring more."""
+    terminal_burst_bytes: Annotated[float, Field(ge=64 * 1024)] = 8 * MIB
+    """So much it may send at once."""
+    drain_s: Annotated[float, Field(ge=0, le=15)] = 10.0
+    """A stop closes the links over so long, so that not all terminals come back at one moment. `up` kills who
+    has not stopped after 20."""
     max_connections: Annotated[int, Field(ge=1)] = 100_000
     """More links than this are refused; the operating system's limit of open files counts as well."""
     connections_per_address: Annotated[int, Field(ge=1)] = 20_000
@@ -164,8 +172,34 @@ class KeeperSettings(Group):
 
     compress_after_days: Annotated[float, Field(ge=1, le=3650)] = 7
     """A day of positions is compressed when it has been over for so long, where TimescaleDB can."""
+    archive: bool = True
+    """What terminals sent is kept as received, compressed and provable (`northwatch verify`), after the log
+    has let go of it."""
     health_port: Port = 9613
     """`/healthz` and `/metrics`, on the loopback interface only."""
+
+
+class EventSettings(Group):
+    """Alarms, links and tickets to an MQTT broker (`mqtt_url`); topics and payloads are in docs/mqtt.md."""
+
+    prefix: str = "northwatch"
+    """Every topic begins with it. Two installations on one broker need two of them."""
+    ca_file: Path | None = None
+    """Certificates (PEM) by which a broker under mqtts://… is trusted; unset: those of the system."""
+    health_port: Port = 9614
+    """`/healthz` and `/metrics`, on the loopback interface only."""
+
+    @field_validator("prefix")
+    @classmethod
+    def _begins_topics(cls, value: str) -> str:
+        return check_prefix(value)
+
+    @field_validator("ca_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.expanduser().is_file():
+            raise ValueError("there is no such file")
+        return value.expanduser().absolute() if value is not None else None
 
 
 class RetentionSettings(Group):
@@ -191,29 +225,6 @@ class RetentionSettings(Group):
     def retention(self) -> Retention:
         """Give what the keeper goes by."""
         return Retention(timedelta(days=self.tracks_days), timedelta(days=self.handling_days))
-
-
-class EventSettings(Group):
-    """Alarms, links and tickets to an MQTT broker (`mqtt_url`); topics and payloads are in docs/mqtt.md."""
-
-    prefix: str = "northwatch"
-    """Every topic begins with it. Two installations on one broker need two of them."""
-    ca_file: Path | None = None
-    """Certificates (PEM) by which a broker under mqtts://… is trusted; unset: those of the system."""
-    health_port: Port = 9614
-    """`/healthz` and `/metrics`, on the loopback interface only."""
-
-    @field_validator("prefix")
-    @classmethod
-    def _begins_topics(cls, value: str) -> str:
-        return check_prefix(value)
-
-    @field_validator("ca_file")
-    @classmethod
-    def _readable(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.expanduser().is_file():
-            raise ValueError("there is no such file")
-        return value.expanduser().absolute() if value is not None else None
 
 
 class SilenceSettings(Group):
@@ -319,8 +330,8 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     keeper: KeeperSettings = KeeperSettings()
-    events: EventSettings = EventSettings()
     retention: RetentionSettings = RetentionSettings()
+    events: EventSettings = EventSettings()
     silence: SilenceSettings = SilenceSettings()
     monitor: MonitorSettings = MonitorSettings()
     demo: DemoSettings = DemoSettings()

@@ -104,7 +104,7 @@ class Orphans:
             try:
                 if directory not in self._recovered:
                     self._recover(directory)
-                elif retire(directory, is_archived=False):
+                elif retire(directory, is_archived=self._settings.keeper.archive):
                     self._recovered.discard(directory)
                     log.info("orphan log removed: everything in it is read", slot=slot)
             except (LogError, OSError) as error:

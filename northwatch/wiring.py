@@ -160,6 +160,7 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
     import uvloop
 
     from gateway.addresses import AddressLimits
+    from gateway.allowance import Allowance
     from gateway.certificates import CertificateError
     from gateway.server import Gateway, GatewayOptions
     from northwatch.fleet_source import FleetSource
@@ -184,6 +185,8 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
         ),
         policy=wanted.policy,
         idle_timeout_s=wanted.idle_timeout_s,
+        allowance=Allowance(wanted.terminal_bytes_per_s, wanted.terminal_burst_bytes),
+        drain_s=wanted.drain_s,
         max_connections=wanted.max_connections,
         fleet_refresh_s=wanted.fleet_refresh_s,
     )
@@ -192,7 +195,7 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
     async def serve() -> None:
         stop = _stop_signal()
         with ExitStack() as held:
-            writer = LogWriter(directory, limits=limits)
+            writer = LogWriter(directory, limits=limits, is_archived=settings.keeper.archive)
             held.enter_context(closing(writer))
             gateway = Gateway(options, writer, FleetSource(dsn(settings)))
             endpoint = Endpoint(wanted.health_ports[slot], gateway.health, gateway.registry)
@@ -267,6 +270,7 @@ def keeper_options(settings: Settings) -> "KeeperOptions":
     return KeeperOptions(
         dsn=dsn(settings),
         data_dir=settings.data_dir,
+        archive=settings.keeper.archive,
         retention=settings.retention.retention(),
         compress_after=timedelta(days=settings.keeper.compress_after_days),
     )
