@@ -20,6 +20,7 @@ from rich.table import Table
 from gateway.certificates import EXPIRES_SOON_DAYS, CertificateError, expiry, load
 from northwatch import gateways
 from northwatch.config import Settings, without_password
+from northwatch.record_report import tell
 from northwatch.wiring import certificate_files, database_directory, logs_directory
 from store import schema, survey
 from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
@@ -152,7 +153,8 @@ def _examine_database(settings: Settings, found: Findings, logs: list[LogReader]
         conninfo = url or (embedded.dsn() if embedded else "")
         with psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             _look_at_server(connection, found)
-            _look_at_schema(connection, found, logs)
+            if _look_at_schema(connection, found, logs):
+                _look_at_record(connection, settings, found)
     except OlderDatabase as older:
         advice = DUMP_AND_RESTORE.format(found=older.found, directory=older.directory)
         found.problem(f"The embedded database is of PostgreSQL {older.found}, this brings {MAJOR}.", advice)
@@ -184,12 +186,13 @@ def _look_at_server(connection: psycopg.Connection[Any], found: Findings) -> Non
         found.fact("", f"the server offers {server.timescaledb_available}; only a new database would use it")
 
 
-def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, logs: list[LogReader]) -> None:
+def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, logs: list[LogReader]) -> bool:
+    """Look, and say whether the tables are those of this version."""
     try:
         schema.check(connection)
     except schema.SchemaError as error:
         found.problem(str(error), "`northwatch up` and `northwatch migrate` apply what is pending.")
-        return
+        return False
     found.fact("schema", f"{len(schema.available())} migrations, all applied")
     if not survey.users(connection):
         found.problem("Nobody may sign in.", "`northwatch user add NAME --role admin`")
@@ -202,6 +205,13 @@ def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, logs: 
         )
     for log in logs:
         _look_at_cursor(cursors.get(log.log_id), log, found)
+    return True
+
+
+def _look_at_record(connection: psycopg.Connection[Any], settings: Settings, found: Findings) -> None:
+    compress_after = timedelta(days=settings.keeper.compress_after_days)
+    for name, value in tell(connection, settings.retention.retention(), compress_after, datetime.now(UTC)):
+        found.fact(name, value)
 
 
 def _look_at_cursor(cursor: survey.Cursor | None, log: LogReader, found: Findings) -> None:

@@ -89,3 +89,13 @@ def compress(connection: Connection, chunk: Chunk) -> tuple[int, int]:
             [chunk.schema, chunk.name],
         ).fetchone()
     return (int(row[0]), int(row[1])) if row and row[0] is not None else (0, 0)
+
+
+def saved(connection: Connection) -> tuple[int, int]:
+    """Give the bytes of all compressed chunks before and after, indexes included."""
+    row = connection.execute(
+        "SELECT coalesce(sum(before_compression_total_bytes), 0)::bigint,"
+        " coalesce(sum(after_compression_total_bytes), 0)::bigint"
+        " FROM chunk_compression_stats('positions')"
+    ).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
