@@ -92,6 +92,12 @@ class MergedReader:
         """Give the durable positions: nothing behind them may be read."""
         return {lane.reader.log_id: lane.reader.head() for lane in self._lanes.values()}
 
+    def consumed(self) -> Positions:
+        """Give the positions up to which everything was released."""
+        return {
+            lane.reader.log_id: max(lane.reader.start, lane.reader.consumed()) for lane in self._lanes.values()
+        }
+
     def read(
         self, positions: Mapping[UUID, int], max_bytes: int = MIB, *, until: Mapping[UUID, int] | None = None
     ) -> list[LogRecord]:

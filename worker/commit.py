@@ -1,10 +1,13 @@
 """Writing what a batch means: statements in a fixed order, all inside the caller's transaction."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from protocol.columns import FrameBatch
-from store import alarms, clones, links, messages, positions, quarantine, terminals, tickets
+from store import alarms, clones, journeys, links, media, messages, positions, quarantine, terminals, tickets
 from store.binary import Column, floats, times
+from store.blobs import Blobs
 from store.cursors import Connection
 from store.placement import Placement, days_of
 from store.records import SessionOpened
@@ -53,14 +56,32 @@ def _identity(frames: FrameBatch, row: int) -> str:
     return f"{int(frames.key_high[row]) << 64 | int(frames.key_low[row]):X}"
 
 
-def write(connection: Connection, placement: Placement, facts: Facts, *, bind: bool) -> bool:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where facts go."""
+
+    connection: Connection
+    placement: Placement
+    """Of positions."""
+    blobs: Blobs
+    """Contents of media."""
+
+
+def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     """Write the facts, and say whether an installation changed. With `bind`, plates of registrations fill the
     vehicles by themselves."""
+    connection, placement = places.connection, places.placement
     if facts.positions is not None and len(facts.positions):
         placement.ensure(connection, days_of(facts.positions.placed_us))
         positions.write(connection, facts.positions)
+        late = facts.positions.late
+        if late.any():
+            journeys.mark_stale(
+                connection, facts.positions.terminal_id[late], facts.positions.placed_us[late]
+            )
     quarantine.insert(connection, facts.quarantined)
     messages.insert(connection, facts.messages)
+    media.write(connection, places.blobs, facts.media)
     links.insert(connection, facts.links)
     clones.put(connection, facts.clones)
     bound = terminals.register(connection, facts.registrations, bind=bind)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from store.alarms import Change as AlarmChange
 from store.clones import Clone
 from store.links import LinkEvent
+from store.media import Medium
 from store.messages import Message
 from store.positions import PositionRows
 from store.quarantine import Quarantined
@@ -19,6 +20,7 @@ class Facts:
     positions: PositionRows | None = None
     quarantined: list[Quarantined] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    media: list[Medium] = field(default_factory=list)
     links: list[LinkEvent] = field(default_factory=list)
     clones: list[Clone] = field(default_factory=list)
     registrations: list[Registration] = field(default_factory=list)

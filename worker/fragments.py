@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol.reassembly import Forgotten, Reassembly, Upload
+from store.merge import Positions
 from store.quarantine import Quarantined
 
 NAMED_MISSING: Final = 100
@@ -57,6 +58,16 @@ class Fragments:
     """Messages that are not whole yet, of all terminals by their index."""
 
     uploads: Reassembly[Piece] = field(default_factory=Reassembly)
+
+    def oldest(self) -> Positions:
+        """Give where in each log the oldest fragment is that is held: until its message is whole and written,
+        or given up, the log keeps it, and not the snapshot alone.
+        """
+        oldest: Positions = {}
+        for upload in self.uploads.waiting():
+            for piece in upload.pieces.values():
+                oldest[piece.log_id] = min(piece.position, oldest.get(piece.log_id, piece.position))
+        return oldest
 
     def to_array(self) -> npt.NDArray[Any]:
         """Give everything as bytes."""

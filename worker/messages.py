@@ -20,6 +20,7 @@ from worker.batch import Batch
 from worker.facts import Facts
 from worker.fleet import E2013, E2019, Fleet
 from worker.fragments import Piece, lost
+from worker.media import MEDIUM, medium_of
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U8: TypeAlias = npt.NDArray[np.uint8]
@@ -113,7 +114,11 @@ def read_others(
             elif msg_id in LOCATION_ANSWERS:
                 reports.append(Report(row, 2 if "ack_serial" in body else 0))
             elif msg_id not in NOT_KEPT:
-                facts.messages.append(_kept(batch, fleet, terminal, edition, message))
+                kept = _kept(batch, fleet, terminal, edition, message)
+                if msg_id == MEDIUM:
+                    facts.media.append(medium_of(kept, body))
+                else:
+                    facts.messages.append(kept)
         if reason and row in put_together:
             terminal_id = int(fleet.terminals["id"][terminal[row]])
             pieces = put_together[row].pieces
@@ -161,6 +166,11 @@ def assemble(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> list[Wh
         for each in forgotten:
             facts.quarantined += lost(each, int(fleet.terminals["id"][each.upload.key.terminal]))
     return whole
+
+
+def gather(batch: Batch, fleet: Fleet) -> None:
+    """Hold the pieces of a batch of which everything else is known already."""
+    assemble(batch, fleet, fleet.of_sessions(batch.session), Facts())
 
 
 def _piece(batch: Batch, row: int) -> Piece:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from store import cursors, quarantine, terminals
+from store.blobs import Blobs
 from store.fleet import LIVE_CHANNEL
 from store.log import FIRST, CursorAhead, LogError, LogRecord
 from store.merge import MergedReader, Order, Positions, order
@@ -34,9 +36,10 @@ from store.records import Frames, decode
 from store.times import from_us
 from worker import snapshot
 from worker.batch import WHOLE_RECORD, Batch, Place, read_batch
-from worker.commit import recognise, write, write_states
+from worker.commit import Places, recognise, write, write_states
 from worker.digest import Policies, digest
 from worker.fleet import Fleet
+from worker.messages import gather
 from worker.poison import poisonous
 from worker.recall import recall
 from worker.snapshot import Snapshot
@@ -90,6 +93,7 @@ class Worker:
         dsn: of the database; its schema is migrated
         log_directory: of the logs, which the gateways create, or of the only one
         state_directory: for the snapshot
+        media_directory: for the contents of media; beside the state unless given
         connect: makes a connection in autocommit mode; tests put faults here
     """
 
@@ -100,6 +104,7 @@ class Worker:
         log_directory: Path,
         state_directory: Path,
         *,
+        media_directory: Path | None = None,
         connect: Callable[[str], cursors.Connection] | None = None,
     ) -> None:
         self.options = options
@@ -112,6 +117,7 @@ class Worker:
         self._reader: MergedReader | None = None
         self._claimed: set[UUID] = set()
         self._placement = Placement()
+        self._blobs = Blobs(media_directory or state_directory.parent / "media")
         self._fleet: Fleet | None = None
         self._positions: Positions = {}
         """What is committed: the cursors, of logs that have one."""
@@ -231,12 +237,12 @@ class Worker:
         if kept is None or not found:
             kept = self._without_snapshot(target)
         self._reached = None
-        self._replay(kept, target)
+        self._replay(kept, target, partial(digest, policies=self.options.policies))
         self._fleet, self._snapshot_positions = kept.fleet, kept.positions if found else None
         if not found:
             self._keep_snapshot(now=True)  # so that there is one for every cursor
 
-    def _replay(self, kept: Snapshot, target: Positions) -> None:
+    def _replay(self, kept: Snapshot, target: Positions, take: Callable[[Batch, Fleet], object]) -> None:
         """Move the snapshot's fleet on to `target`."""
         reader, connection = self._reader, self._connection
         assert reader is not None and connection is not None
@@ -250,7 +256,7 @@ class Worker:
             batch = read_batch(records, aside)
             with connection.transaction():
                 recognise(connection, batch, kept.fleet)
-            digest(batch, kept.fleet, self.options.policies)
+            take(batch, kept.fleet)
             positions |= batch.end
             self._reached = batch.reached
         for log_id, end in self._positions.items():
@@ -259,11 +265,14 @@ class Worker:
 
     def _without_snapshot(self, target: Positions) -> Snapshot:
         """Begin with what the database knows. The very first time that is nothing, and exact."""
-        assert self._connection is not None
+        assert self._reader is not None and self._connection is not None
         fleet = Fleet()
         if self._positions:
             log.warning("snapshot_missing", positions=target, directory=str(self._state_directory))
             fleet = recall(self._connection)
+            # What is held of messages in pieces has not been released, and is nowhere else.
+            begin = {log_id: min(at, target[log_id]) for log_id, at in self._reader.consumed().items()}
+            self._replay(Snapshot(begin, fleet), target, gather)
         return Snapshot(target, fleet)
 
     def _take(
@@ -278,7 +287,8 @@ class Worker:
         with connection.transaction(force_rollback=not keep):
             recognise(connection, batch, fleet)
             facts = digest(batch, fleet, self.options.policies)
-            bound = write(connection, self._placement, facts, bind=self.options.bind_plates)
+            places = Places(connection, self._placement, self._blobs)
+            bound = write(places, facts, bind=self.options.bind_plates)
             if states_too:
                 self._write_states(connection, fleet)
             cursors.move(connection, self._positions, batch.end, from_us(batch.log_time_us))
@@ -366,7 +376,7 @@ class Worker:
             began = time.monotonic()
             snapshot.save(self._state_directory, Snapshot(self._positions, self._fleet))
             self._snapshot_positions = self._positions
-            self._reader.release(self._positions)
+            self._reader.release(self._positions | self._fleet.fragments.oldest())
             self._snapshots.took(began)
 
     def _give_up(self, error: Exception) -> None:

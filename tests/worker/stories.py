@@ -49,6 +49,7 @@ _FACTS: dict[str, LiteralString] = {
     "positions": "SELECT identity, x.* FROM positions x JOIN terminals t ON t.id = x.terminal_id",
     "quarantine": "SELECT identity, x.* FROM quarantine x LEFT JOIN terminals t ON t.id = x.terminal_id",
     "messages": "SELECT identity, x.* FROM messages x JOIN terminals t ON t.id = x.terminal_id",
+    "media": "SELECT identity, x.* FROM media x JOIN terminals t ON t.id = x.terminal_id",
     "link_events": "SELECT identity, x.* FROM link_events x JOIN terminals t ON t.id = x.terminal_id",
     "alarms": """
         SELECT identity, plate, x.*
@@ -105,14 +106,14 @@ class Story:
     def frames(self, frames: Sequence[tuple[int, bytes]], *, authenticated: bool = True) -> None:
         """Write plain frames of sessions as one record."""
         flags = FrameFlag.AUTHENTICATED if authenticated else 0
-        self.writer.append(
-            Frames(
-                np.array([session for session, _ in frames], np.uint64),
-                np.array([len(plain) for _, plain in frames], np.uint16),
-                np.full(len(frames), flags, np.uint16),
-                np.frombuffer(b"".join(plain for _, plain in frames), np.uint8),
-            ),
-            self.now_us,
+        self.writer.append(self.record(frames, flags), self.now_us)
+
+    def record(self, frames: Sequence[tuple[int, bytes]], flags: int) -> Frames:
+        return Frames(
+            np.array([session for session, _ in frames], np.uint64),
+            np.array([len(plain) for _, plain in frames], np.uint16),
+            np.full(len(frames), flags, np.uint16),
+            np.frombuffer(b"".join(plain for _, plain in frames), np.uint8),
         )
 
     def plain(self, session: int, msg_id: int, body: dict[str, Any] | bytes = b"", **header: Any) -> bytes:

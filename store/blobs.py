@@ -1,0 +1,114 @@
+"""Contents of media, each in a file that is named by its SHA-256: `media/ab/abcdef…`.
+
+The same content is one file, however often and from wherever it comes. A file is on the disk before the
+transaction that refers to it commits, so what the database names is there. What no row names any more, or
+never did because the transaction failed, is swept, but not before it has been lying there for a day.
+
+Errors:
+    OSError     as the system says it: the caller waits and tries again.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from store.storage import sync_directory
+
+GRACE_S: Final = 86_400.0
+"""A file without a row stays so long: its transaction may still be waiting for the database."""
+SHELVES: Final = 256
+"""Directories, by the first two digits of the hash."""
+
+
+class Blobs:
+    """The files of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, digest: bytes) -> Path:
+        """Say where the content with this SHA-256 is, if it is there."""
+        name = digest.hex()
+        return self.directory / name[:2] / name
+
+    def put(self, content: bytes) -> bytes:
+        """Keep the content; durable on return. Gives its SHA-256."""
+        digest = hashlib.sha256(content).digest()
+        path = self.path(digest)
+        with self._held(fcntl.LOCK_SH):
+            try:
+                os.utime(path)  # it has been wanted just now: not to be swept
+                if path.stat().st_size == len(content):
+                    return digest
+            except FileNotFoundError:
+                pass
+        self._write(path, content)
+        return digest
+
+    def get(self, digest: bytes) -> bytes:
+        """Read a content."""
+        return self.path(digest).read_bytes()
+
+    def sweep(self, shelf: int, is_named: Callable[[list[bytes]], set[bytes]], now_s: float) -> int:
+        """Delete what has no row and is old from one of the `SHELVES`, and say how many files that were.
+
+        Args:
+            is_named: gives those of some hashes that rows name
+            now_s: the time of files, in seconds since 1970
+        """
+        directory = self.directory / f"{shelf:02x}"
+        old = {path for path in _files(directory) if path.stat().st_mtime < now_s - GRACE_S}
+        digests = {digest: path for path in old if (digest := _digest(path)) is not None}
+        orphans = digests.keys() - is_named(list(digests))
+        drafts = [path for path in old if path.suffix]
+        swept = 0
+        for path in [*drafts, *(digests[each] for each in orphans)]:
+            with self._held(fcntl.LOCK_EX):
+                if path.stat().st_mtime < now_s - GRACE_S:  # it may have been wanted since
+                    path.unlink()
+                    swept += 1
+        return swept
+
+    def _write(self, path: Path, content: bytes) -> None:
+        is_new = not path.parent.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_new:
+            sync_directory(self.directory)
+        draft = path.with_suffix(f".{os.getpid()}")
+        try:
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(path)
+            sync_directory(path.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise
+
+    @contextlib.contextmanager
+    def _held(self, kind: int) -> Iterator[None]:
+        """Keep the sweep away from what is being put."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "lock").open("ab") as file:
+            fcntl.flock(file, kind)
+            yield
+
+
+def _files(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _digest(path: Path) -> bytes | None:
+    try:
+        return bytes.fromhex(path.name)
+    except ValueError:
+        return None

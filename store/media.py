@@ -1,0 +1,196 @@
+"""Media 多媒体 (0x0801): pictures, sounds and videos, with where and why they were taken.
+
+The content is a file (`store.blobs`), written before the row that names it. The same medium again (a
+retransmission, a second upload) is the same row with a count.
+
+In 2011 a medium may come as packets, each a message of its own. They are rows until all are there, and then
+become one.
+
+Which alarm a medium belongs to is not stored: it is of the alarm's terminal and was taken while the condition
+held, or so shortly before or after that it shows it. So it is right whatever comes late.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import psycopg
+
+from store import select
+from store.blobs import Blobs
+from store.desk import TERMINAL_REF, VEHICLE_REF, place
+from store.refusals import NotFound
+from store.select import Page, Row
+from store.times import from_us
+
+Connection = psycopg.Connection[Any]
+
+WHOLE: Final = 0
+"""The part that is all parts."""
+BEFORE_ALARM: LiteralString = "10 seconds"
+AFTER_ALARM: LiteralString = "60 seconds"
+"""A medium that was taken so shortly before an alarm began or after it ended shows it: cameras are told to
+take pictures when an alarm begins, and take a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """One medium, or in 2011 one packet of it."""
+
+    terminal_id: int
+    received_us: int
+    reported_us: int | None
+    media_id: int
+    kind: int
+    format: int
+    event: int
+    channel: int
+    part: int
+    parts: int
+    fix: tuple[float, float] | None
+    """Latitude and longitude in WGS-84 degrees."""
+    speed_kmh: float | None
+    alarm_bits: int | None
+    status_bits: int | None
+    serial: int
+    edition: str
+    head: bytes
+    """The body before the content."""
+    content: bytes
+    log_id: UUID
+    position: int
+    """Of the record that completed it."""
+    ordinal: int
+
+
+_COLUMNS = """
+terminal_id, received_at, reported_at, media_id, kind, format, event, channel, part, parts, lat, lon,
+speed_kmh, alarm_bits, status_bits, serial, edition, head, sha256, size, last_received_at, log_id, position,
+ordinal
+"""
+_INSERT = f"""
+INSERT INTO media AS there ({_COLUMNS}) VALUES ({", ".join(["%s"] * 24)})
+ON CONFLICT (terminal_id, media_id, part, parts, reported_at, sha256) DO UPDATE
+   SET copies = there.copies + 1, last_received_at = greatest(there.last_received_at, excluded.received_at)
+"""
+_PACKETS = """
+SELECT DISTINCT ON (part) part, sha256 FROM media
+ WHERE terminal_id = %(terminal_id)s AND media_id = %(media_id)s AND parts = %(parts)s AND part <> 0
+   AND received_at > %(received_at)s - interval '1 day'
+ ORDER BY part, received_at DESC
+"""
+_FORGET_PACKETS = """
+DELETE FROM media
+ WHERE terminal_id = %(terminal_id)s AND media_id = %(media_id)s AND parts = %(parts)s AND part <> 0
+"""
+
+
+def write(connection: Connection, blobs: Blobs, media: Sequence[Medium]) -> None:
+    """Write media in the caller's transaction; their contents are on the disk before.
+
+    Raises:
+        OSError: a content cannot be written.
+    """
+    for each in media:
+        _insert(connection, each, blobs.put(each.content), len(each.content))
+        if each.parts > 1:
+            _complete(connection, blobs, each)
+
+
+def _insert(
+    connection: Connection, medium: Medium, digest: bytes, size: int, part: int | None = None
+) -> None:
+    received_at = from_us(medium.received_us)
+    values = [
+        medium.terminal_id,
+        received_at,
+        None if medium.reported_us is None else from_us(medium.reported_us),
+        *(medium.media_id, medium.kind, medium.format, medium.event, medium.channel),
+        medium.part if part is None else part,
+        medium.parts,
+        *(medium.fix or (None, None)),
+        *(medium.speed_kmh, medium.alarm_bits, medium.status_bits, medium.serial, medium.edition),
+        *(medium.head, digest, size, received_at, medium.log_id, medium.position, medium.ordinal),
+    ]
+    connection.execute(_INSERT, values)
+
+
+def _complete(connection: Connection, blobs: Blobs, last: Medium) -> None:
+    """Make one medium of its packets when all are there."""
+    of = {
+        "terminal_id": last.terminal_id,
+        "media_id": last.media_id,
+        "parts": last.parts,
+        "received_at": from_us(last.received_us),
+    }
+    packets = connection.execute(_PACKETS, of).fetchall()
+    if len(packets) < last.parts:
+        return
+    content = b"".join(blobs.get(bytes(digest)) for _, digest in packets)
+    _insert(connection, last, blobs.put(content), len(content), WHOLE)
+    connection.execute(_FORGET_PACKETS, of)
+
+
+def named(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:
+    """Give those of some hashes that rows name."""
+    rows = connection.execute("SELECT sha256 FROM media WHERE sha256 = ANY(%s)", [list(digests)])
+    return {bytes(row[0]) for row in rows}
+
+
+_OF_ALARM: LiteralString = f"""
+coalesce(m.reported_at, m.received_at) >= a.began_at - interval '{BEFORE_ALARM}'
+AND coalesce(m.reported_at, m.received_at) <= coalesce(a.ended_at, a.last_seen_at) + interval '{AFTER_ALARM}'
+"""
+_VIEW: LiteralString = f"""
+SELECT m.id, m.received_at, m.reported_at, m.media_id, m.kind, m.format, m.event, m.channel, {place("m")},
+       m.speed_kmh, m.alarm_bits, m.status_bits, encode(m.sha256, 'hex') AS sha256, m.size, m.copies,
+       {TERMINAL_REF}, {VEHICLE_REF},
+       ARRAY(SELECT a.id FROM alarms a
+              WHERE a.terminal_id = m.terminal_id AND {_OF_ALARM} ORDER BY a.began_at DESC LIMIT 20) AS alarms
+  FROM media m JOIN terminals t ON t.id = m.terminal_id
+  LEFT JOIN LATERAL (
+       SELECT v.id, v.plate, v.plate_color FROM installations i JOIN vehicles v ON v.id = i.vehicle_id
+        WHERE i.terminal_id = m.terminal_id AND i.installed_at <= coalesce(m.reported_at, m.received_at)
+          AND coalesce(i.removed_at, 'infinity') > coalesce(m.reported_at, m.received_at)
+        ORDER BY i.installed_at DESC LIMIT 1) v ON true
+"""
+_CONDITIONS: dict[str, LiteralString] = {
+    "terminal_id": "m.terminal_id = %(terminal_id)s",
+    "vehicle_id": "v.id = %(vehicle_id)s",
+    "alarm_id": f"""
+        m.terminal_id = (SELECT a.terminal_id FROM alarms a WHERE a.id = %(alarm_id)s)
+        AND EXISTS (SELECT FROM alarms a WHERE a.id = %(alarm_id)s AND {_OF_ALARM})""",
+    "kind": "m.kind = %(kind)s",
+    "since": "m.received_at >= %(since)s",
+    "until": "m.received_at < %(until)s",
+    "after_id": "(m.received_at, m.id) < (%(after_at)s, %(after_id)s)",
+}
+_IS_WHOLE: LiteralString = "(m.parts = 1 OR m.part = 0)"
+
+
+async def page(
+    connection: select.Connection, *, limit: int, cursor: str | None = None, **filters: Any
+) -> Page:
+    """List media, newest first. Filters: terminal_id, vehicle_id, alarm_id, kind, since, until (of
+    received_at).
+    """
+    given = dict(filters)
+    if cursor:
+        given["after_at"], given["after_id"] = select.decode_cursor(cursor, (datetime, int))
+    query = f"{_VIEW} WHERE {_IS_WHOLE} AND {select.where(_CONDITIONS, given)}"
+    query += " ORDER BY m.received_at DESC, m.id DESC"
+    return await select.fetch_page(connection, query, given, key=("received_at", "id"), limit=limit)
+
+
+async def medium(connection: select.Connection, medium_id: int) -> Row:
+    """Give one medium.
+
+    Raises:
+        NotFound
+    """
+    row = await select.fetch_one(connection, f"{_VIEW} WHERE {_IS_WHOLE} AND m.id = %s", (medium_id,))
+    if row is None:
+        raise NotFound("medium", medium_id)
+    return row
