@@ -104,16 +104,11 @@ static uint64_t value_of(uint64_t bucket) { /* the least value that falls into i
     return (bucket - (power << STEP_BITS)) << power;
 }
 
-static double cpu_seconds(int pid) { /* user and system time from the process's own accounting; 0 is this one */
-    char path[64], line[1024], *p;
-    unsigned long user = 0, system = 0;
-    snprintf(path, sizeof path, pid ? "/proc/%d/stat" : "/proc/self/stat", pid);
-    FILE *file = fopen(path, "r");
-    if (!file) return 0;
-    if (fgets(line, sizeof line, file) && (p = strrchr(line, ')')))
-        sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
-    fclose(file);
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+static double cpu_seconds(int pid) { /* user and system time that the kernel accounts to a process; 0 is this one */
+    clockid_t clock;
+    struct timespec t = {0};
+    if (clock_getcpuclockid(pid, &clock) == 0) clock_gettime(clock, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 /* --- frames --------------------------------------------------------------------------------------------------------- */
