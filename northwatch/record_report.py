@@ -1,4 +1,4 @@
-"""The record as `northwatch doctor` tells of it: how it is kept, what goes next and when, what would be better."""
+"""The record as `northwatch doctor` tells of it: how it is kept, what goes next and when."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
