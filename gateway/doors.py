@@ -26,8 +26,10 @@ HEADER_S: Final = 5.0
 HANDSHAKE_S: Final = 20.0
 """A handshake is two round trips and some 5 KB: a few seconds over GPRS."""
 
-ACCEPTED_AT_ONCE: Final = 64
-"""Then others have their turn."""
+ACCEPTED_AT_ONCE: Final = 8
+"""Then links have their turn: a handshake takes one or two milliseconds of the processor, and a fleet that
+comes back must not make the others wait for all of it.
+"""
 
 MAX_PENDING: Final = 4096
 """More connections than this are not accepted before others are through: they wait in the backlog."""
