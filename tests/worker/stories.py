@@ -49,6 +49,7 @@ _FACTS: dict[str, LiteralString] = {
     "positions": "SELECT identity, x.* FROM positions x JOIN terminals t ON t.id = x.terminal_id",
     "quarantine": "SELECT identity, x.* FROM quarantine x LEFT JOIN terminals t ON t.id = x.terminal_id",
     "messages": "SELECT identity, x.* FROM messages x JOIN terminals t ON t.id = x.terminal_id",
+    "media": "SELECT identity, x.* FROM media x JOIN terminals t ON t.id = x.terminal_id",
     "link_events": "SELECT identity, x.* FROM link_events x JOIN terminals t ON t.id = x.terminal_id",
     "alarms": """
         SELECT identity, plate, x.*
