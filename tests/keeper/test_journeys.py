@@ -110,7 +110,8 @@ def test_any_order_gives_the_facts_of_one_sorted_pass(
         usable = [each for each in terminal if not each["quality"]]
         terminal_id = terminal[0]["terminal_id"]
         stored = connection.execute(
-            "SELECT kind, began_at, ended_at, fixes, round(driving_s)::integer, round(track_km::numeric, 2)::float8,"
+            "SELECT kind, began_at, ended_at, fixes, round(driving_s)::integer,"
+            " round(track_km::numeric, 2)::float8,"
             " round(gap_km::numeric, 2)::float8, day FROM legs WHERE terminal_id = %s ORDER BY began_at",
             [terminal_id],
         ).fetchall()
