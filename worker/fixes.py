@@ -40,6 +40,9 @@ _STUCK_US = round(STUCK_S * 1e6)
 _METRES_PER_DEGREE = 111_195.0
 """Of latitude, on a sphere of 6,371 km."""
 
+_NEAR_DEG = DRIFT_M / 2 / _METRES_PER_DEGREE
+"""Who has moved less in both directions has not jumped, wherever on earth; that is almost everybody."""
+
 LANES: Final = 2
 LANE: Final = np.dtype(
     [
@@ -125,9 +128,12 @@ def _drifting(lanes: npt.NDArray[np.void], lane: I64, fixes: Fixes) -> Flags:
         np.where(begins, lanes["lat"][lane], np.roll(fixes.lat, 1)),
         np.where(begins, lanes["lon"][lane], np.roll(fixes.lon, 1)),
     )
-    is_known = before[0] != NEVER
-    elapsed_us = fixes.at_us - np.where(is_known, before[0], fixes.at_us)
-    jumps = is_known & is_jump(before[1], before[2], fixes.lat, fixes.lon, elapsed_us)
+    moved = (np.abs(fixes.lat - before[1]) > _NEAR_DEG) | (np.abs(fixes.lon - before[2]) > _NEAR_DEG)
+    far = np.flatnonzero(moved & (before[0] != NEVER))
+    jumps = np.zeros(len(lane), np.bool_)
+    jumps[far] = is_jump(
+        before[1][far], before[2][far], fixes.lat[far], fixes.lon[far], fixes.at_us[far] - before[0][far]
+    )
     troubled = np.unique(lane[jumps | (lanes["wild_us"][lane] != NEVER)])
     calm = np.append(begins[1:], True)
     calm &= ~np.isin(lane, troubled)
