@@ -232,7 +232,7 @@ class _Columns:
 
     def __init__(self, state: AlarmState, reports: Reports) -> None:
         at_us = np.where(reports.is_plausible, reports.reported_us, reports.received_us)
-        order = np.lexsort((at_us, reports.frame, reports.terminal))
+        order = _order(reports.terminal, reports.frame, at_us)
         self.state = state
         self.order = order
         self.reports = reports
@@ -317,6 +317,23 @@ class _Columns:
         fence_us[is_found] = self.at_us[first[is_found]]
         state.late_us[terminal], state.fence_us[terminal] = late_us, fence_us
         state.late_edition[terminal[is_new]] = self.edition[newest[is_new]]
+
+
+def _order(terminal: I64, frame: I64, at_us: I64) -> I64:
+    """Order reports by terminal, those of a terminal by frame, and those of a frame by their time.
+
+    Few frames have several reports, and only these need their times compared.
+    """
+    keys = terminal << 32 | frame
+    order = np.argsort(keys)
+    keys = keys[order]
+    is_one_of_several = np.zeros(len(order), np.bool_)
+    is_one_of_several[1:] = keys[1:] == keys[:-1]
+    is_one_of_several[:-1] |= is_one_of_several[1:]
+    places = np.flatnonzero(is_one_of_several)
+    several = order[places]
+    order[places] = several[np.lexsort((several, at_us[several], keys[places]))]
+    return order
 
 
 class _Terminal:

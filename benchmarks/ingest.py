@@ -39,6 +39,7 @@ from protocol.words import ACC_ON, POSITIONED
 from store import schema
 from store.embedded import Embedded
 from store.log import LogLimits, LogWriter
+from store.merge import SLOTS
 from store.placement import Placement
 from store.records import FrameFlag, Frames, SessionOpened, Started, Tick
 from worker.run import Worker, WorkerOptions
@@ -150,7 +151,12 @@ class Terminals:
 
 def _frames(who: I64, length: I64, data: U8) -> Frames:
     authenticated = np.full(len(who), FrameFlag.AUTHENTICATED, np.uint16)
-    return Frames((FIRST_SESSION + who).astype(np.uint64), length.astype(np.uint16), authenticated, data)
+    return Frames(_sessions(who).astype(np.uint64), length.astype(np.uint16), authenticated, data)
+
+
+def _sessions(who: Any) -> Any:
+    """Give the session numbers of terminals: all of the gateway in the first slot."""
+    return FIRST_SESSION + who * SLOTS
 
 
 def _joined(parts: list[Frames]) -> Frames:
@@ -169,7 +175,7 @@ def write_log(directory: Path, reports: int, every_s: int) -> int:
     begin_us = round(BEGIN.timestamp() * 1e6)
     log.append(Started("benchmark"), begin_us)
     for number, identity in enumerate(fleet.identities):
-        session = FIRST_SESSION + number
+        session = _sessions(number)
         log.append(SessionOpened(session, session, identity, "192.0.2.1:4000"), begin_us)
     log.append(Tick(TERMINALS), begin_us)
     arrived = log.sync()

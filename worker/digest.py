@@ -13,6 +13,7 @@ import numpy.typing as npt
 from alerts import bits
 from protocol.columns import BadBody, PositionBatch, batch_locations, locations, single_locations
 from store import alarms, tickets
+from store.binary import stable_order
 from store.positions import SEARCH_BACK, PositionRows
 from store.quarantine import Quarantined
 from tickets import policy, silence
@@ -59,7 +60,8 @@ class Policies:
 def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
     """Say what the batch means, and move the fleet on.
 
-    The fleet knows every terminal and session of the batch.
+    The fleet knows every terminal and session of the batch. What reports say is judged for the whole batch at
+    once; links, silence and tickets go from tick to tick.
     """
     facts = Facts()
     terminal = fleet.of_sessions(batch.session)
@@ -67,20 +69,15 @@ def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
     whole = assemble(batch, fleet, terminal, facts)
     answers = read_others(batch, fleet, terminal, edition, facts, whole)
     batch, reports = _reports(batch, fleet, terminal, facts, (whole, answers))
-    late = np.zeros(len(reports), np.bool_)
-    doubts = np.zeros(len(reports), np.int32)
-    for part in batch.parts:
-        follow_links(part.events, fleet, facts)
-        chosen = reports.of_rows(part.rows)
-        read = _Part(part.rows, terminal[part.rows], reports.take(chosen), edition)
-        late[chosen] = _digest_part(batch, read, fleet, facts)
-        doubts[chosen] = _judge_fixes(fleet, read, late[chosen])
-        if part.tick_us is not None:
-            follow_gateways(part.slot, part.tick_us, fleet, facts)
-            _judge_tick(part.tick_us, fleet, policies, facts)
+    reporter = terminal[reports.row]
+    late = _lateness(fleet, reporter, reports)
+    reports = replace(reports, quality=reports.quality | _doubts(fleet, reporter, reports, late))
+    said = _Said(batch, terminal, edition, reports, reporter, late)
+    _judge_alarms(fleet, said, facts)
+    _note_authentication(fleet, said, facts)
+    _follow_ticks(fleet, said, policies, facts)
     forget_sessions(batch.events(), fleet)
-    reports = replace(reports, quality=reports.quality | doubts)
-    facts.positions = _rows(batch, reports, fleet, terminal, late)
+    facts.positions = _rows(fleet, said)
     return facts
 
 
@@ -126,54 +123,73 @@ def _located(
     return single_locations(data, *places_of(alone)), batch_locations(data, *places_of(several))
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The frames and reports between two ticks."""
+@dataclass(slots=True)
+class _Said:
+    """What the terminals said in a batch."""
 
-    rows: slice
+    batch: Batch
     terminal: I64
     """Of every frame."""
-    reports: Reports
     edition: U8
-    """Of every frame of the batch."""
+    """Of every frame."""
+    reports: Reports
+    reporter: I64
+    """The terminal of every report."""
+    late: Flags
+    """Of every report."""
+    remembered: int = 0
+    """So many frames are among the last ones that the fleet keeps of each terminal."""
 
-    @property
-    def reporter(self) -> I64:
-        """The terminal of every report."""
-        reporter: I64 = self.terminal[self.reports.row - self.rows.start]
-        return reporter
+    def remember(self, fleet: Fleet, frames: int) -> None:
+        """Let the fleet keep the last of each terminal up to this frame."""
+        rows = slice(self.remembered, frames)
+        if rows.start == rows.stop:
+            return
+        chosen = self.reports.of_rows(rows)
+        live = np.flatnonzero(~self.late[chosen]) + chosen.start
+        _remember_latest(fleet, self.reports, self.reporter, live)
+        fleet.keep_frames(self.batch.frames, rows, self.terminal[rows], self.batch.received_us[rows])
+        self.remembered = frames
 
 
-def _digest_part(batch: Batch, part: _Part, fleet: Fleet, facts: Facts) -> Flags:
-    """Move the fleet on by the frames between two ticks, and say which reports are late."""
-    rows, reports, reporter = part.rows, part.reports, part.reporter
-    if not len(part.terminal):
-        return np.zeros(0, np.bool_)
-    late = _lateness(fleet, reporter, reports)
-    _judge_alarms(fleet, part, late, facts)
-    live = np.flatnonzero(~late)
+def _follow_ticks(fleet: Fleet, said: _Said, policies: Policies, facts: Facts) -> None:
+    """Follow links and silence from tick to tick, and decide what it means for repair work."""
+    for part in said.batch.parts:
+        follow_links(part.events, fleet, facts)
+        _listen(fleet, said, part.rows)
+        if part.tick_us is not None:
+            follow_gateways(part.slot, part.tick_us, fleet, facts)
+            decided = _judge_tick(fleet, part.tick_us, policies)
+            if decided.opened:  # their evidence shows what came last
+                said.remember(fleet, part.rows.stop)
+            _note_decisions(fleet, decided, facts)
+    said.remember(fleet, len(said.terminal))
+    fleet.terminals["changed"][said.terminal] = True
+
+
+def _listen(fleet: Fleet, said: _Said, rows: slice) -> None:
+    """Let silence and tickets know what was said between two ticks."""
+    batch, reports = said.batch, said.reports
+    chosen = reports.of_rows(rows)
+    live = np.flatnonzero(~said.late[chosen]) + chosen.start
+    frame, reporter = reports.row[live], said.reporter[live]
     heard = silence.Heard(
-        terminal=part.terminal,
+        terminal=said.terminal[rows],
         received_us=batch.received_us[rows],
         msg_id=batch.frames.msg_id[rows],
         authenticated=batch.authenticated[rows],
     )
-    said = silence.LiveReports(
-        terminal=reporter[live],
-        frame=reports.row[live] - rows.start,
+    live_reports = silence.LiveReports(
+        terminal=reporter,
+        frame=frame - rows.start,
         status_bits=reports.status_bits[live],
         alarm_bits=reports.alarm_bits[live],
         speed_kmh=reports.speed_kmh[live],
         io_state=reports.io_state[live],
-        is_2019=batch.frames.is_2019[reports.row[live]],
+        is_2019=batch.frames.is_2019[frame],
     )
-    silence.observe(fleet.silence, heard, said)
-    policy.credit(fleet.tickets, reporter[~late & reports.moves_forward & reports.has_fix])
-    _remember_latest(fleet, reporter[live], reports.take(live))
-    fleet.terminals["changed"][part.terminal] = True
-    fleet.keep_frames(batch.frames, rows, part.terminal, heard.received_us)
-    _note_authentication(batch, part, fleet, facts)
-    return late
+    silence.observe(fleet.silence, heard, live_reports)
+    policy.credit(fleet.tickets, reporter[(reports.moves_forward & reports.has_fix)[live]])
 
 
 def _lateness(fleet: Fleet, terminal: I64, reports: Reports) -> Flags:
@@ -184,12 +200,12 @@ def _lateness(fleet: Fleet, terminal: I64, reports: Reports) -> Flags:
     """
     newest = fleet.terminals["newest_us"]
     counts = reports.moves_forward & ~reports.is_backfill
-    order = np.argsort(terminal, kind="stable")
+    order = stable_order(terminal)
     ordered = terminal[order]
     seconds = np.where(counts, reports.reported_us // 1_000_000, 0)[order]
     begins = np.diff(ordered, prepend=-1) != 0
     group = np.cumsum(begins) << _SECONDS_BITS
-    # Before the first report of a terminal in this part stands what the fleet remembers of it.
+    # Before the first report of a terminal in this batch stands what the fleet remembers of it.
     known = np.maximum(newest[ordered] // 1_000_000, 0)
     reached = np.maximum.accumulate(group | np.maximum(seconds, known))
     before = np.where(begins, known, np.roll(reached, 1) & _SECONDS)
@@ -200,13 +216,12 @@ def _lateness(fleet: Fleet, terminal: I64, reports: Reports) -> Flags:
     return late | reports.is_backfill
 
 
-def _judge_fixes(fleet: Fleet, part: _Part, late: Flags) -> npt.NDArray[np.int32]:
+def _doubts(fleet: Fleet, terminal: I64, reports: Reports, late: Flags) -> npt.NDArray[np.int32]:
     """Give the quality bits that follow from the fixes before."""
-    reports = part.reports
     return fixes.judge(
         fleet.fixes,
         fixes.Fixes(
-            terminal=part.reporter,
+            terminal=terminal,
             is_late=late,
             is_usable=reports.has_fix & reports.moves_forward & fixes.are_on_earth(reports.lat, reports.lon),
             at_us=reports.reported_us,
@@ -217,18 +232,18 @@ def _judge_fixes(fleet: Fleet, part: _Part, late: Flags) -> npt.NDArray[np.int32
     )
 
 
-def _judge_alarms(fleet: Fleet, part: _Part, late: Flags, facts: Facts) -> None:
-    reports, reporter = part.reports, part.reporter
+def _judge_alarms(fleet: Fleet, said: _Said, facts: Facts) -> None:
+    reports = said.reports
     judgement = bits.judge(
         fleet.alarms,
         bits.Reports(
-            terminal=reporter,
+            terminal=said.reporter,
             frame=reports.row,
             reported_us=reports.reported_us,
             received_us=reports.received_us,
             alarm_bits=reports.alarm_bits,
-            edition=part.edition[reports.row],
-            is_late=late,
+            edition=said.edition[reports.row],
+            is_late=said.late,
             is_plausible=reports.moves_forward,
             overspeed_place=reports.overspeed_place,
             crossed_place=reports.crossed_place,
@@ -283,7 +298,7 @@ def _alarm_change(change: bits.AlarmChange, terminal_id: int, reports: Reports) 
     )
 
 
-def _remember_latest(fleet: Fleet, terminal: I64, live: Reports) -> None:
+def _remember_latest(fleet: Fleet, reports: Reports, reporter: I64, live: I64) -> None:
     """Keep the newest live report of each terminal: of equal indices numpy keeps the last.
 
     A live report with a wrong clock came over the link just now, so it says where the vehicle is; only its
@@ -291,40 +306,42 @@ def _remember_latest(fleet: Fleet, terminal: I64, live: Reports) -> None:
     """
     latest = fleet.terminals
     for name in ("received_us", "speed_kmh", "heading_deg", "altitude_m", "alarm_bits", "status_bits"):
-        latest[name][terminal] = getattr(live, name)
-    timed = live.moves_forward
-    latest["reported_us"][terminal[timed]] = live.reported_us[timed]
-    fixed = live.has_fix
-    latest["lat"][terminal[fixed]] = live.lat[fixed]
-    latest["lon"][terminal[fixed]] = live.lon[fixed]
-    latest["fix_us"][terminal[fixed]] = live.placed_us[fixed]
-    counted = ~np.isnan(live.mileage_km)
-    latest["mileage_km"][terminal[counted]] = live.mileage_km[counted]
+        latest[name][reporter[live]] = getattr(reports, name)[live]
+    timed = live[reports.moves_forward[live]]
+    latest["reported_us"][reporter[timed]] = reports.reported_us[timed]
+    fixed = live[reports.has_fix[live]]
+    latest["lat"][reporter[fixed]] = reports.lat[fixed]
+    latest["lon"][reporter[fixed]] = reports.lon[fixed]
+    latest["fix_us"][reporter[fixed]] = reports.placed_us[fixed]
+    counted = live[~np.isnan(reports.mileage_km[live])]
+    latest["mileage_km"][reporter[counted]] = reports.mileage_km[counted]
 
 
-def _note_authentication(batch: Batch, part: _Part, fleet: Fleet, facts: Facts) -> None:
+def _note_authentication(fleet: Fleet, said: _Said, facts: Facts) -> None:
     """Note the first authenticated frame of each session."""
-    noted = fleet.terminals["authenticated_session"]
-    session = batch.session[part.rows]
-    is_new = batch.authenticated[part.rows] & (noted[part.terminal] != session)
+    noted, session = fleet.terminals["authenticated_session"], said.batch.session
+    is_new = said.batch.authenticated & (noted[said.terminal] != session)
     for row in np.flatnonzero(is_new).tolist():
-        index = part.terminal[row]
+        index = said.terminal[row]
         if noted[index] != session[row]:
             noted[index] = session[row]
-            facts.authenticated[int(fleet.terminals["id"][index])] = int(batch.received_us[part.rows][row])
+            facts.authenticated[int(fleet.terminals["id"][index])] = int(said.batch.received_us[row])
 
 
-def _judge_tick(tick_us: int, fleet: Fleet, policies: Policies, facts: Facts) -> None:
+def _judge_tick(fleet: Fleet, tick_us: int, policies: Policies) -> policy.Decisions:
     """Judge silence at a tick, and decide what it means for repair work.
 
     Several gateways tick at about the same time; one of these ticks is enough.
     """
     if 0 <= tick_us - fleet.silence.tick_us < SAME_TICK_US:
-        return
+        return policy.Decisions()
     verdict = silence.judge(fleet.silence, tick_us, policies.silence)
     for changed in (verdict.silent, verdict.back, verdict.excused):
         fleet.terminals["changed"][changed] = True
-    decided = policy.decide(fleet.tickets, fleet.silence, verdict, (policies.silence, policies.tickets))
+    return policy.decide(fleet.tickets, fleet.silence, verdict, (policies.silence, policies.tickets))
+
+
+def _note_decisions(fleet: Fleet, decided: policy.Decisions, facts: Facts) -> None:
     ids = fleet.terminals["id"]
     for opened in decided.opened:
         facts.tickets.append(
@@ -381,17 +398,17 @@ def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody
         )
 
 
-def _rows(batch: Batch, reports: Reports, fleet: Fleet, terminal: I64, late: Flags) -> PositionRows:
+def _rows(fleet: Fleet, said: _Said) -> PositionRows:
     """Give the rows for `positions`, and remember whose clock is wrong."""
-    reporter = terminal[reports.row]
+    reports, reporter = said.reports, said.reporter
     is_wrong = reports.placed_us != reports.reported_us
     clock_wrong = fleet.terminals["clock_wrong_us"]
     np.maximum.at(clock_wrong, reporter[is_wrong], reports.received_us[is_wrong])
     return position_rows(
-        batch,
+        said.batch,
         reports,
         terminal_id=fleet.terminals["id"][reporter],
-        late=late,
+        late=said.late,
         repeated=fleet.are_repeated(reporter, reports.body_hash),
         searched=reports.received_us - np.maximum(clock_wrong[reporter], 0) < _SEARCH_BACK_US,
     )

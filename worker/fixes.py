@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from store.binary import stable_order
 from store.quality import Quality
 from tickets.silence import NEVER
 
@@ -112,7 +113,7 @@ def judge(lanes: npt.NDArray[np.void], fixes: Fixes) -> I32:
     if not len(rows):
         return doubts
     lane = fixes.terminal[rows] * LANES + fixes.is_late[rows]
-    order = np.argsort(lane, kind="stable")
+    order = stable_order(lane)
     rows, lane = rows[order], lane[order]
     ordered, known = fixes.take(rows), lanes.reshape(-1)
     doubts[rows] += np.where(_drifting(known, lane, ordered), np.int32(Quality.DRIFT), np.int32(0))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from alerts.state import AlarmState
 from protocol.columns import FrameBatch
+from store.binary import stable_order
 from store.merge import SLOTS
 from tickets.policy import TicketState
 from tickets.silence import NEVER, SilenceState
@@ -262,7 +263,7 @@ def _ring_slots(terminal: I64, following: npt.NDArray[np.uint8], size: int) -> t
 
     Every terminal has a ring of `size` slots; `following` says where its next row goes, and moves on.
     """
-    order = np.argsort(terminal, kind="stable")
+    order = stable_order(terminal)
     ordered = terminal[order]
     ends = np.flatnonzero(np.diff(ordered, append=-1))
     counts = np.diff(ends, prepend=-1)

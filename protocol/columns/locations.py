@@ -23,6 +23,7 @@ from protocol.columns.dtypes import (
     column,
     gathered,
     layout_of,
+    opaque,
     unsigned,
     window,
 )
@@ -174,11 +175,12 @@ def single_locations(data: U8, row: I64, start: I64, length: I64) -> PositionBat
 
 def body_hashes(positions: PositionBatch) -> I64:
     """Give XXH3-64 of every report's body, as signed numbers: part of the identity of a position record."""
-    view, digest = positions.data.data, xxhash.xxh3_64_intdigest
-    starts = positions.body_start.tolist()
-    ends = (positions.body_start + positions.body_length).tolist()
-    hashes = [digest(view[start:end]) for start, end in zip(starts, ends, strict=True)]
-    return np.array(hashes, np.uint64).view(np.int64)
+    hashes = np.empty(len(positions), np.uint64)
+    for length in np.unique(positions.body_length).tolist():
+        rows = (positions.body_length == length).nonzero()[0]
+        bodies = window(positions.data, opaque(length))[positions.body_start[rows]].tolist()
+        hashes[rows] = np.fromiter(map(xxhash.xxh3_64_intdigest, bodies), np.uint64, len(rows))
+    return hashes.view(np.int64)
 
 
 class _Reports(NamedTuple):
