@@ -1,6 +1,8 @@
 """The chores on real servers: what is old goes, what is held or young stays."""
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,17 +39,19 @@ def fleet(connection: Connection) -> Iterator[Connection]:
     return connection
 
 
-def report(connection: Connection, at: datetime, *terminals: int, contents: int = 1) -> None:
+def report(connection: Connection, at: datetime, *terminals: int) -> None:
     """Store one position of each terminal at a time."""
-    received_us = round(at.timestamp() * 1e6)
-    rows = rows_of([(each, 0, contents) for each in terminals], [received_us] * len(terminals))
-    placed = np.full(len(rows), received_us)
-    rows = positions.replace(
-        rows, placed_us=placed, reported_us=placed, searched=np.zeros(len(rows), np.bool_)
-    )
+    rows = _rows(at, *terminals)
     with connection.transaction():
         Placement().ensure(connection, days_of(rows.placed_us))
         positions.write(connection, rows)
+
+
+def _rows(at: datetime, *terminals: int) -> positions.PositionRows:
+    received_us = round(at.timestamp() * 1e6)
+    rows = rows_of([(each, 0, 1) for each in terminals], [received_us] * len(terminals))
+    placed = np.full(len(rows), received_us)
+    return replace(rows, placed_us=placed, reported_us=placed, searched=np.zeros(len(rows), np.bool_))
 
 
 def hold(connection: Connection, begins_at: datetime, ends_at: datetime) -> int:
@@ -196,3 +200,32 @@ def test_old_days_are_compressed_where_the_server_can(fleet: Connection) -> None
     hold(fleet, old, old + timedelta(seconds=90))
     assert work(fleet, old + TRACKS + timedelta(days=2))
     assert there(fleet)[:2] == [(1, old), (1, old + timedelta(minutes=1))] and len(there(fleet)) == 4
+
+
+def test_late_reports_and_retention_take_turns(dsn: str, fleet: Connection) -> None:
+    """A worker stores for a day that is dropped again and again: every report is stored or gone with its day,
+    none is refused, and nobody waits for ever."""
+    stop, refused = threading.Event(), []
+
+    def store() -> None:
+        placement = Placement()
+        with psycopg.connect(dsn, autocommit=True) as worker:
+            for number in range(1, 40):
+                rows = _rows(OLD + timedelta(seconds=number), 1, 2)
+                try:
+                    with worker.transaction():
+                        placement.ensure(worker, days_of(rows.placed_us))
+                        positions.write(worker, rows)
+                except psycopg.Error as error:
+                    refused.append(error)
+        stop.set()
+
+    hold(fleet, OLD, OLD + timedelta(days=1))
+    thread = threading.Thread(target=store)
+    thread.start()
+    while not stop.is_set():
+        retention.step(fleet, OPTIONS, NOW)
+    thread.join()
+    work(fleet)
+    assert refused == []
+    assert [terminal for terminal, _ in there(fleet)] == [1] * 39
