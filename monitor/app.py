@@ -24,6 +24,7 @@ from monitor.pages import Pages
 from monitor.problems import ProblemDocument, database_unavailable, translate
 from monitor.routes import (
     alarms,
+    archive,
     areas,
     doubts,
     explain,
@@ -61,7 +62,20 @@ def create_app(options: MonitorOptions) -> FastAPI:
         lifespan=center.running,
     )
     app.state.center = center
-    for desk in (people, fleet, areas, alarms, tickets, records, doubts, holds, exports, live, explain):
+    for desk in (
+        people,
+        fleet,
+        areas,
+        alarms,
+        tickets,
+        records,
+        doubts,
+        holds,
+        archive,
+        exports,
+        live,
+        explain,
+    ):
         app.include_router(desk.router, prefix=API)
     app.include_router(probes)
     problems.install(app)

@@ -5,7 +5,7 @@ What comes in is strict: unknown fields, wrong types and control characters are 
 """
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -365,6 +365,40 @@ class LinkEvent(BaseModel):
     peer: str
 
 
+class Medium(BaseModel):
+    """A picture, sound or video 多媒体 (0x0801), and the `alarms` that were on when it was taken."""
+
+    id: int
+    terminal: TerminalRef
+    vehicle: VehicleRef | None
+    received_at: datetime
+    reported_at: datetime | None
+    media_id: int
+    kind: int
+    format: int
+    event: int
+    channel: int
+    lat: float | None
+    lon: float | None
+    speed_kmh: float | None
+    alarm_bits: int | None
+    status_bits: int | None
+    sha256: str
+    size: int
+    copies: int
+    alarms: list[int]
+
+
+class RawFrame(BaseModel):
+    """A frame as it was on the wire; `chunk` of the archive, null while it is in the log."""
+
+    received_at: datetime
+    session: str
+    msg_id: int | None
+    hex: str
+    chunk: int | None
+
+
 class Imported(BaseModel):
     """What an import did, or with `dry_run` would do."""
 
@@ -404,6 +438,47 @@ class Track(BaseModel):
     total: int
     tolerance_m: float
     points: list[TrackPoint]
+
+
+class Leg(BaseModel):
+    """An uninterrupted time in which a vehicle drove, or stood for five minutes or more."""
+
+    kind: Literal["trip", "stop"]
+    began_at: datetime
+    ended_at: datetime
+    day: date
+    """In Beijing (GMT+8), of its beginning."""
+    fixes: int
+    began_lat: float
+    began_lon: float
+    ended_lat: float
+    ended_lon: float
+    driving_s: float
+    driving_night_s: float
+    """Of it between 22:00 and 06:00."""
+    track_km: float
+    gap_km: float
+    """From its last fix to the next one, where that came after a gap of more than ten minutes."""
+    odometer_km: float
+    max_speed_kmh: float
+
+
+class VehicleDay(BaseModel):
+    """What a vehicle did on a day of Beijing's."""
+
+    day: date
+    fixes: int
+    first_fix_at: datetime | None
+    last_fix_at: datetime | None
+    trips: int
+    stops: int
+    driving_s: float
+    driving_night_s: float
+    track_km: float
+    gap_km: float
+    odometer_km: float
+    max_speed_kmh: float
+    online_s: float
 
 
 class Visit(BaseModel):

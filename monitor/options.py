@@ -26,8 +26,12 @@ class MonitorOptions:
     """The built page (`web/dist`); None serves the API alone."""
     gateway_url: str | None = "http://127.0.0.1:9611"
     """Where the gateway's `/healthz` and `/metrics` are; None where there is none to ask."""
+    sibling_urls: tuple[str, ...] = ()
+    """… and those of further gateway processes."""
     worker_url: str | None = "http://127.0.0.1:9612"
     keeper_url: str | None = "http://127.0.0.1:9613"
+    data_dir: Path | None = None
+    """Where archive, log and media are; None where this machine has none."""
     events_url: str | None = None
     """None where no broker is told of events."""
     version: str = ""

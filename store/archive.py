@@ -32,11 +32,12 @@ from store.log import MIB, CursorBehind, LogReader, LogRecord
 from store.merge import MergedReader, Positions, behind, logs_in
 from store.records import FrameFlag
 from store.storage import sync_directory
-from store.times import from_us
+from store.times import from_us, to_us
 
 BEIJING: Final = timedelta(hours=8)
 """The day of the regulators and of the people at the desk. No summer time."""
 SECOND_US: Final = 1_000_000
+FIRST_US, LAST_US = (to_us(datetime(year, 1, 1, tzinfo=UTC)) for year in (1971, 9999))
 
 
 class ArchiveInUse(Exception):
@@ -440,4 +441,5 @@ def _of(gathered: Gathered, identify: Identify, identity: str) -> Iterator[Archi
 
 
 def _us(at: datetime) -> int:
-    return int(at.astimezone(UTC).timestamp() * SECOND_US)
+    """Give a time that people ask for, within those at which anything can have been received."""
+    return max(FIRST_US, min(to_us(at), LAST_US))
