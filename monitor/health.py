@@ -20,6 +20,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from typing_extensions import TypedDict
 
 from monitor.endurance import Endurance
+from monitor.gateways import together
 from monitor.options import MonitorOptions
 from store import live
 from store.select import Connection, Row
@@ -115,6 +116,12 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
         "gateway",
         "网关报告故障：{why}",
         "The gateway says that something is wrong: {why}",
+    ),
+    "gateway_process_unreachable": (
+        "warning",
+        "gateway",
+        "{count} 个网关进程中有 {missing} 个没有响应：其终端会改连其他进程。",
+        "{missing} of {count} gateway processes do not answer: their terminals connect to the others.",
     ),
     "gateway_fleet_stale": (
         "warning",
@@ -218,7 +225,8 @@ class HealthWatch:
     ) -> None:
         self.picture: LivePicture | None = None
         self.now = judge({}, {}, None, {}, datetime.now(UTC), keeper={}, events={})
-        self._urls = (options.gateway_url, options.worker_url, options.keeper_url, options.events_url)
+        parts = (options.gateway_url, options.worker_url, options.keeper_url, options.events_url)
+        self._urls = (*parts, *options.sibling_urls)
         self._database = database
         self._endurance = Endurance()
 
@@ -238,9 +246,10 @@ class HealthWatch:
 
     async def look(self) -> None:
         """Ask everybody once."""
-        gateway, worker, keeper, events, database = await asyncio.gather(
-            *(asyncio.to_thread(ask, url) for url in self._urls), self._ask_database()
+        (first, worker, keeper, events, *siblings), database = await asyncio.gather(
+            asyncio.gather(*(asyncio.to_thread(ask, url) for url in self._urls)), self._ask_database()
         )
+        gateway = together([first, *siblings])
         holds_s = self._endurance.look(_table(gateway or {}, "log"), time.monotonic())
         figures = self.picture.figures() if self.picture and self.picture.is_complete else {}
         self.now = judge(
@@ -368,6 +377,9 @@ def _gateway_problems(said: Answer, log: dict[str, Any], has_database: bool) -> 
             found.append(_problem("gateway_failing", why=_short(said.get("fault") or said.get("error"))))
     elif used > LOG_WARNING:
         found.append(_problem("log_filling", percent=round(100 * used)))
+    if missing := round(_number(said, "missing", 0)):
+        count = round(_number(said, "processes", 0))
+        found.append(_problem("gateway_process_unreachable", missing=missing, count=count))
     fleet_fault = _table(said, "fleet").get("fault")
     if fleet_fault and has_database:
         found.append(_problem("gateway_fleet_stale", why=_short(fleet_fault)))

@@ -58,6 +58,7 @@ class Metrics:
         options = self._center.options
         urls = {
             "gateway": options.gateway_url,
+            **{f"gateway{slot}": url for slot, url in enumerate(options.sibling_urls, 1)},
             "worker": options.worker_url,
             "keeper": options.keeper_url,
             "events": options.events_url,
