@@ -80,6 +80,10 @@ _OLD_ROWS: dict[str, LiteralString] = {
         SELECT x.id FROM quarantine x
          WHERE x.received_at < %(before)s AND NOT {_IS_HELD.format(row="x", time="x.received_at")}
          ORDER BY x.received_at""",
+    "media": f"""
+        SELECT x.id FROM media x
+         WHERE x.received_at < %(before)s AND NOT {_IS_HELD.format(row="x", time="x.received_at")}
+         ORDER BY x.received_at""",
     "link_events": f"""
         SELECT x.id FROM link_events x
          WHERE x.at < %(before)s AND NOT {_IS_HELD.format(row="x", time="x.at")}

@@ -10,7 +10,8 @@ from store import expiry
 ROWS = 5_000
 """At each step: milliseconds of work, and a lock that nobody notices."""
 TRACK_TABLES = ("messages", "quarantine", "link_events")
-HANDLING_TABLES = ("alarms", "tickets")
+HANDLING_TABLES = ("alarms", "tickets", "media")
+"""Media show violations, and are kept as long."""
 
 
 def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
