@@ -25,6 +25,7 @@ _ARROW: Final = {
     25: pa.string(),
     700: pa.float32(),
     701: pa.float64(),
+    1082: pa.date32(),
     1184: pa.timestamp("us", tz="UTC"),
 }
 """By PostgreSQL's type number; what is missing here becomes text."""

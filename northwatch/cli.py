@@ -62,9 +62,10 @@ def up(
 
     settings = settings_for(config)
     try:
-        Up(settings, config, demo).run()
+        code = Up(settings, config, demo).run()
     except (AlreadyRunning, DirectoryUnusable, PortTaken) as error:
         fail(str(error))
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -274,7 +275,7 @@ def migrate(config: ConfigOption = None) -> None:
 
 @app.command()
 def export(
-    subject: Annotated[str, typer.Argument(help="positions, alarms or tickets")],
+    subject: Annotated[str, typer.Argument(help="positions, trips, stops, days, alarms or tickets")],
     since: Annotated[datetime, typer.Option("--from", formats=MOMENTS, help="UTC unless it says otherwise")],
     until: Annotated[datetime, typer.Option("--to", formats=MOMENTS, help="The first moment left out")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file; its ending says which format")],
@@ -282,7 +283,7 @@ def export(
     plate: Annotated[str | None, typer.Option(help="Of this vehicle only")] = None,
     terminal: Annotated[str | None, typer.Option(help="Of this terminal only")] = None,
 ) -> None:
-    """Write positions, alarms or tickets of a period to a .csv, .parquet or .geojson file."""
+    """Write positions, trips, stops, days, alarms or tickets of a period to a .csv, .parquet or .geojson file."""
     from northwatch.export import export_file
     from northwatch.wiring import settings_for
 

@@ -1,4 +1,4 @@
-"""Long lists for other programs: positions, alarms and tickets of a period, row by row out of the database.
+"""Long lists for other programs: positions, trips, alarms and others, row by row out of the database.
 
 A server-side cursor gives one batch after the other from one snapshot, so an export of a hundred million rows
 takes the memory of one batch and misses or doubles nothing while the worker goes on.
@@ -13,6 +13,7 @@ from typing import Any, Final, LiteralString, TypeAlias
 import psycopg
 from psycopg import sql
 
+from store.journeys import STOP, TRIP
 from store.select import where
 
 BATCH: Final = 20_000
@@ -32,11 +33,23 @@ class Subject:
     columns: LiteralString
     joins: LiteralString = ""
     order: LiteralString = "1"
+    condition: LiteralString = "true"
 
 
 _OF_ROW: LiteralString = (
     " JOIN terminals t ON t.id = {0}.terminal_id LEFT JOIN vehicles v ON v.id = {0}.vehicle_id"
 )
+
+
+def _of_installed(row: LiteralString, at: LiteralString) -> LiteralString:
+    """Join the vehicle that had the terminal at that time."""
+    return (
+        f" JOIN terminals t ON t.id = {row}.terminal_id"
+        f" LEFT JOIN installations i ON i.terminal_id = {row}.terminal_id AND {at} >= i.installed_at"
+        f" AND {at} < coalesce(i.removed_at, 'infinity') LEFT JOIN vehicles v ON v.id = i.vehicle_id"
+    )
+
+
 _WORDS: LiteralString = "v.plate, v.plate_color, t.identity"
 
 SUBJECTS: Final = {
@@ -49,10 +62,7 @@ SUBJECTS: Final = {
             f"p.placed_at, p.reported_at, p.received_at, {_WORDS}, p.lat, p.lon, p.speed_kmh, p.heading_deg,"
             " p.altitude_m, p.mileage_km, p.alarm_bits, p.status_bits, p.late, p.quality, p.authenticated,"
             " p.copies",
-            " JOIN terminals t ON t.id = p.terminal_id"
-            " LEFT JOIN installations i ON i.terminal_id = p.terminal_id AND p.placed_at >= i.installed_at"
-            " AND p.placed_at < coalesce(i.removed_at, 'infinity')"
-            " LEFT JOIN vehicles v ON v.id = i.vehicle_id",
+            _of_installed("p", "p.placed_at"),
             "p.placed_at, p.terminal_id, p.body_hash",
         ),
         Subject(
@@ -65,6 +75,29 @@ SUBJECTS: Final = {
             _OF_ROW.replace("{0}", "a") + " LEFT JOIN users taker ON taker.id = a.taken_by"
             " LEFT JOIN users handler ON handler.id = a.handled_by",
             "a.began_at, a.id",
+        ),
+        *(
+            Subject(
+                f"{kind}s",
+                "legs g",
+                "g.began_at",
+                f"{_WORDS}, g.day, g.began_at, g.ended_at, g.began_lat, g.began_lon, g.ended_lat,"
+                " g.ended_lon, g.fixes, g.driving_s, g.driving_night_s, g.track_km, g.gap_km, g.odometer_km,"
+                " g.max_speed_kmh",
+                _of_installed("g", "g.began_at"),
+                "g.began_at, g.terminal_id",
+                condition,
+            )
+            for kind, condition in (("trip", TRIP), ("stop", STOP))
+        ),
+        Subject(
+            "days",
+            "terminal_days d",
+            "(d.day::timestamp - interval '8 hours') AT TIME ZONE 'UTC'",
+            f"{_WORDS}, d.day, d.fixes, d.first_fix_at, d.last_fix_at, d.trips, d.stops, d.driving_s,"
+            " d.driving_night_s, d.track_km, d.gap_km, d.odometer_km, d.max_speed_kmh, d.online_s",
+            _of_installed("d", "(d.day::timestamp + interval '15:59:59') AT TIME ZONE 'UTC'"),
+            "d.day, d.terminal_id",
         ),
         Subject(
             "tickets",
@@ -107,7 +140,7 @@ class Chosen:
         }
         return (
             f"SELECT {self.subject.columns} FROM {table}{self.subject.joins}"
-            f" WHERE {where(conditions, given)} ORDER BY {self.subject.order}",
+            f" WHERE {self.subject.condition} AND {where(conditions, given)} ORDER BY {self.subject.order}",
             given,
         )
 

@@ -35,6 +35,11 @@ UNUSABLE: Final = (
 )
 """A fix with one of these doubts says nothing about where the vehicle was when."""
 
+MIN_STOP: Final = timedelta(minutes=5)
+"""Standing for less is a leg, and no stop that people ask for or count."""
+TRIP: Final[LiteralString] = "g.kind = 'trip'"
+STOP: Final[LiteralString] = "g.kind = 'stop' AND g.ended_at - g.began_at >= interval '5 minutes'"
+
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Before every report."""
 
@@ -201,18 +206,13 @@ def fixes(connection: Connection, pieces: Sequence[Piece]) -> list[Fix]:
         return cursor.execute(_FIXES, _columns(pieces)).fetchall()
 
 
-def replace(
-    connection: Connection, pieces: Sequence[Piece], legs: Sequence[Column], least_stop: timedelta
-) -> None:
-    """Put legs in the place of those that the pieces had, and sum their days up again.
-
-    A stop shorter than `least_stop` is a leg and no stop that is counted.
-    """
+def replace(connection: Connection, pieces: Sequence[Piece], legs: Sequence[Column]) -> None:
+    """Put legs in the place of those that the pieces had, and sum their days up again."""
     connection.execute(_FORGET, _columns(pieces))
     if legs:
         copy_in(connection, "legs", legs)
     terminals, begins, _ = _columns(pieces)
-    connection.execute(_SUM, {"terminals": terminals, "begins": begins, "stop": least_stop})
+    connection.execute(_SUM, {"terminals": terminals, "begins": begins, "stop": MIN_STOP})
 
 
 def step_back(connection: Connection, pieces: Sequence[Piece]) -> None:

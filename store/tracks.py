@@ -5,13 +5,14 @@ most are left out before anyone sees them.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, LiteralString, TypeAlias, cast
 
 from psycopg import DataError
 from psycopg.rows import tuple_row
 
 from store.desk import TERMINAL_REF, VEHICLE_REF, is_on_earth
+from store.journeys import STOP, TRIP
 from store.quality import Quality, names_of
 from store.refusals import BadCursor, NotFound
 from store.select import Connection, Page, Row, decode_cursor, fetch_all, fetch_one, fetch_page, where
@@ -64,8 +65,7 @@ async def vehicle_track(
     Raises:
         NotFound
     """
-    if not await fetch_one(connection, "SELECT 1 AS one FROM vehicles WHERE id = %s", (vehicle_id,)):
-        raise NotFound("vehicle", vehicle_id)
+    await _vehicle(connection, vehicle_id)
     return await _points(connection, OF_VEHICLE, {"id": vehicle_id, "since": since, "until": until})
 
 
@@ -114,6 +114,60 @@ async def _points(connection: Connection, query: LiteralString, given: dict[str,
     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         await cursor.execute(query, given)
         return cast(list[Point], await cursor.fetchall())
+
+
+LEG_COLUMNS: LiteralString = (
+    "g.kind, g.began_at, g.ended_at, g.day, g.fixes, g.began_lat, g.began_lon, g.ended_lat, g.ended_lon,"
+    " g.driving_s, g.driving_night_s, g.track_km, g.gap_km, g.odometer_km, g.max_speed_kmh"
+)
+DAY_COLUMNS: LiteralString = (
+    "d.day, d.fixes, d.first_fix_at, d.last_fix_at, d.trips, d.stops, d.driving_s, d.driving_night_s,"
+    " d.track_km, d.gap_km, d.odometer_km, d.max_speed_kmh, d.online_s"
+)
+
+
+DAY_ENDS: LiteralString = "(d.day::timestamp + interval '15:59:59') AT TIME ZONE 'UTC'"
+"""The last second of a day of Beijing's."""
+
+
+async def vehicle_legs(
+    connection: Connection, vehicle_id: int, since: datetime, until: datetime
+) -> list[Row]:
+    """Give the trips and stops of a vehicle that began in the period, in order of time.
+
+    Raises:
+        NotFound
+    """
+    await _vehicle(connection, vehicle_id)
+    return await fetch_all(
+        connection,
+        f"SELECT {LEG_COLUMNS} FROM legs g JOIN installations i ON i.terminal_id = g.terminal_id"
+        " AND g.began_at >= i.installed_at AND g.began_at < coalesce(i.removed_at, 'infinity')"
+        f" WHERE i.vehicle_id = %(id)s AND g.began_at >= %(since)s AND g.began_at < %(until)s"
+        f" AND ({TRIP} OR {STOP}) ORDER BY g.began_at",
+        {"id": vehicle_id, "since": since, "until": until},
+    )
+
+
+async def vehicle_days(connection: Connection, vehicle_id: int, first: date, last: date) -> list[Row]:
+    """Give the sums of a vehicle's days, each for the terminal that it had at the end of that day.
+
+    Raises:
+        NotFound
+    """
+    await _vehicle(connection, vehicle_id)
+    return await fetch_all(
+        connection,
+        f"SELECT {DAY_COLUMNS} FROM terminal_days d JOIN installations i ON i.terminal_id = d.terminal_id"
+        f" AND {DAY_ENDS} >= i.installed_at AND {DAY_ENDS} < coalesce(i.removed_at, 'infinity')"
+        " WHERE i.vehicle_id = %(id)s AND d.day BETWEEN %(first)s AND %(last)s ORDER BY d.day",
+        {"id": vehicle_id, "first": first, "last": last},
+    )
+
+
+async def _vehicle(connection: Connection, vehicle_id: int) -> None:
+    if not await fetch_one(connection, "SELECT 1 AS one FROM vehicles WHERE id = %s", (vehicle_id,)):
+        raise NotFound("vehicle", vehicle_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """Derives legs and days from positions: what came in order extends them, what came late corrects them."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import numpy as np
 import psycopg
 
 from keeper.chore import Chore, Connection, Done
-from keeper.legs import MIN_STOP_S, Fixes, Legs, legs_of
+from keeper.legs import Fixes, Legs, legs_of
 from keeper.options import KeeperOptions
 from store import journeys
 from store.binary import Column, floats, times
@@ -70,7 +70,7 @@ def derive(connection: Connection, pieces: Sequence[Piece]) -> tuple[Legs | None
     found = journeys.fixes(connection, pieces) if pieces else []
     following = [0] * len(pieces)
     if not found:
-        journeys.replace(connection, pieces, [], timedelta(seconds=MIN_STOP_S))
+        journeys.replace(connection, pieces, [])
         return None, following
     legs = legs_of(_fixes(found))
     number = legs.series - 1
@@ -79,7 +79,7 @@ def derive(connection: Connection, pieces: Sequence[Piece]) -> tuple[Legs | None
     for piece, at_us in zip(number[behind].tolist(), legs.began_us[behind].tolist(), strict=True):
         following[piece] = at_us
     legs = legs.take(~behind)
-    journeys.replace(connection, pieces, _rows(legs, pieces), timedelta(seconds=MIN_STOP_S))
+    journeys.replace(connection, pieces, _rows(legs, pieces))
     return legs, following
 
 

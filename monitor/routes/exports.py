@@ -1,4 +1,4 @@
-"""Positions, alarms and tickets of a period as a file."""
+"""Positions, trips, alarms and others of a period as a file."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,9 @@ router = APIRouter(prefix="/exports", tags=["exports"])
 AT_ONCE: Final = 2
 """Exports that run together in a process: each keeps a core of the database busy."""
 
-Name = Annotated[Literal["positions", "alarms", "tickets"], Path(description="What.")]
+Name = Annotated[
+    Literal["positions", "trips", "stops", "days", "alarms", "tickets"], Path(description="What.")
+]
 Kind = Annotated[Literal["csv", "parquet", "geojson"], Query(alias="format", description="As which file.")]
 
 

@@ -1,7 +1,7 @@
 """Vehicles, terminals, and which is installed in which; the lobby; the import."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ from monitor.models import (
     Imported,
     Installation,
     Items,
+    Leg,
     LinkEvent,
     NewTerminal,
     NewVehicle,
@@ -25,6 +26,7 @@ from monitor.models import (
     Track,
     Vehicle,
     VehicleChange,
+    VehicleDay,
 )
 from monitor.problems import Problem
 from monitor.routes import CHANGES, DEFAULT_LIMIT, Cursor, From, IdPath, Limit, Search, To, problems
@@ -36,6 +38,8 @@ from store.select import Connection, Row
 
 router = APIRouter(tags=["fleet"])
 
+BEIJING = timezone(timedelta(hours=8))
+"""Days of vehicles are days of Beijing's."""
 MAX_TRACK = timedelta(days=31)
 DEFAULT_POINTS = 2000
 """As many as a screen has columns of pixels."""
@@ -107,6 +111,23 @@ async def vehicle_track(
     async with center.database() as connection:
         track = await tracks.vehicle_track(connection, vehicle_id, since, until)
     return await asyncio.to_thread(drawn, track, points, since, until)
+
+
+@router.get("/vehicles/{vehicle_id}/legs", response_model=Items[Leg], responses=problems(400, 404))
+async def vehicle_legs(vehicle_id: IdPath, center: At, by: By, since: From = None, until: To = None) -> Any:
+    """Trips 行程 and stops 停车 that began in the period; the last 24 hours unless told otherwise."""
+    since, until = period(since, until)
+    async with center.database() as connection:
+        return {"items": await tracks.vehicle_legs(connection, vehicle_id, since, until)}
+
+
+@router.get("/vehicles/{vehicle_id}/days", response_model=Items[VehicleDay], responses=problems(400, 404))
+async def vehicle_days(vehicle_id: IdPath, center: At, by: By, since: From = None, until: To = None) -> Any:
+    """Distance, driving time, trips, stops and time online, day by day, for the days of the period."""
+    since, until = period(since, until)
+    first, last = ((at.astimezone(BEIJING)).date() for at in (since, until - timedelta(microseconds=1)))
+    async with center.database() as connection:
+        return {"items": await tracks.vehicle_days(connection, vehicle_id, first, last)}
 
 
 @router.get("/terminals", response_model=CountedPage[Terminal], responses=problems(400))

@@ -1,6 +1,7 @@
 """Areas: who is there now and who was, whatever the shape; tracks keep their shape with few points."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -10,6 +11,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keeper.chores.journeys import step
+from keeper.options import KeeperOptions
 from monitor.problems import Problem
 from monitor.routes.areas import area_of
 from monitor.simplify import simplified
@@ -111,3 +114,42 @@ def test_a_simplified_track_keeps_its_shape(seed: int, limit: int, length: int) 
     metres = np.column_stack([lon * np.cos(np.radians((lat.min() + lat.max()) / 2)), lat]) * 111_320
     line = shapely.linestrings(metres[chosen])
     assert shapely.distance(line, shapely.points(metres)).max() <= tolerance_m + 1e-6
+
+
+async def test_trips_stops_and_days_are_those_of_the_vehicle(
+    root: httpx.AsyncClient, facts: Facts, dsn: str
+) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        Placement().ensure(connection, [T0.date()])
+        old, new = await facts.terminal(), await facts.terminal()
+        vehicle = await facts.vehicle()
+        change = T0 + timedelta(minutes=30)
+        await facts.installed(old, vehicle, T0, change)
+        await facts.installed(new, vehicle, change)
+        for minute in range(60):
+            for terminal in (old, new):
+                moves = minute < 20 or minute >= 40
+                at = T0 + timedelta(minutes=minute)
+                await facts.position(terminal, at, lat=41 + minute / 100, speed_kmh=60.0 if moves else 0.0)
+        for terminal in (old, new):
+            await facts.state(terminal, received_at=T0)
+        while step(connection, KeeperOptions(dsn, Path()), T0).more:
+            pass
+    period = {"from": T0.isoformat(), "to": (T0 + timedelta(hours=2)).isoformat()}
+    legs = (await root.get(f"/api/v1/vehicles/{vehicle}/legs", params=period)).json()["items"]
+    assert [(leg["kind"], leg["fixes"], leg["driving_s"]) for leg in legs] == [
+        ("trip", 20, 1200),  # of the old terminal, and so is the stop that began with it
+        ("stop", 20, 0),
+        ("trip", 20, 1140),
+    ]
+    (day,) = (await root.get(f"/api/v1/vehicles/{vehicle}/days", params=period)).json()["items"]
+    assert (day["day"], day["trips"], day["stops"], day["fixes"]) == ("2026-03-01", 2, 1, 60)
+    assert day["track_km"] == pytest.approx(59 * 1.112, rel=0.01)
+    for subject, rows in (("trips", 2), ("stops", 1), ("days", 1)):
+        answer = await root.get(
+            f"/api/v1/exports/{subject}",
+            params={**period, "vehicle_id": vehicle, "from": "2026-02-28T00:00:00Z"},
+        )
+        assert len(answer.text.splitlines()) == rows + 1
+    assert (await root.get("/api/v1/vehicles/999/legs", params=period)).status_code == 404
+    assert (await root.get("/api/v1/vehicles/999/days", params=period)).status_code == 404
