@@ -54,6 +54,10 @@ def read(kind: str, data: bytes) -> list[dict[str, Any]]:
     ]
 
 
+def names(directory: Path) -> list[str]:
+    return sorted(each.name for each in directory.iterdir())
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet", "geojson"])
 async def test_every_format_has_every_row(root: httpx.AsyncClient, vehicle: int, kind: str) -> None:
     answer = await root.get("/api/v1/exports/positions", params=PERIOD | {"format": kind})
@@ -105,7 +109,7 @@ async def test_the_command_writes_whole_files(dsn: str, vehicle: int, facts: Fac
     path = tmp_path / "track.parquet"
     assert export_file(settings, "positions", period, path, plate="=辽A12345") == 0
     assert len(read("parquet", path.read_bytes())) == MINUTES
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["track.parquet"]
+    assert names(tmp_path) == ["track.parquet"]
     for subject, between, name, plate in (
         ("secrets", period, "a.csv", None),
         ("positions", period, "a.xlsx", None),
@@ -115,4 +119,4 @@ async def test_the_command_writes_whole_files(dsn: str, vehicle: int, facts: Fac
     ):
         with pytest.raises(SystemExit):
             export_file(settings, subject, between, tmp_path / name, plate=plate)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["track.parquet"]
+    assert names(tmp_path) == ["track.parquet"]
