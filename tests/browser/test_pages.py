@@ -68,6 +68,27 @@ def test_an_import_names_every_bad_line_and_is_done_whole(sign_in: SignIn, tmp_p
     expect(page.get_by_test_id("vehicle-item")).to_have_count(2)
 
 
+def test_a_period_is_held_and_released(sign_in: SignIn) -> None:
+    page = sign_in()
+    page.get_by_test_id("nav-vehicles").click()
+    page.get_by_test_id("vehicle-hold").first.click()
+    page.get_by_test_id("hold-begins").fill("2026-03-01T08:00")
+    page.get_by_test_id("hold-ends").fill("2026-03-01T07:00")
+    page.get_by_test_id("hold-reason").fill("accident 42")
+    page.get_by_test_id("form-submit").click()
+    expect(page.get_by_test_id("form-problem")).to_contain_text("ends_at")
+    page.get_by_test_id("hold-ends").fill("2026-03-01T09:00")
+    page.get_by_test_id("form-submit").click()
+    expect(page.get_by_test_id("form-dialog")).to_have_count(0)
+    page.get_by_test_id("holds-open").click()
+    expect(page.get_by_test_id("hold-item")).to_contain_text("accident 42")
+    page.on("dialog", lambda asked: asked.accept())
+    page.get_by_test_id("hold-release").click()
+    expect(page.get_by_test_id("hold-item")).to_have_count(0)
+    page.get_by_test_id("holds-released").check()
+    expect(page.get_by_test_id("hold-item")).to_contain_text("admin")
+
+
 def test_what_cannot_be_read_is_shown_as_it_came(sign_in: SignIn, center: Center, picture: Picture) -> None:
     center.send(GARBAGE)
     page = sign_in()

@@ -2,7 +2,7 @@
 
 import { ref } from 'vue'
 
-const PAGES = ['desk', 'alarms', 'tickets', 'vehicles', 'terminals', 'import', 'quarantine', 'explain', 'health', 'users', 'audit'] as const
+const PAGES = ['desk', 'alarms', 'tickets', 'vehicles', 'terminals', 'import', 'holds', 'quarantine', 'explain', 'health', 'users', 'audit'] as const
 export type PageName = (typeof PAGES)[number]
 
 const read = (): PageName => PAGES.find((page) => location.hash === `#/${page}`) ?? 'desk'

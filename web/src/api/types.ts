@@ -204,6 +204,19 @@ export interface Vehicle extends VehicleName {
   terminal: (TerminalName & { installed_at: Time }) | null
 }
 
+/** What a vehicle's terminals said in a period is kept until the hold is released. */
+export interface Hold {
+  id: number
+  vehicle: VehicleName
+  begins_at: Time
+  ends_at: Time
+  reason: string
+  placed_by: string
+  placed_at: Time
+  released_by: string | null
+  released_at: Time | null
+}
+
 export interface Terminal extends TerminalName {
   edition: Edition
   known: boolean
