@@ -22,7 +22,7 @@ from northwatch import gateways
 from northwatch.config import Settings, without_password
 from northwatch.record_report import tell
 from northwatch.wiring import certificate_files, database_directory, logs_directory
-from store import schema, survey
+from store import archive, schema, survey
 from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
 from store.log import LogError, LogReader
 from store.merge import logs_in
@@ -34,6 +34,8 @@ CONNECT_TIMEOUT_S = 5
 DATABASE_PATIENCE_S = 15.0
 """An embedded server that we start for the look, and that recovers from a crash, usually needs less."""
 GIB = 1 << 30
+ARCHIVE_BEHIND = 0.1
+"""A share of log.quota_bytes: of the default of 20 GiB that is thirty chunks of the archive."""
 
 DUMP_AND_RESTORE = (
     "Stop Northwatch. With the programs of PostgreSQL {found}: start it on {directory},"
@@ -71,6 +73,7 @@ def examine(settings: Settings) -> int:
     found.fact("data directory", settings.data_dir)
     _look_at_disk(settings, found)
     logs = _look_at_logs(settings, found)
+    _look_at_archive(settings, found, logs)
     _look_at_database(settings, found, logs)
     _look_at_certificate(settings, found)
     for name, port in zip(gateways.names(settings), settings.gateway.health_ports, strict=True):
@@ -121,6 +124,22 @@ def _look_at_logs(settings: Settings, found: Findings) -> list[LogReader]:
             "Let the worker catch up (is the database well?), or raise log.quota_bytes.",
         )
     return logs
+
+
+def _look_at_archive(settings: Settings, found: Findings, logs: list[LogReader]) -> None:
+    directory = settings.data_dir / "archive"
+    days = archive.days(directory)
+    if not settings.keeper.archive:
+        found.fact("archive", "off (keeper.archive): logs are deleted when they are consumed")
+        return
+    size = sum(path.stat().st_size for path in directory.glob("*/*.nwa"))
+    found.fact("archive", f"{days[0]} to {days[-1]}, {size / GIB:.2f} GiB" if days else "none yet")
+    waiting = sum(max(0, log.consumed() - max(log.archived(), log.start)) for log in logs)
+    if waiting > ARCHIVE_BEHIND * settings.log.quota_bytes:
+        found.problem(
+            f"The archive is {waiting / GIB:.1f} GiB behind the worker; the log grows until it is full.",
+            "See why the keeper does not seal (its health, its messages), or set keeper.archive = false.",
+        )
 
 
 def _look_at_database(settings: Settings, found: Findings, logs: list[LogReader]) -> None:

@@ -31,7 +31,7 @@ from store.heads import Removed, Sealed
 from store.log import MIB, CursorBehind, LogReader, LogRecord
 from store.merge import MergedReader, Positions, behind, logs_in
 from store.records import FrameFlag
-from store.storage import sync_directory
+from store.storage import make_directory, sync_directory
 from store.times import from_us, to_us
 
 BEIJING: Final = timedelta(hours=8)
@@ -124,7 +124,7 @@ def _path(directory: Path, day: date, number: int) -> Path:
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Be the only one who writes."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     with (directory / "lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from store.storage import sync_directory
+from store.storage import keep_file, make_directory
 
 GRACE_S: Final = 86_400.0
 """A file without a row stays so long: its transaction may still be waiting for the database."""
@@ -46,7 +46,7 @@ class Blobs:
                     return digest
             except FileNotFoundError:
                 pass
-        self._write(path, content)
+        keep_file(path, [content])
         return digest
 
     def get(self, digest: bytes) -> bytes:
@@ -73,28 +73,10 @@ class Blobs:
                     swept += 1
         return swept
 
-    def _write(self, path: Path, content: bytes) -> None:
-        is_new = not path.parent.exists()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if is_new:
-            sync_directory(self.directory)
-        draft = path.with_suffix(f".{os.getpid()}")
-        try:
-            with draft.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
-            sync_directory(path.parent)
-        except OSError:
-            with contextlib.suppress(OSError):
-                draft.unlink()
-            raise
-
     @contextlib.contextmanager
     def _held(self, kind: int) -> Iterator[None]:
         """Keep the sweep away from what is being put."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self.directory)
         with (self.directory / "lock").open("ab") as file:
             fcntl.flock(file, kind)
             yield

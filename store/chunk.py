@@ -39,7 +39,7 @@ import zstandard
 
 from store.log import LogName, LogRecord, record_size
 from store.records import FRAME_HEAD, Bytes, FrameFlag, Frames, RecordKind
-from store.storage import sync_directory
+from store.storage import keep_file
 
 I64: TypeAlias = npt.NDArray[np.int64]
 Rows: TypeAlias = npt.NDArray[np.void]
@@ -225,21 +225,8 @@ def write(
     said = msgspec.json.encode(msgspec.structs.replace(about, blocks=len(entries)))
     root = _root(index, said)
     trailer = TRAILER.pack(offset, offset + len(index), root, MAGIC)
-    _keep(path, [MAGIC, *blocks, index, said, trailer])
+    keep_file(path, [MAGIC, *blocks, index, said, trailer])
     return root.hex(), made
-
-
-def _keep(path: Path, pieces: Sequence[bytes]) -> None:
-    """Write a file as a whole: beside, synced, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sync_directory(path.parent.parent)
-    draft = path.with_suffix(".new")
-    with draft.open("wb") as file:
-        file.writelines(pieces)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    sync_directory(path.parent)
 
 
 def _range(times: I64) -> tuple[int, int]:

@@ -94,9 +94,8 @@ class MergedReader:
 
     def consumed(self) -> Positions:
         """Give the positions up to which everything was released."""
-        return {
-            lane.reader.log_id: max(lane.reader.start, lane.reader.consumed()) for lane in self._lanes.values()
-        }
+        readers = [lane.reader for lane in self._lanes.values()]
+        return {reader.log_id: max(reader.start, reader.consumed()) for reader in readers}
 
     def read(
         self, positions: Mapping[UUID, int], max_bytes: int = MIB, *, until: Mapping[UUID, int] | None = None

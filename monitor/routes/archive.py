@@ -22,7 +22,7 @@ from monitor.routes import (
     problems,
 )
 from monitor.routes.fleet import period
-from monitor.signing import At, By
+from monitor.signing import At, By, ByAdmin
 from protocol.columns import identities
 from protocol.frame import escape
 from store import fleet, media
@@ -114,11 +114,13 @@ async def content(medium_id: BigIdPath, center: At, by: By, request: Request) ->
     return FileResponse(path, headers=headers, media_type=CONTENT_TYPES.get(found["format"], UNKNOWN_TYPE))
 
 
-@router.get("/terminals/{terminal_id}/frames", response_model=Page[RawFrame], responses=problems(400, 404))
+@router.get(
+    "/terminals/{terminal_id}/frames", response_model=Page[RawFrame], responses=problems(400, 403, 404)
+)
 async def frames(
     terminal_id: IdPath,
     center: At,
-    by: By,
+    by: ByAdmin,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     since: From = None,
@@ -126,7 +128,7 @@ async def frames(
 ) -> Any:
     """What a terminal sent, in order of receipt, as on the wire; the last 24 hours unless told otherwise.
 
-    `POST /explain` says what the bytes mean.
+    `POST /explain` says what the bytes mean. For admins, because authentication codes are among them.
     """
     since, until = period(since, until)
     async with center.database() as connection:

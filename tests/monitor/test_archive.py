@@ -110,7 +110,7 @@ async def test_frames_are_paged_in_order_of_receipt(monitor: Served, facts: Fact
     terminal = await facts.terminal(IDENTITY)
     path = f"/api/v1/terminals/{terminal}/frames"
     period = {"from": "2026-09-21T00:00:00Z", "to": "2026-09-22T00:00:00Z"}
-    async with monitor.client("anna") as client:
+    async with monitor.client("root") as client:
         every = (await client.get(path, params=period)).json()["items"]
         assert [each["hex"][22:26] for each in every] == [f"{serial:04x}" for serial in range(15)]
         assert every[0]["received_at"] == "2026-09-21T14:13:20.011000Z"
@@ -130,6 +130,8 @@ async def test_frames_are_paged_in_order_of_receipt(monitor: Served, facts: Fact
         backwards = {"from": period["to"], "to": period["from"]}
         assert (await client.get(path, params=backwards)).status_code == 400
         assert (await client.get("/api/v1/terminals/9999/frames")).status_code == 404
+    async with monitor.client("anna") as operator:
+        assert (await operator.get(path)).status_code == 403
     machine.close()
 
 
@@ -142,7 +144,7 @@ async def test_frames_of_one_moment_are_given_once(monitor: Served, facts: Facts
     terminal = await facts.terminal(IDENTITY)
     found: list[str] = []
     asked = {"from": "2026-09-21T00:00:00Z", "to": "2026-09-22T00:00:00Z", "limit": "3"}
-    async with monitor.client("anna") as client:
+    async with monitor.client("root") as client:
         while True:
             page = (await client.get(f"/api/v1/terminals/{terminal}/frames", params=asked)).json()
             found += [each["hex"][22:26] for each in page["items"]]
@@ -156,7 +158,7 @@ async def test_frames_of_one_moment_are_given_once(monitor: Served, facts: Facts
 async def test_a_monitor_elsewhere_has_no_archive(dsn: str, monitor: Served, facts: Facts) -> None:
     terminal = await facts.terminal(IDENTITY)
     monitor.app.state.center.options = replace(monitor.options, data_dir=None)
-    async with monitor.client("anna") as client:
+    async with monitor.client("root") as client:
         answer = await client.get(f"/api/v1/terminals/{terminal}/frames")
     assert answer.status_code == 404 and answer.json()["code"] == "no_archive"
     assert datetime.now(UTC) > T0
