@@ -191,6 +191,7 @@ class Gateway:
         self._is_awake = False
         self._is_reading = False
         self._is_paused = False
+        self._is_stopping = False
 
     @property
     def port(self) -> int:
@@ -242,7 +243,10 @@ class Gateway:
             self._fleet_task.cancel()
         await self._drain()
         self._timer.cancel()
+        self._is_stopping = True
         self._pause_all()
+        for link in self._table.links():
+            link.held = b""  # nobody was told that we have it
         await self._commits.settle()
         self._dismissed = self._table.links()
         self._take_turn()
@@ -425,7 +429,7 @@ class Gateway:
         if self._commits.fault:
             self._pause_all()
             return
-        if self._is_paused and not self._commits.is_busy:
+        if self._is_paused and not self._commits.is_busy and not self._is_stopping:
             self._resume_all()
         self.wake()
 

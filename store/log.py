@@ -718,7 +718,11 @@ class LogReader:
             _records(self._pread(segment, position, min(max_bytes, end - position)), position, self.name)
         )
         if not records and end - position >= RECORD_HEAD.size:
-            length = RECORD_HEAD.unpack(self._pread(segment, position, RECORD_HEAD.size))[0]
+            head_bytes = self._pread(segment, position, RECORD_HEAD.size)
+            if len(head_bytes) < RECORD_HEAD.size:
+                path = _segment_path(self.directory, segment.base)
+                raise LogCorrupt(position, f"durable records are missing up to {end}", path)
+            length = RECORD_HEAD.unpack(head_bytes)[0]
             whole = min(record_size(length), end - position)
             records = list(_records(self._pread(segment, position, whole), position, self.name))
         if not records:

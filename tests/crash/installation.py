@@ -1,6 +1,7 @@
 """A whole installation as real processes: gateway, worker and a database, each of which can be killed."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psycopg
 import pytest
@@ -53,6 +55,8 @@ class Installation:
             "NORTHWATCH_LOG__FREE_FLOOR_BYTES": "0",
             **settings,
         }
+        self.modules = dict.fromkeys(PARTS, "northwatch")
+        """What runs as a part, by `python -m`."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.kills: dict[str, int] = dict.fromkeys(PARTS, 0)
         self.log = directory / "log" / "0"
@@ -99,6 +103,11 @@ class Installation:
         self.processes[part].kill()
         self.processes[part].wait()
 
+    def stop(self, part: str) -> None:
+        """Ask a process to end, and wait until it has."""
+        self.processes[part].terminate()
+        self.processes[part].wait(START_S)
+
     def wait_for_gateway(self) -> None:
         """Wait until terminals can connect."""
         deadline = time.monotonic() + START_S
@@ -110,13 +119,19 @@ class Installation:
                 time.sleep(0.05)
         raise TimeoutError(f"the gateway does not listen:\n{self.output('gateway')}")
 
-    def is_healthy(self, part: str) -> bool:
-        """Ask the part's own endpoint."""
+    def ask(self, part: str) -> dict[str, Any]:
+        """Give what the part's own endpoint says; nothing where it says nothing."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.health[part]}/healthz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as unwell:
+            return dict(json.load(unwell))
+        except OSError:
+            return {}
+
+    def is_healthy(self, part: str) -> bool:
+        """Ask the part's own endpoint."""
+        return bool(self.ask(part).get("ok"))
 
     def output(self, part: str) -> str:
         """The end of what a part has printed."""
@@ -150,4 +165,4 @@ class Installation:
         return psycopg.connect(self.database.dsn(), autocommit=True)
 
     def _command(self, part: str) -> list[str]:
-        return [sys.executable, "-m", "northwatch", part]
+        return [sys.executable, "-m", self.modules.get(part, "northwatch"), part]
