@@ -178,11 +178,13 @@ def test_old_days_are_compressed_where_the_server_can(fleet: Connection) -> None
         assert compression.step(fleet, OPTIONS, NOW).what == ""
         return
     assert not is_native(fleet)
+    night = NOW.replace(hour=18)
     young, old = NOW - timedelta(days=2), NOW - timedelta(days=9)
     report(fleet, young, 1, 2)
     for minute in range(3):
         report(fleet, old + timedelta(minutes=minute), 1, 2)
-    assert compression.step(fleet, OPTIONS, NOW).what.startswith(
+    assert compression.step(fleet, OPTIONS, NOW).what == "", "not by day"
+    assert compression.step(fleet, OPTIONS, night).what.startswith(
         f"compressed the positions of {old:%Y-%m-%d}"
     )
     assert not compression.step(fleet, OPTIONS, NOW).more
@@ -229,3 +231,21 @@ def test_late_reports_and_retention_take_turns(dsn: str, fleet: Connection) -> N
     work(fleet)
     assert refused == []
     assert [terminal for terminal, _ in there(fleet)] == [1] * 39
+
+
+def test_a_day_is_compressed_at_night_unless_too_much_waits() -> None:
+    chunks = [
+        columnstore.Chunk(
+            "s", str(ago), NOW - timedelta(days=ago + 1), NOW - timedelta(days=ago), ago % 4 == 0
+        )
+        for ago in range(12, 7, -1)
+    ]
+    again, new = (
+        [each for each in chunks if each.is_compressed],
+        [each for each in chunks if not each.is_compressed],
+    )
+    day, night = NOW, NOW.replace(hour=17)
+    assert compression.choose(chunks, day) == chunks, "three days wait"
+    assert compression.choose(again + new[:2], day) == again
+    assert compression.choose(again + new[:2], night) == again + new[:2]
+    assert compression.choose([], night) == []
