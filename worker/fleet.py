@@ -209,8 +209,13 @@ class Fleet:
         Raises:
             KeyError, ValueError: another version wrote it.
         """
-        expected = {"terminals": TERMINAL, "sessions": SESSION, "gateways": GATEWAY, "frames": KEPT_FRAME}
-        expected["fixes"] = LANE
+        expected = {
+            "terminals": TERMINAL,
+            "sessions": SESSION,
+            "gateways": GATEWAY,
+            "frames": KEPT_FRAME,
+            "fixes": LANE,
+        }
         if any(arrays[name].dtype != kind for name, kind in expected.items()):
             raise ValueError("another version wrote these arrays")
         text = arrays["identities"].tobytes().decode()

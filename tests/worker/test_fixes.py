@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.quality import Quality
+from tests.worker.stories import Story, facts, work
 from tickets.silence import NEVER
 from worker import fixes
 from worker.fixes import Fixes, judge, no_lanes
@@ -145,3 +147,14 @@ def test_lanes_begin_empty() -> None:
     lanes = no_lanes(2)
     assert lanes.shape == (2, 2) and (lanes["at_us"] == NEVER).all()
     assert {each.name for each in fields(Fixes)} >= {"at_us", "lat", "lon"}
+
+
+def test_what_was_said_before_is_remembered_over_a_restart(tmp_path: Path, dsn: str) -> None:
+    story, state = Story(tmp_path / "log"), tmp_path / "state"
+    session = story.open("13912345678")
+    for lat in (41.0, 45.0, 41.001, 41.002):
+        story.tell(session, lat=lat)
+        story.tick(10)
+        work(story, dsn, state)  # a worker of its own each time
+    rows = sorted(facts(dsn)["positions"], key=lambda row: row["placed_at"])
+    assert [row["quality"] for row in rows] == [0, Quality.DRIFT, 0, 0]
