@@ -60,6 +60,31 @@ def test_terminals_are_added_bound_and_blocked(run: Run) -> None:
     assert run("terminal", "list", "--view", "odd").exit_code == 2
 
 
+def test_periods_are_held_listed_and_released(run: Run) -> None:
+    assert run("terminal", "add", "13900000001").exit_code == 0
+    assert run("terminal", "bind", "13900000001", "辽A12345").exit_code == 0
+    wanted = ("--from", "2026-03-01T08:00", "--to", "2026-03-02", "--reason", "accident 42")
+    placed = run("hold", "add", "辽A12345", *wanted)
+    assert placed.stdout == "hold 1: 辽A12345, 2026-03-01 08:00 to 2026-03-02 00:00\n"
+    assert "accident 42" in run("hold", "list").stdout
+    assert "legal holds" in run("doctor").stdout
+    assert run("hold", "release", "1").stdout == "hold 1 of 辽A12345 is released\n"
+    assert "accident 42" not in run("hold", "list").stdout
+    assert "accident 42" in run("hold", "list", "--all").stdout
+    assert run("hold", "add", "辽A99999", *wanted).exit_code == 1
+    assert run("hold", "release", "7").exit_code == 1
+    assert run("hold", "add", "辽A12345", "--from", "2026-03-02", *wanted[2:]).exit_code == 1
+
+
+def test_less_retention_than_the_law_allows_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORTHWATCH_RETENTION__TRACKS_DAYS", "90")
+    refused = CliRunner().invoke(app, ["keeper"])
+    assert refused.exit_code == 2
+    assert "retention.tracks_days" in refused.stderr and "至少保存6个月" in refused.stderr
+
+
 def test_a_fleet_is_imported_whole_or_not_at_all(run: Run, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     good.write_text("车牌号,车牌颜色,终端号\n辽B00001,黄,13900000011\n辽B00002,2,13900000012\n", "utf-8")
