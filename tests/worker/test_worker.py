@@ -248,6 +248,38 @@ def test_clones_are_flagged(story: Story, state: Path, dsn: str) -> None:
         ]
 
 
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_a_restart_of_the_gateway_opens_no_ticket(
+    story: Story, state: Path, dsn: str, is_clean: bool
+) -> None:
+    """After a stop that closes link by link, or none at all, however long it lasted."""
+    sessions = {f"1391234567{number}": story.open(f"1391234567{number}") for number in range(3)}
+    for _ in range(10):
+        story.tick()
+        for session in sessions.values():
+            story.tell(session, **MOVING)
+    if is_clean:
+        for session in sessions.values():
+            story.close(session, CloseReason.STOPPING)
+            story.tick()
+    story.now_us += 300_000_000
+    story.started()
+    for second in range(60):
+        story.tick()
+        for number, identity in enumerate(sessions):
+            if second == 5 * number + 5:
+                sessions[identity] = story.open(identity)
+            if second > 5 * number + 5:
+                story.tell(sessions[identity], **MOVING)
+    work(story, dsn, state, policies=QUICK)
+    found = facts(dsn)
+    assert not found["tickets"] and not found["incidents"]
+    assert {row["silent_since"] for row in found["terminal_states"]} == {None}
+    assert {row["link"] for row in found["terminal_states"]} == {"open"}
+    ended = {row["event"] for row in found["link_events"]} - {"opened"}
+    assert ended == {"stopping" if is_clean else "gateway_restarted"}
+
+
 def test_a_new_gateway_ends_the_sessions_of_the_old_one(story: Story, state: Path, dsn: str) -> None:
     story.open("13912345678")
     story.tick()
