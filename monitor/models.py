@@ -479,6 +479,11 @@ class VehicleDay(BaseModel):
     odometer_km: float
     max_speed_kmh: float
     online_s: float
+    reports: int
+    late: int
+    unqualified: int
+    """Of the reports, by the authority's rules (数据合格率)."""
+    without_fix: int
 
 
 class Visit(BaseModel):

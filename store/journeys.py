@@ -183,6 +183,7 @@ def mark_stale(connection: Connection, terminal_id: Ints, placed_us: Ints) -> No
     first = np.append(True, (np.diff(terminal_id) != 0) | (np.diff(day) != 0))
     columns = [Column("terminal_id", ">i4", terminal_id[first]), times("at", placed_us[first])]
     copy_in(connection, "stale_days", columns)
+    copy_in(connection, "stale_hours", columns)
 
 
 def live_pieces(connection: Connection, limit: int) -> list[Piece]:

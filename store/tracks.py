@@ -130,6 +130,17 @@ DAY_ENDS: LiteralString = "(d.day::timestamp + interval '15:59:59') AT TIME ZONE
 """The last second of a day of Beijing's."""
 
 
+_REPORTS: LiteralString = "h.reports, h.late, h.unqualified, h.without_fix"
+_OF_DAY: LiteralString = (
+    " CROSS JOIN LATERAL (SELECT coalesce(sum(reports), 0)::bigint AS reports,"
+    " coalesce(sum(late), 0)::bigint AS late, coalesce(sum(unqualified), 0)::bigint AS unqualified,"
+    " coalesce(sum(without_fix), 0)::bigint AS without_fix"
+    " FROM terminal_hours WHERE terminal_id = d.terminal_id"
+    " AND hour >= (d.day::timestamp - interval '8 hours') AT TIME ZONE 'UTC'"
+    " AND hour < (d.day::timestamp + interval '16 hours') AT TIME ZONE 'UTC') h"
+)
+
+
 async def vehicle_legs(
     connection: Connection, vehicle_id: int, since: datetime, until: datetime
 ) -> list[Row]:
@@ -158,8 +169,9 @@ async def vehicle_days(connection: Connection, vehicle_id: int, first: date, las
     await _vehicle(connection, vehicle_id)
     return await fetch_all(
         connection,
-        f"SELECT {DAY_COLUMNS} FROM terminal_days d JOIN installations i ON i.terminal_id = d.terminal_id"
-        f" AND {DAY_ENDS} >= i.installed_at AND {DAY_ENDS} < coalesce(i.removed_at, 'infinity')"
+        f"SELECT {DAY_COLUMNS}, {_REPORTS} FROM terminal_days d"
+        " JOIN installations i ON i.terminal_id = d.terminal_id"
+        f" AND {DAY_ENDS} >= i.installed_at AND {DAY_ENDS} < coalesce(i.removed_at, 'infinity'){_OF_DAY}"
         " WHERE i.vehicle_id = %(id)s AND d.day BETWEEN %(first)s AND %(last)s ORDER BY d.day",
         {"id": vehicle_id, "first": first, "last": last},
     )

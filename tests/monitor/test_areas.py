@@ -11,7 +11,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keeper.chores.journeys import step
+from keeper.chores import hours, journeys
 from keeper.options import KeeperOptions
 from monitor.problems import Problem
 from monitor.routes.areas import area_of
@@ -132,9 +132,10 @@ async def test_trips_stops_and_days_are_those_of_the_vehicle(
                 at = T0 + timedelta(minutes=minute)
                 await facts.position(terminal, at, lat=41 + minute / 100, speed_kmh=60.0 if moves else 0.0)
         for terminal in (old, new):
-            await facts.state(terminal, received_at=T0)
-        while step(connection, KeeperOptions(dsn, Path()), T0).more:
-            pass
+            await facts.state(terminal, received_at=T0, last_received_at=T0)
+        for chore in (journeys, hours):
+            while chore.step(connection, KeeperOptions(dsn, Path()), T0).more:
+                pass
     period = {"from": T0.isoformat(), "to": (T0 + timedelta(hours=2)).isoformat()}
     legs = (await root.get(f"/api/v1/vehicles/{vehicle}/legs", params=period)).json()["items"]
     assert [(leg["kind"], leg["fixes"], leg["driving_s"]) for leg in legs] == [
@@ -144,6 +145,7 @@ async def test_trips_stops_and_days_are_those_of_the_vehicle(
     ]
     (day,) = (await root.get(f"/api/v1/vehicles/{vehicle}/days", params=period)).json()["items"]
     assert (day["day"], day["trips"], day["stops"], day["fixes"]) == ("2026-03-01", 2, 1, 60)
+    assert (day["reports"], day["late"], day["unqualified"], day["without_fix"]) == (60, 0, 0, 0)
     assert day["track_km"] == pytest.approx(59 * 1.112, rel=0.01)
     for subject, rows in (("trips", 2), ("stops", 1), ("days", 1)):
         answer = await root.get(
