@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from gateway import commits
-from protocol.frame import parse
+from protocol.frame import Frame, parse
 from store.log import LogLimits, LogReader, LogWriter
 from store.records import SessionClosed, SessionOpened, Tick
 from tests.disks import FaultyDisk
@@ -130,6 +131,26 @@ async def test_a_slow_disk_is_synced_in_a_thread_and_turns_gather(tmp_path: Path
             assert [(await device.fields())["ack_serial"] for _ in expected] == expected, "in order"
     log.close()
     assert len(logged(tmp_path / "log").frames) == 200 + commits.REMEMBERED_SYNCS
+
+
+async def test_a_stop_ends_on_a_slow_disk_whatever_terminals_send(tmp_path: Path) -> None:
+    log = LogWriter(tmp_path / "log", storage=SlowDisk())
+    beats = Frame(0x0002, (1).to_bytes(6), 1, b"").encode() * 5_000
+
+    async def flood(device: Device) -> None:
+        reading = asyncio.create_task(device.closed())
+        while not reading.done():
+            with suppress(ConnectionError, RuntimeError):  # uvloop's, where the transport is closed
+                device.writer.write(beats)
+                await device.writer.drain()
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(60):
+        async with running(tmp_path, log) as gateway:
+            flooding = asyncio.create_task(flood(await Device.connect(gateway)))
+            await until(lambda: gateway._commits.is_slow)
+        await flooding
+    log.close()
 
 
 async def test_the_log_has_a_clock(tmp_path: Path) -> None:

@@ -163,6 +163,17 @@ def test_a_damaged_record_is_named_and_never_skipped(tmp_path: Path) -> None:
     assert caught.value.position == ends[2]
 
 
+@pytest.mark.parametrize("left", [0, 10])
+def test_a_segment_cut_short_is_damage_to_the_reader(tmp_path: Path, left: int) -> None:
+    writer = LogWriter(tmp_path)
+    first = writer.append(rejected(1, 400), 0)
+    writer.append(rejected(2, 400), 0)
+    writer.sync()
+    os.truncate(next(tmp_path.glob("*.seg")), first + left)
+    with pytest.raises(LogCorrupt, match="durable records are missing"):
+        LogReader(tmp_path).read(first)
+
+
 def test_missing_durable_records_stop_the_writer(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path)
     writer.append(rejected(1, 400), 0)
