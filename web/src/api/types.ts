@@ -280,6 +280,85 @@ export interface Track {
   points: TrackPoint[]
 }
 
+/** An uninterrupted time in which a vehicle drove, or stood for five minutes or more. */
+export interface Leg {
+  kind: 'trip' | 'stop'
+  began_at: Time
+  ended_at: Time
+  day: string
+  fixes: number
+  began_lat: number
+  began_lon: number
+  ended_lat: number
+  ended_lon: number
+  driving_s: number
+  driving_night_s: number
+  track_km: number
+  /** From its last fix to the next one, where that came after a gap. */
+  gap_km: number
+  odometer_km: number
+  max_speed_kmh: number
+}
+
+export interface VehicleDay {
+  day: string
+  fixes: number
+  first_fix_at: Time | null
+  last_fix_at: Time | null
+  trips: number
+  stops: number
+  driving_s: number
+  driving_night_s: number
+  track_km: number
+  gap_km: number
+  odometer_km: number
+  max_speed_kmh: number
+  online_s: number
+}
+
+/** A terminal in an area, and the vehicle that had it then. */
+export interface Visit {
+  terminal: TerminalName
+  vehicle: VehicleName | null
+  first_at: Time
+  last_at: Time
+  points: number
+  lat: number
+  lon: number
+}
+
+/** A picture (kind 0), sound (1) or video (2) of a terminal. */
+export interface Medium {
+  id: number
+  terminal: TerminalName
+  vehicle: VehicleName | null
+  received_at: Time
+  reported_at: Time | null
+  media_id: number
+  kind: number
+  format: number
+  event: number
+  channel: number
+  lat: number | null
+  lon: number | null
+  speed_kmh: number | null
+  alarm_bits: number | null
+  status_bits: number | null
+  sha256: string
+  size: number
+  copies: number
+  alarms: number[]
+}
+
+/** A frame as it was on the wire; `chunk` null: still in the log. */
+export interface RawFrame {
+  received_at: Time
+  session: string
+  msg_id: number | null
+  hex: string
+  chunk: number | null
+}
+
 export interface ImportReport {
   dry_run: boolean
   lines: number
