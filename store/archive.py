@@ -236,13 +236,14 @@ class Archivist:
         links = end.links if about.seed == end.seed else {}
         path = _path(self.directory, day, about.number)
         root, made = chunk.write(path, about, gathered, self._identify, links)
-        self._append(Chunk(path))
+        sealed = Chunk(path)
+        self._append(sealed)
         self._end = _End(
             about.number, day, root, about.seed, {**links, **made}, spans, records[-1].received_at_us
         )
         self._known_bytes = self._heads_bytes()
         self._let_go(self._end)
-        return about
+        return sealed.about
 
     def _is_due(self, begin: Positions, until: Positions, now_us: int) -> bool:
         oldest = next(_in_order(self.logs, begin, until), None)
@@ -362,17 +363,23 @@ class Archive:
         yield from tail
 
     def records(self, since: datetime, until: datetime) -> Iterator[LogRecord]:
-        """Give all records of the archive received in a time, as they stood in the logs, in order of receipt.
+        """Give all records received in a time as they stood in the logs, in order of receipt.
 
         Raises:
             ChunkDamaged: what lies there is not what was written.
+            CursorBehind: the log behind the archive was sealed and deleted meanwhile. Ask again from there.
         """
-        begin, end = _us(since), _us(until)
-        for path in self._paths(begin, end):
-            with contextlib.suppress(FileNotFoundError):
-                held = Chunk(path)
-                if held.about.first_us < end and held.about.last_us >= begin:
-                    yield from (each for each in held.log() if begin <= each.received_at_us < end)
+        begin_us, end_us = _us(since), _us(until)
+        end, begin, head = self._behind()
+        for path in self._paths(begin_us, end_us):
+            if int(path.stem) <= end.number:
+                with contextlib.suppress(FileNotFoundError):
+                    held = Chunk(path)
+                    if held.about.first_us < end_us and held.about.last_us >= begin_us:
+                        yield from (each for each in held.log() if begin_us <= each.received_at_us < end_us)
+        yield from (
+            each for each in _in_order(self._logs, begin, head) if begin_us <= each.received_at_us < end_us
+        )
 
     def _paths(self, begin_us: int, end_us: int) -> Iterator[Path]:
         """Give the chunks of the days in question. What was received just before a clock was set back is in
@@ -384,20 +391,23 @@ class Archive:
 
     def _tail(self, identity: str, begin_us: int, end_us: int) -> tuple[int, list[ArchivedFrame]]:
         """Give the number of the last chunk, and what the logs hold behind it."""
-        end = _last_of(self.directory)
-        logs = _logs(self._logs)
-        begin = {log.log_id: _begin(end.logs, log) for log in logs}
-        until = {log.log_id: max(begin[log.log_id], log.head()) for log in logs}
+        end, begin, head = self._behind()
         try:
             records = [
                 each
-                for each in _in_order(self._logs, begin, until)
+                for each in _in_order(self._logs, begin, head)
                 if begin_us <= each.received_at_us < end_us
             ]
         except CursorBehind:  # sealed and deleted since we looked: it is in a chunk now
             return self._tail(identity, begin_us, end_us)
         gathered = Gathered.of(records, list(begin))
         return end.number, list(_of(gathered, self._identify, identity))
+
+    def _behind(self) -> tuple[_End, Positions, Positions]:
+        """Say where the archive ends, and from where to where the logs go on."""
+        end, logs = _last_of(self.directory), _logs(self._logs)
+        begin = {log.log_id: _begin(end.logs, log) for log in logs}
+        return end, begin, {log.log_id: max(begin[log.log_id], log.head()) for log in logs}
 
 
 def _last_of(directory: Path) -> _End:
