@@ -354,6 +354,8 @@ export const en: Record<keyof typeof zh, string> = {
   'linkEvent.renewed': 'goes on',
   'linkEvent.slow_reader': 'closed: took no answers',
   'linkEvent.gateway_restarted': 'gateway restarted',
+  'linkEvent.gateway_lost': 'gateway lost',
+  'linkEvent.gateway_back': 'gateway back',
   'flag.true': 'yes',
   'flag.false': 'no',
   'fact.mode': 'mode',

@@ -352,6 +352,8 @@ export const zh = {
   'linkEvent.renewed': '连接延续',
   'linkEvent.slow_reader': '不收应答，断开',
   'linkEvent.gateway_restarted': '网关重启',
+  'linkEvent.gateway_lost': '网关失联',
+  'linkEvent.gateway_back': '网关恢复',
   'flag.true': '是',
   'flag.false': '否',
   'fact.mode': '状态',
