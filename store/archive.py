@@ -49,7 +49,7 @@ class Cadence:
     """When a chunk is sealed."""
 
     chunk_bytes: int = 64 * MIB
-    """When so much is waiting: a chunk takes about five times as much memory while it is made."""
+    """When so much is waiting: a chunk takes about six times as much memory while it is made."""
     every_s: float = 3600.0
     """… or when something has been waiting for so long, or its day is over."""
 
