@@ -63,13 +63,15 @@ def take(bucket: Bucket, now: float, rate: float) -> tuple[Bucket, bool]:
 class Place:
     """What one address has."""
 
-    __slots__ = ("bucket", "connections", "key", "strangers")
+    __slots__ = ("bucket", "connections", "key", "owed", "owed_at", "strangers")
 
     def __init__(self, key: bytes, bucket: Bucket) -> None:
         self.key = key
         self.connections = 0
         self.strangers = 0
         self.bucket = bucket
+        self.owed = self.owed_at = 0.0
+        """What a link that left had not paid, see `gateway.allowance`, and when it left."""
 
 
 class Addresses:

@@ -24,7 +24,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
-from gateway.addresses import Addresses, AddressLimits, Network
+from gateway.addresses import Addresses, AddressLimits, Network, Place
 from gateway.allowance import Allowance
 from gateway.certificates import Certificate, CertificateFiles
 from gateway.clock import ReceiveClock
@@ -308,6 +308,7 @@ class Gateway:
             self._addresses.refuse("capacity")
             return False
         self._connections_total += 1
+        self._inherit(link, now)
         link.number = self._numbers.next(self._now_us())
         if self._is_paused:
             self._loop.call_soon(link.pause, Pause.STALLED)
@@ -421,8 +422,24 @@ class Gateway:
             if link.held:
                 continue
             self._sessions.close_link(link, link.close_reason)
+            self._bequeath(link)
             self._table.release(link)
             self._addresses.leave(link)
+
+    def _bequeath(self, link: Link) -> None:
+        """Have the next link of the address owe what this one owes: connecting again pays nothing."""
+        owed, now = float(self._table.accounts.owed[link.slot]), self._loop.time()
+        if link.place is not None and owed > self._owed_of(link.place, now):
+            link.place.owed, link.place.owed_at = owed, now
+
+    def _inherit(self, link: Link, now: float) -> None:
+        """Begin with that debt, but never with more than a burst: a neighbour who only reports is not slowed."""
+        if link.place is not None and link.place.key:
+            owed = min(self._owed_of(link.place, now), self.options.allowance.burst_bytes)
+            self._table.accounts.owed[link.slot] = owed
+
+    def _owed_of(self, place: Place, now: float) -> float:
+        return max(0.0, place.owed - (now - place.owed_at) * self.options.allowance.bytes_per_s)
 
     def _log_changed(self) -> None:
         """Go on after a sync in the thread, or stop reading because one failed."""

@@ -187,7 +187,9 @@ def observe(state: SilenceState, heard: Heard, reports: LiveReports) -> None:
     state.heard_us[heard.terminal] = heard.received_us  # of equal indices the last one stays
     state.authenticated[heard.terminal[heard.authenticated]] = True
     state.alarm_bits[reports.terminal] = reports.alarm_bits
-    gone = np.flatnonzero(heard.msg_id == DEREGISTER)
+    # Whoever knows the number of a terminal that authenticates could else make its silence unseen.
+    is_own = heard.authenticated | ~state.authenticated[heard.terminal]
+    gone = np.flatnonzero((heard.msg_id == DEREGISTER) & is_own)
     if not len(gone):
         state.mode[reports.terminal] = modes(reports)
         return

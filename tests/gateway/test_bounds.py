@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway import links, pipeline, reception, server
+from gateway.addresses import AddressLimits
 from gateway.allowance import MAX_SHARES, Accounts, Allowance
 from gateway.conditions import Condition
 from gateway.server import Gateway
@@ -355,3 +356,21 @@ def test_patience_with_what_is_bad_for_a_moment() -> None:
     assert not any(condition.is_news(bad=True, now=float(now)) for now in range(61, 121))
     assert condition.is_news(bad=True, now=121.0)
     assert condition.is_news(bad=False, now=122.0)
+
+
+async def test_connecting_again_pays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CHECK_BYTES", 0)
+    small, limits = Allowance(bytes_per_s=1, burst_bytes=20_000), AddressLimits(exempt=())
+    async with running(tmp_path, allowance=small, address_limits=limits) as gateway:
+        for links_so_far in range(2):
+            device = await Device.connect(gateway)
+            assert await device.result(device.terminal.heartbeat()) == 0
+            assert not gateway._slowed
+            serials = [device.terminal.heartbeat() for _ in range(800)]
+            device.flush()
+            assert [(await device.fields())["ack_serial"] for _ in serials] == serials
+            assert len(gateway._slowed) == links_so_far
+            gateway._table.accounts.owed -= 5_000 * links_so_far
+            gateway._let_go_on()
+            await device.close()
+            await until(lambda: gateway.health()["connections"] == 0)

@@ -101,6 +101,12 @@ def test_a_blocked_terminal_is_excused() -> None:
     assert t.fleet.run(until=101).silent == []
 
 
+def test_a_stranger_cannot_deregister_a_terminal_that_authenticates() -> None:
+    t = truck()
+    t.drives().says(msg_id=0x0003, authenticated=False)
+    assert t.fleet.run(until=600).silent == [0]
+
+
 def test_a_deregistered_terminal_that_reports_again_is_judged_again() -> None:
     t = truck()
     t.drives().deregisters().at(500).drives()
