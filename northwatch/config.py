@@ -159,7 +159,7 @@ class GatewaySettings(Group):
 class WorkerSettings(Group):
     """From the log to facts."""
 
-    batch_bytes: Annotated[int, Field(ge=4096, le=64 * MIB)] = 1 * MIB
+    batch_bytes: Annotated[int, Field(ge=4096, le=64 * MIB)] = 4 * MIB
     """About so much of the log goes into one transaction."""
     snapshot_s: Seconds = 5.0
     """How often the worker's state is kept in a file, so that a start need not read far back."""

@@ -183,15 +183,17 @@ def decide(
     decisions = Decisions()
     _note(tickets, silence, verdict, policy)
     _gate(tickets, silence, verdict, policies, decisions)
-    # after a gap in the ticks nobody gets a ticket before having had the time to come back
-    allowed = expected.allowed_us()[silence.mode]
     is_due = (tickets.due_us != NEVER) & (tickets.due_us <= silence.tick_us) & ~tickets.in_incident
-    is_due &= silence.resumed_us + allowed <= silence.tick_us
-    for terminal in np.flatnonzero(is_due).tolist():
-        reason = _why(silence, terminal, int(allowed[terminal]))
+    due = np.flatnonzero(is_due)
+    # after a gap in the ticks nobody gets a ticket before having had the time to come back
+    allowed = expected.allowed_us()[silence.mode[due]]
+    had_time = silence.resumed_us + allowed <= silence.tick_us
+    due, allowed = due[had_time], allowed[had_time]
+    for terminal, allowed_us in zip(due.tolist(), allowed.tolist(), strict=True):
+        reason = _why(silence, terminal, allowed_us)
         decisions.opened.append(TicketOpened(terminal, reason, silence.tick_us))
-    tickets.due_us[is_due] = NEVER
-    tickets.opened_us[is_due] = silence.tick_us
+    tickets.due_us[due] = NEVER
+    tickets.opened_us[due] = silence.tick_us
     _close(tickets, silence, policy, decisions)
     return decisions
 

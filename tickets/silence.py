@@ -217,7 +217,10 @@ def interrupted(state: SilenceState, at_us: int) -> None:
 
 def watched(state: SilenceState, policy: SilencePolicy) -> Flags:
     """Tell which terminals are judged at all."""
-    allowed = policy.allowed_us()[state.mode]
+    return _watched(state, policy.allowed_us()[state.mode])
+
+
+def _watched(state: SilenceState, allowed: I64) -> Flags:
     judged: Flags = (allowed < _UNJUDGED) & state.authenticated & ~state.blocked & (state.heard_us != NEVER)
     return judged
 
@@ -227,8 +230,8 @@ def judge(state: SilenceState, tick_us: int, policy: SilencePolicy) -> Verdict:
     if state.tick_us == NEVER or not 0 <= tick_us - state.tick_us <= TICK_GAP_US:
         state.resumed_us = tick_us
     state.tick_us = tick_us
-    is_silent, is_watched = state.is_silent, watched(state, policy)
     allowed = policy.allowed_us()[state.mode]
+    is_silent, is_watched = state.is_silent, _watched(state, allowed)
     is_overdue = np.maximum(state.heard_us, state.resumed_us) < tick_us - allowed
     is_back = is_silent & (state.heard_us != state.silent_since_us)
     verdict = Verdict(
