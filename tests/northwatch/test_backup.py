@@ -1,0 +1,59 @@
+"""Backups: what is restored goes on where the backup was made, and ends with the same facts."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from northwatch.backup import BackupError, back_up, restore
+from northwatch.config import Settings
+from tests.worker.stories import Story, facts, finish, work, worker
+from tests.worker.test_exactly_once import tell
+
+
+def settings(data_dir: Path, dsn: str) -> Settings:
+    return Settings(data_dir=data_dir, database_url=dsn)
+
+
+def test_a_restored_platform_goes_on(dsn: str, empty_dsn: str, tmp_path: Path) -> None:
+    data_dir, backup, parts = tmp_path / "data", tmp_path / "backup", []
+    story = Story(data_dir / "log" / "0")
+    (data_dir / "secret").write_bytes(b"for authentication codes")
+    tell(story, random.Random(7), 150)
+    story.sync()
+    with worker(story, dsn, data_dir / "worker", batch_bytes=2000) as made:
+        for _ in range(5):
+            made.step()
+        back_up(settings(data_dir, dsn), backup, parts.append)  # in the middle, with records unread
+        back_up(settings(data_dir, dsn), backup, parts.append)  # and once more into the same place
+        finish(made)
+    restored = settings(tmp_path / "again", empty_dsn)
+    assert restore(restored, backup, parts.append)["cursors"]
+    assert {"the database", "log", "secret"} <= set(parts)
+    assert (tmp_path / "again" / "secret").read_bytes() == b"for authentication codes"
+    story.directory = tmp_path / "again" / "log" / "0"
+    with worker(story, empty_dsn, tmp_path / "again" / "worker") as made:
+        finish(made)
+    assert facts(empty_dsn) == facts(dsn)
+    with pytest.raises(BackupError, match="not empty"):
+        restore(restored, backup, parts.append)
+    with pytest.raises(BackupError, match="tables already"):
+        restore(settings(tmp_path / "other", empty_dsn), backup, parts.append)
+
+
+def test_what_is_no_whole_backup_is_refused(dsn: str, empty_dsn: str, tmp_path: Path) -> None:
+    backup, data_dir = tmp_path / "backup", tmp_path / "data"
+    story = Story(data_dir / "log" / "0")
+    story.started()
+    work(story, dsn, data_dir / "worker")
+    back_up(settings(data_dir, dsn), backup, lambda part: None)
+    with pytest.raises(BackupError, match="no backup"):
+        back_up(settings(data_dir, dsn), data_dir, lambda part: None)
+    (backup / "manifest.json").rename(tmp_path / "manifest.json")
+    with pytest.raises(BackupError, match="no whole backup"):
+        restore(settings(tmp_path / "again", empty_dsn), backup, lambda part: None)
+    (tmp_path / "manifest.json").rename(backup / "manifest.json")
+    with (backup / "database.dump").open("ab") as dump:
+        dump.write(b"more")
+    with pytest.raises(BackupError, match="not whole"):
+        restore(settings(tmp_path / "again", empty_dsn), backup, lambda part: None)
