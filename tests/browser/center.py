@@ -9,19 +9,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
 
+from northwatch.sim.roads import Place
 from protocol.jsonl import encode_record
 
 PATIENCE_S = 120
 """How long a test waits for what must come; far longer than it takes."""
 ADMIN = "admin"
-EMERGENCY = 1 << 0
+EMERGENCY, OVERSPEED = 1 << 0, 1 << 1
 ACC_ON, POSITIONED = 1 << 0, 1 << 1
+SHENYANG = Place(lat=41.805, lon=123.432, heading_deg=90)
 
 HURRIED_DEMO = {
     "REPORT_S": "1.5",
@@ -42,6 +44,7 @@ class Center:
 
     def __init__(self, directory: Path, vehicles: int) -> None:
         self.terminal_port, self.web_port, *health_ports = free_ports(5)
+        self.directory = directory
         self.url = f"http://127.0.0.1:{self.web_port}"
         settings = {
             "DATA_DIR": str(directory),
@@ -94,13 +97,20 @@ class Center:
         self._process.wait()
 
 
-def location_report(terminal: str, alarm_bits: int = 0) -> bytes:
-    """Write a 0x0200 of now, in the middle of Shenyang, driving."""
-    now = datetime.now(UTC) + timedelta(hours=8)
-    fields = (alarm_bits, ACC_ON | POSITIONED, 41_805_000, 123_432_000)
-    body = b"".join(value.to_bytes(4, "big") for value in fields)
-    body += b"".join(value.to_bytes(2, "big") for value in (50, 600, 90))  # m, 1/10 km/h, degrees
-    body += bytes.fromhex(f"{now:%y%m%d%H%M%S}")
+def location_report(
+    terminal: str,
+    alarm_bits: int = 0,
+    *,
+    at: datetime | None = None,
+    place: Place = SHENYANG,
+    speed_kmh: float = 60.0,
+) -> bytes:
+    """Write a 0x0200 with the ignition on, of now unless told otherwise."""
+    beijing = (at or datetime.now(UTC)).astimezone(timezone(timedelta(hours=8)))
+    degrees = round(place.lat * 1e6), round(place.lon * 1e6)
+    body = b"".join(value.to_bytes(4, "big") for value in (alarm_bits, ACC_ON | POSITIONED, *degrees))
+    body += b"".join(value.to_bytes(2, "big") for value in (50, round(speed_kmh * 10), place.heading_deg))
+    body += bytes.fromhex(f"{beijing:%y%m%d%H%M%S}")
     record = {"msg_id": "0x0200", "terminal": terminal, "body": {"raw": body.hex()}}
     return bytes.fromhex(encode_record(record)["hex"])
 

@@ -37,6 +37,28 @@ export function moment(at: Time | null, today = now.value): string {
   return `${then.slice(0, 4) === current.slice(0, 4) ? then.slice(5) : then} ${clock(at)}`
 }
 
+/** From when to when, in milliseconds. */
+export interface Period {
+  from: number
+  to: number
+}
+
+/** The midnight with which a day began, `daysAgo` days before `at`. */
+export const midnight = (daysAgo = 0, at = now.value): number => Date.parse(`${day(at - daysAgo * DAY)}T00:00:00+08:00`)
+
+/** The whole day; `days` of them end with it. */
+export const dayOf = (at: number, days = 1): Period => ({ from: midnight(days - 1, at), to: midnight(0, at) + DAY })
+
+/** A period as the API wants it. */
+export const between = ({ from, to }: Period): { from: Time; to: Time } => ({ from: new Date(from).toISOString(), to: new Date(to).toISOString() })
+
+/** What a field for date and time shows; and what was entered there, NaN where that is no time. */
+export const toField = (at: number): string => `${day(at)}T${clock(at).slice(0, 5)}`
+export const fromField = (text: string): number => Date.parse(`${text}+08:00`)
+
+/** 14:03, with month and day where more than one day is in question. */
+export const minute = (at: Time | number, withDay = false): string => (withDay ? `${day(at).slice(5)} ` : '') + clock(at).slice(0, 5)
+
 /** How long: 42s, 7m 05s, 3h 20m, 5d 2h. */
 export function duration(milliseconds: number): string {
   const length = Math.max(0, milliseconds)

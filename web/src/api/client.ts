@@ -20,7 +20,7 @@ export class ApiError extends Error {
 export const person = shallowRef<Person | null | undefined>(undefined)
 export const settings = shallowRef<Settings | null>(null)
 
-type Query = Record<string, string | number | boolean | null | undefined>
+export type Query = Record<string, string | number | boolean | null | undefined>
 
 export function address(path: string, query: Query = {}): string {
   const entries = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== '')
@@ -29,20 +29,18 @@ export function address(path: string, query: Query = {}): string {
 }
 
 async function call<Answer>(method: string, url: string, body?: BodyInit, contentType?: string): Promise<Answer> {
-  let response: Response
-  try {
-    response = await fetch(url, {
-      method,
-      headers: { Accept: 'application/json', ...(contentType && { 'Content-Type': contentType }) },
-      body,
-    })
-  } catch {
-    throw new ApiError({ title: 'The server cannot be reached', status: 0, detail: '', code: 'unreachable' })
-  }
-  if (response.ok) return (response.status === 204 ? undefined : await response.json()) as Answer
+  const headers = { Accept: 'application/json', ...(contentType && { 'Content-Type': contentType }) }
+  const response = await fetch(url, { method, headers, body }).catch(() => null)
+  if (!response?.ok) throw await refusal(response)
+  return (response.status === 204 ? undefined : await response.json()) as Answer
+}
+
+/** What an answer other than 2xx says; null is no answer. */
+export async function refusal(response: Response | null): Promise<ApiError> {
+  if (!response) return new ApiError({ title: 'The server cannot be reached', status: 0, detail: '', code: 'unreachable' })
   const problem = await problemOf(response)
   if (problem.code === 'not_signed_in') person.value = null
-  throw new ApiError(problem)
+  return new ApiError(problem)
 }
 
 async function problemOf(response: Response): Promise<ProblemDetails> {

@@ -4,6 +4,7 @@ import { ref, shallowRef } from 'vue'
 import { api, ApiError, person } from '../api/client'
 import type { Alarm, AlarmResult } from '../api/types'
 import { fault } from '../parts/notices'
+import type { Period } from '../time'
 import { showAlarm } from './live'
 
 /** The terminal whose card is open. */
@@ -15,7 +16,32 @@ export const readingTicket = ref<number | null>(null)
 /** Grows when the map should go to the terminal. */
 export const flights = ref(0)
 
+/** What stands on the left side of the map. */
+export type Panel = 'card' | 'replay' | 'area'
+export const panel = ref<Panel>('card')
+
+/** Whose track is looked at, and where one goes back to. */
+export interface Replayed {
+  terminalId: number
+  vehicleId: number | null
+  name: string
+  period?: Period
+}
+export const replayed = shallowRef<(Replayed & { from: Panel }) | null>(null)
+
+export function replay(whose: Replayed): void {
+  replayed.value = { ...whose, from: panel.value === 'replay' ? 'card' : panel.value }
+  panel.value = 'replay'
+}
+
+/** One step back. */
+export function closePanel(): void {
+  if (panel.value === 'card') focusTerminal(null)
+  else panel.value = (panel.value === 'replay' && replayed.value?.from) || 'card'
+}
+
 export function focusTerminal(id: number | null, fly = true): void {
+  panel.value = 'card'
   focusedTerminal.value = id
   if (id !== null && fly) flights.value++
 }

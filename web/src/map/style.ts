@@ -23,6 +23,8 @@ export const TONES = {
   normal: '#c4ced6',
   quiet: '#76828d',
 } as const
+/** Colours of speeds on a track, in km/h: brighter is faster, and none is a colour of alarms. */
+export const SPEEDS: [kmh: number, color: string][] = [[0, '#44618f'], [30, '#3f8f9f'], [60, '#58b490'], [90, '#b3d88b'], [120, '#f6f2cf']]
 /** Pixels between which an emergency that nobody took beats. */
 export const PULSE_FROM = 15
 export const PULSE_TO = 27
@@ -124,6 +126,28 @@ const plates = (id: string, filter: ExpressionSpecification, minzoom: number): L
   paint: { 'text-color': byTone, 'text-halo-color': '#0f1316', 'text-halo-width': 1.4 },
 })
 
+const only = (kind: string): ExpressionSpecification => ['==', ['get', 'kind'], kind]
+const round: { 'line-cap': 'round'; 'line-join': 'round' } = { 'line-cap': 'round', 'line-join': 'round' }
+
+/** A track of the past. */
+const replayLayers: LayerSpecification[] = [
+  { id: 'replay-gap', type: 'line', source: 'replay', filter: only('gap'), paint: { 'line-color': TONES.quiet, 'line-width': 1.5, 'line-dasharray': [2, 3] } },
+  { id: 'replay-casing', type: 'line', source: 'replay', filter: only('line'), layout: round, paint: { 'line-color': '#0b0e10', 'line-width': byZoom(6, 5, 12, 8) } },
+  { id: 'replay-line', type: 'line', source: 'replay', filter: only('line'), layout: round, paint: { 'line-color': ['interpolate', ['linear'], ['get', 'speed_kmh'], ...SPEEDS.flat()] as unknown as ExpressionSpecification, 'line-width': byZoom(6, 3, 12, 5) } },
+  { id: 'replay-ends', type: 'circle', source: 'replay', filter: ['in', ['get', 'kind'], ['literal', ['begin', 'end']]], paint: { 'circle-radius': 5.5, 'circle-color': ['match', ['get', 'kind'], 'begin', '#14181b', '#eef2f5'], 'circle-stroke-width': 2, 'circle-stroke-color': '#eef2f5' } },
+  { id: 'replay-stops', type: 'circle', source: 'replay', filter: only('stop'), paint: { 'circle-radius': 8.5, 'circle-color': '#2c343b', 'circle-stroke-width': 1.3, 'circle-stroke-color': '#eef2f5' } },
+  { id: 'replay-stops-sign', type: 'symbol', source: 'replay', filter: only('stop'), layout: { 'text-field': 'P', 'text-font': [FONT], 'text-size': 11.5, 'text-allow-overlap': true, 'text-ignore-placement': true }, paint: { 'text-color': '#eef2f5' } },
+  { id: 'replay-alarms', type: 'circle', source: 'replay', filter: only('alarm'), paint: { 'circle-radius': 5.5, 'circle-color': ['match', ['get', 'severity'], 1, TONES.emergency, 2, TONES.urgent, 3, TONES.warning, TONES.notice], 'circle-stroke-width': 1.5, 'circle-stroke-color': '#0b0e10' } },
+]
+
+/** The area in which vehicles are looked for, and where they were seen in it. */
+const areaLayers: LayerSpecification[] = [
+  { id: 'area-fill', type: 'fill', source: 'area', filter: only('area'), paint: { 'fill-color': '#8fb3d1', 'fill-opacity': 0.1 } },
+  { id: 'area-line', type: 'line', source: 'area', filter: only('area'), layout: round, paint: { 'line-color': '#8fb3d1', 'line-width': 1.6 } },
+  { id: 'area-corners', type: 'circle', source: 'area', filter: only('corner'), paint: { 'circle-radius': 4, 'circle-color': '#14181b', 'circle-stroke-width': 1.6, 'circle-stroke-color': '#8fb3d1' } },
+  { id: 'area-visits', type: 'circle', source: 'area', filter: only('visit'), paint: { 'circle-radius': ['case', ['get', 'isChosen'], 8, 4], 'circle-color': '#8fb3d1', 'circle-opacity': ['case', ['get', 'isChosen'], 1, 0.8], 'circle-stroke-width': 1.5, 'circle-stroke-color': ['case', ['get', 'isChosen'], '#ffffff', '#0b0e10'] } },
+]
+
 const vehicleLayers: LayerSpecification[] = [
   { id: 'track-line', type: 'line', source: 'track', filter: ['match', ['geometry-type'], ['LineString', 'MultiLineString'], true, false], layout: { 'line-cap': 'round', 'line-join': 'round' }, paint: { 'line-color': '#8fb3d1', 'line-width': 2.5, 'line-opacity': 0.75 } },
   { id: 'track-points', type: 'circle', source: 'track', minzoom: 8, filter: ['==', ['geometry-type'], 'Point'], paint: { 'circle-radius': 2.6, 'circle-color': '#14181b', 'circle-stroke-width': 1.3, 'circle-stroke-color': ['case', ['get', 'alarming'], TONES.urgent, '#8fb3d1'] } },
@@ -163,6 +187,8 @@ export function styleFor(settings: Settings | null, language: Language): StyleSp
         : baseSources()),
       places: { type: 'geojson', data: points(PLACES) },
       track: { type: 'geojson', data: empty },
+      replay: { type: 'geojson', data: empty },
+      area: { type: 'geojson', data: empty },
       vehicles: { type: 'geojson', data: empty, buffer: 32 },
     },
     layers: [
@@ -177,7 +203,9 @@ export function styleFor(settings: Settings | null, language: Language): StyleSp
             placeLayer(language, 2, [5, 12, '#8a96a1']),
             placeLayer(language, 1, [3, 13.5, '#aab5be']),
           ]),
+      ...areaLayers,
       ...vehicleLayers,
+      ...replayLayers,
     ],
   }
 }
