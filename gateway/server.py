@@ -433,7 +433,7 @@ class Gateway:
             link.place.owed, link.place.owed_at = owed, now
 
     def _inherit(self, link: Link, now: float) -> None:
-        """Begin with that debt, but never with more than a burst: a neighbour who only reports is not slowed."""
+        """Begin with that debt, but with a burst at most: a neighbour who only reports is not slowed."""
         if link.place is not None and link.place.key:
             owed = min(self._owed_of(link.place, now), self.options.allowance.burst_bytes)
             self._table.accounts.owed[link.slot] = owed
