@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, TypeAlias
 
 import typer
 
-from northwatch import cli_archive
+from northwatch import cli_archive, cli_replay
 from northwatch.cli_holds import holds
 from northwatch.cli_terminals import terminals
 from northwatch.cli_users import users
@@ -43,6 +43,7 @@ app.add_typer(terminals, name="terminal")
 app.add_typer(holds, name="hold")
 app.command()(cli_archive.verify)
 app.command()(cli_archive.frames)
+app.command()(cli_replay.replay)
 
 
 @app.command()
@@ -78,7 +79,7 @@ def gateway(
 ) -> None:
     """Receive terminals: sockets, sessions, the log, answers."""
     from northwatch import gateways
-    from northwatch.supervisor import PortTaken
+    from northwatch.supervisor import DirectoryUnusable, PortTaken
     from northwatch.wiring import run_gateway, settings_for
 
     if processes is not None:
@@ -91,7 +92,7 @@ def gateway(
         return
     try:
         gateways.run(settings, config)
-    except PortTaken as error:
+    except (DirectoryUnusable, PortTaken) as error:
         fail(str(error))
 
 

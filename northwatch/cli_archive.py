@@ -37,13 +37,13 @@ def verify(
     settings = settings_for(config)
     directory = settings.data_dir / "archive"
     if not directory.exists():
-        _fail(f"there is no archive in {directory}; is data_dir right? The keeper makes one")
+        fail(f"there is no archive in {directory}; is data_dir right? The keeper makes one")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=json) as progress:
         task = progress.add_task("proving", total=None)
         proof = prove(
             directory,
-            identity=_identity(terminal) if terminal else None,
+            identity=identity_of(terminal) if terminal else None,
             between=(_day(since, date.min), _day(until, date.max)),
             copied=_copied(heads),
             logs=settings.data_dir / "log",
@@ -78,17 +78,17 @@ def frames(
     from store.times import from_us
 
     data_dir = settings_for(config).data_dir
-    end = _moment(until) if until else datetime.now(UTC)
-    begin = _moment(since) if since else end - timedelta(days=1)
+    end = moment(until) if until else datetime.now(UTC)
+    begin = moment(since) if since else end - timedelta(days=1)
     try:
         for each in Archive(data_dir / "archive", data_dir / "log", identities).frames(
-            _identity(terminal), begin, end
+            identity_of(terminal), begin, end
         ):
             at = from_us(each.received_us).astimezone(BEIJING).isoformat(timespec="microseconds")
             wire = each.wire(escape).hex()
             typer.echo(msgspec.json.encode({"id": at, "hex": wire}) if jsonl else f"{at}  {wire}")
     except (ChunkDamaged, LogError, OSError) as error:
-        _fail(str(error), code=1)
+        fail(str(error), code=1)
 
 
 def _print(proof: "Proof") -> None:
@@ -128,38 +128,41 @@ def _told(proof: "Proof") -> dict[str, object]:
     return asdict(proof) | {"gaps": gaps, "broken": broken, "removed": proof.removed}
 
 
-def _identity(text: str) -> str:
+def identity_of(text: str) -> str:
+    """Read a terminal's number of the command line."""
     from store.fleet import clean_identity
     from store.refusals import Unacceptable
 
     try:
         return clean_identity(text)
     except Unacceptable as refused:
-        _fail(str(refused))
+        fail(str(refused))
 
 
 def _day(text: str | None, otherwise: date) -> date:
     try:
         return date.fromisoformat(text) if text else otherwise
     except ValueError:
-        _fail(f"{text!r} is no day; write it as 2026-03-01")
+        fail(f"{text!r} is no day; write it as 2026-03-01")
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """Read a time of the command line; Beijing time unless it says otherwise."""
     try:
-        moment = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
-        _fail(f"{text!r} is no time; write it as 2026-03-01T08:15:30, or with an offset as …+00:00")
-    return moment if moment.tzinfo else moment.replace(tzinfo=BEIJING)
+        fail(f"{text!r} is no time; write it as 2026-03-01T08:15:30, or with an offset as …+00:00")
+    return at if at.tzinfo else at.replace(tzinfo=BEIJING)
 
 
 def _copied(path: Path | None) -> list[bytes]:
     try:
         return path.read_bytes().splitlines() if path else []
     except OSError as error:
-        _fail(f"{path}: cannot be read: {error.strerror}")
+        fail(f"{path}: cannot be read: {error.strerror}")
 
 
-def _fail(message: str, code: int = 2) -> NoReturn:
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Say what is wrong and stop."""
     typer.echo(f"northwatch: {message}", err=True)
     raise typer.Exit(code)
