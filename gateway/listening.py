@@ -20,6 +20,7 @@ from gateway.datagrams import Datagrams
 from gateway.doors import Door
 from gateway.links import Inbox, Link
 from gateway.metrics import counter, counters, gauge
+from gateway.sockets import Sockets
 
 BACKLOG: Final = 4096
 """Connections that wait to be accepted: a fleet that comes back all at once after an outage."""
@@ -98,7 +99,7 @@ class Listening:
         self._inbox = inbox
         self._addresses = addresses
         self._certificate = certificate
-        self._servers: list[asyncio.Server] = []
+        self._sockets: Sockets | None = None
         self._doors: list[Door] = []
         self.ports: dict[str, int] = {}
         """What was taken, of `tcp`, `tls` and `udp`."""
@@ -118,11 +119,12 @@ class Listening:
             raise
 
     async def _open(self, ports: Ports) -> None:
+        self._sockets = Sockets()
         for each in self._bind(ports, "tcp", ports.tcp):
             if ports.balancers:
                 self._open_door(each, ports, None)
             else:
-                self._servers.append(await self._serve(each))
+                self._sockets.listen(each, partial(Link, self._inbox))
         if ports.tls is not None:
             for each in self._bind(ports, "tls", ports.tls):
                 self._open_door(each, ports, self._certificate)
@@ -138,10 +140,6 @@ class Listening:
         bound = bind(ports.hosts, port, kind=kind, reuse_port=ports.reuse)
         self.ports[name] = int(bound[0].getsockname()[1])
         return bound
-
-    async def _serve(self, own: socket.socket) -> asyncio.Server:
-        loop, inbox = asyncio.get_running_loop(), self._inbox
-        return await loop.create_server(lambda: Link(inbox), sock=own, backlog=BACKLOG)
 
     def _open_door(self, own: socket.socket, ports: Ports, certificate: Certificate | None) -> None:
         door = Door(own, self._inbox, self._addresses, balancers=ports.balancers, certificate=certificate)
@@ -169,8 +167,8 @@ class Listening:
 
     def close(self) -> None:
         """Let nobody in any more. Links stay, and what is answered over UDP still leaves."""
-        for server in self._servers:
-            server.close()
+        if self._sockets is not None:
+            self._sockets.stop_listening()
         for door in self._doors:
             door.close()
         for datagrams in self.datagrams:
@@ -178,5 +176,8 @@ class Listening:
 
     def end(self) -> None:
         """Close what UDP peers are answered through, when their links are closed."""
+        if self._sockets is not None:
+            self._sockets.close()
+            self._sockets = None
         for datagrams in self.datagrams:
             datagrams.close()
