@@ -1,0 +1,140 @@
+"""Plain connections: what asyncio's transports promise their protocols, held by our own."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway.sockets import MANY_BYTES, Connection, Sockets
+from tests.gateway.device import until
+
+LOTS = bytes(range(256)) * 40_000
+"""More than the system takes for a peer that reads nothing."""
+
+
+class Heard(asyncio.Protocol):
+    """Remembers what it was told."""
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.data = b""
+        self.told: list[str] = []
+        self.error: Exception | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, Connection)
+        self.transport = transport
+        transport.set_write_buffer_limits(1000)
+
+    def data_received(self, data: bytes) -> None:
+        if data == b"mistake":
+            raise RuntimeError("a mistake of ours")
+        self.data += data
+
+    def pause_writing(self) -> None:
+        self.told.append("full")
+
+    def resume_writing(self) -> None:
+        self.told.append("room")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.told.append("lost")
+        self.error = exc
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[Heard, socket.socket]]:
+    """Give both ends of a connection; the peer's one does not block."""
+    sockets, made = Sockets(), list[Heard]()
+
+    def make(peer: str) -> Heard:
+        made.append(Heard(peer))
+        return made[-1]
+
+    own = socket.create_server(("127.0.0.1", 0))
+    own.setblocking(False)
+    sockets.listen(own, make)
+    peer = socket.create_connection(own.getsockname())
+    peer.setblocking(False)
+    try:
+        await until(lambda: made)
+        yield made[0], peer
+    finally:
+        peer.close()
+        made[0].transport.abort()
+        await until(lambda: "lost" in made[0].told)
+        sockets.close()
+
+
+async def received(peer: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 1 << 20), 10)
+        assert more, "closed too early"
+        data += more
+    return data
+
+
+async def test_what_is_sent_arrives_in_order_both_ways() -> None:
+    async with connected() as (link, peer):
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(peer, LOTS[: 2 * MANY_BYTES])
+        await until(lambda: len(link.data) == 2 * MANY_BYTES)
+        assert link.data == LOTS[: 2 * MANY_BYTES]
+        for part in (b"one ", b"two ", b"three"):
+            link.transport.write(part)
+        assert await received(peer, 13) == b"one two three"
+        assert link.peer == "{}:{}".format(*peer.getsockname())
+
+
+async def test_what_the_peer_does_not_take_is_kept_and_told() -> None:
+    async with connected() as (link, peer):
+        link.transport.write(LOTS)
+        link.transport.write(b"and the end")
+        assert link.told == ["full"] and link.transport.get_write_buffer_size() > 1000
+        link.transport.close()
+        link.transport.write(b"too late")
+        assert await received(peer, len(LOTS) + 11) == LOTS + b"and the end"
+        await until(lambda: link.told == ["full", "room", "lost"] or link.told == ["full", "lost", "room"])
+        assert link.error is None
+
+
+async def test_who_is_paused_is_not_read() -> None:
+    async with connected() as (link, peer):
+        link.transport.pause_reading()
+        peer.send(b"later")
+        await asyncio.sleep(0)
+        assert not link.transport.is_reading() and not link.data
+        link.transport.resume_reading()
+        await until(lambda: link.data == b"later")
+
+
+async def test_what_came_before_a_reset_is_read() -> None:
+    async with connected() as (link, peer):
+        peer.send(b"last words")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        link.transport.write(b"into nothing")
+        link.transport.write(b"into nothing")
+        await until(lambda: link.told == ["lost"])
+        assert link.data == b"last words"
+
+
+async def test_a_reset_is_noticed_while_nothing_is_read() -> None:
+    async with connected() as (link, peer):
+        link.transport.pause_reading()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        link.transport.write(b"into nothing")
+        await until(lambda: link.told == ["lost"])
+        assert isinstance(link.error, OSError)
+
+
+async def test_a_mistake_costs_its_own_connection() -> None:
+    faults: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["message"]))
+    async with connected() as (link, peer):
+        peer.send(b"mistake")
+        await until(lambda: link.told == ["lost"])
+    assert faults == ["connection not read"]
