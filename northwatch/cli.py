@@ -263,11 +263,10 @@ def _lines(name: str) -> Iterator[BinaryIO]:
 @app.command()
 def migrate(config: ConfigOption = None) -> None:
     """Bring the database's schema to this version."""
-    from northwatch.wiring import database, settings_for
-    from store import schema
+    from northwatch.wiring import migrate as bring_up_to_date
+    from northwatch.wiring import settings_for
 
-    with database(settings_for(config), create=True) as connection:
-        applied = schema.migrate(connection)
+    applied = bring_up_to_date(settings_for(config))
     for migration in applied:
         typer.echo(f"{migration.number:04} {migration.name} applied")
     if not applied:

@@ -209,8 +209,13 @@ def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, logs: 
     """Look, and say whether the tables are those of this version."""
     try:
         schema.check(connection)
-    except schema.SchemaError as error:
+    except schema.SchemaMissing as error:
         found.problem(str(error), "`northwatch up` and `northwatch migrate` apply what is pending.")
+        return False
+    except schema.SchemaError as error:
+        found.problem(
+            str(error), "Until then only the gateway works: reports are answered and kept in the log."
+        )
         return False
     found.fact("schema", f"{len(schema.available())} migrations, all applied")
     if not survey.users(connection):

@@ -10,6 +10,7 @@ process in slot 0 removes them when nobody needs anything of them.
 
 import os
 import shutil
+import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -57,9 +58,11 @@ def run(settings: Settings, config: Path | None) -> None:
     """Be the parent of several gateway processes until SIGTERM or SIGINT.
 
     Raises:
+        DirectoryUnusable
         PortTaken: something else listens on a port of ours.
     """
     stop = stop_event()
+    supervisor.require_directory(settings.data_dir)
     require_ports(settings)
     crew = Supervisor(Journal(Console(soft_wrap=True, highlight=False, stderr=True)))
     start(crew, settings, ["--config", str(config)] if config else [], os.environ)
@@ -78,6 +81,8 @@ def require_ports(settings: Settings) -> None:
         supervisor.require_free(host, gateway.port, "gateway.port")
         if gateway.tls_port is not None:
             supervisor.require_free(host, gateway.tls_port, "gateway.tls_port")
+        if gateway.udp_port is not None:
+            supervisor.require_free(host, gateway.udp_port, "gateway.udp_port", kind=socket.SOCK_DGRAM)
     for port in gateway.health_ports:
         supervisor.require_free("127.0.0.1", port, "gateway.health_port")
 

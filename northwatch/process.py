@@ -24,9 +24,7 @@ def prepare() -> None:
     _allow_many_sockets()
     logging.basicConfig(level=logging.INFO, format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    logging.getLogger("psycopg.pool").setLevel(
-        logging.ERROR
-    )  # it warns of every attempt; health says it once
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of every attempt; health says it once
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -193,6 +193,18 @@ class Supervisor:
         self.children.clear()
 
 
+def require_directory(directory: Path) -> None:
+    """Make the data directory where there is none.
+
+    Raises:
+        DirectoryUnusable
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DirectoryUnusable(f"data_dir: {directory} cannot be used: {error.strerror}") from None
+
+
 def lock(directory: Path) -> IO[str]:
     """Make this process the only supervisor of the data directory; the lock ends with the process.
 
@@ -200,8 +212,8 @@ def lock(directory: Path) -> IO[str]:
         AlreadyRunning: there is one already.
         DirectoryUnusable
     """
+    require_directory(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         file = (directory / "supervisor.lock").open("a+")
     except OSError as error:
         raise DirectoryUnusable(f"data_dir: {directory} cannot be used: {error.strerror}") from None
@@ -218,22 +230,24 @@ def lock(directory: Path) -> IO[str]:
     return file
 
 
-def require_free(host: str, port: int, setting: str) -> None:
-    """Make sure that we can listen there.
+def require_free(host: str, port: int, setting: str, *, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    """Make sure that we can listen there; UDP is SOCK_DGRAM.
 
     Raises:
         PortTaken: we cannot; the message names the setting to change.
     """
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise PortTaken(f"{setting}: {host!r} is no address of this machine: {error.strerror}") from None
-    family, kind, protocol, _, address = found[0]
+    family, _, protocol, _, address = found[0]
     with contextlib.closing(socket.socket(family, kind, protocol)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind is socket.SOCK_STREAM:  # over UDP it would let us share the port with who allows it
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
-            probe.listen(1)
+            if kind is socket.SOCK_STREAM:
+                probe.listen(1)
         except OSError as error:
             raise PortTaken(f"{setting}: port {port} on {host} cannot be used: {error.strerror}") from None
 

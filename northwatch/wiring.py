@@ -18,7 +18,7 @@ from northwatch.config import ConfigError, Settings, load, without_password
 from northwatch.endpoint import Endpoint
 from northwatch.gateways import Orphans, log_limits
 from northwatch.process import prepare, stop_event
-from store import outbox, people
+from store import outbox, people, schema
 from store.embedded import Embedded, EmbeddedError
 from store.log import LogError, LogWriter
 from store.refusals import Refused, RosterInvalid
@@ -72,6 +72,16 @@ def database(settings: Settings, *, create: bool = False) -> Iterator[psycopg.Co
             _unreachable(settings, error)
         with connection:
             yield connection
+
+
+def migrate(settings: Settings) -> list[schema.Migration]:
+    """Bring the schema to this version and give what was applied; what cannot be is told and ends the program
+    with code 1."""
+    with database(settings, create=True) as connection:
+        try:
+            return schema.migrate(connection)
+        except (schema.SchemaError, psycopg.Error) as error:
+            _fail(1, without_password(str(error)).strip())
 
 
 async def in_database(settings: Settings, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
@@ -210,7 +220,10 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
         uvloop.run(serve())
     except CertificateError as error:
         _fail(1, f"gateway.tls_certificate and gateway.tls_key: {error}")
-    except (LogError, OSError) as error:
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(1, f"the gateway cannot work: {where}{error.strerror or error}")
+    except LogError as error:
         _fail(1, f"the gateway cannot work: {error}")
 
 

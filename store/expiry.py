@@ -84,9 +84,13 @@ _OLD_ROWS: dict[str, LiteralString] = {
         SELECT x.id FROM media x
          WHERE x.received_at < %(before)s AND NOT {_IS_HELD.format(row="x", time="x.received_at")}
          ORDER BY x.received_at""",
+    # A terminal's newest session stays, for it says whether the terminal is connected, and since when.
     "link_events": f"""
         SELECT x.id FROM link_events x
          WHERE x.at < %(before)s AND NOT {_IS_HELD.format(row="x", time="x.at")}
+           AND x.session IS DISTINCT FROM (
+               SELECT n.session FROM link_events n WHERE n.terminal_id = x.terminal_id AND n.event = 'opened'
+                ORDER BY n.at DESC, n.session DESC LIMIT 1)
          ORDER BY x.at""",
     "alarms": """
         SELECT x.id FROM alarms x
