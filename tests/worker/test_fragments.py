@@ -176,6 +176,7 @@ def test_a_restart_in_the_middle_loses_nothing(story: Story, state: Path, dsn: s
     assert found["quarantine"] == []
 
 
+@pytest.mark.timeout(900)  # thousands of transactions, on whatever else the machine is doing
 @given(seed=st.integers(0, 2**32), cut=st.sampled_from([1, 2000, 1 << 20]))
 @settings(
     max_examples=6,
