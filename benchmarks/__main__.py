@@ -8,6 +8,8 @@ means naming it in `PARTS`.
 import argparse
 import importlib
 import os
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -37,6 +39,7 @@ def main() -> None:
     chosen = (*words.parts, *words.only) or PARTS
     if wrong := [part for part in chosen if part not in PARTS]:
         parser.error(f"there is no part {wrong[0]!r}; there are {', '.join(PARTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     begin, measures = time.monotonic(), list[Measure]()
     for part in chosen:
         print(f"\n## {part}\n", flush=True)
