@@ -159,6 +159,28 @@ def test_small_tables_keep_what_is_young_open_or_held(fleet: Connection) -> None
     assert fleet.execute("SELECT count(*) FROM alarm_changes").fetchone() == (3,)
 
 
+def test_the_newest_session_of_each_terminal_stays(fleet: Connection) -> None:
+    """What a terminal's link is follows from it, however long ago it was opened."""
+    hour = timedelta(hours=1)
+    for terminal, session, event, at in (
+        (1, 10, "opened", OLD),
+        (1, 11, "opened", OLD + hour),
+        (1, 10, "peer_closed", OLD + 2 * hour),
+        (2, 20, "opened", OLD),
+        (2, 20, "idle", OLD + hour),
+        (3, 30, "opened", OLD),
+        (3, 30, "taken_over", OLD + hour),
+        (3, 31, "opened", NOW),
+    ):
+        fleet.execute(
+            "INSERT INTO link_events (terminal_id, session, event, at, peer) VALUES (%s, %s, %s, %s, '')",
+            [terminal, session, event, at],
+        )
+    work(fleet)
+    kept = fleet.execute("SELECT session, event FROM link_events ORDER BY id").fetchall()
+    assert kept == [(11, "opened"), (20, "opened"), (20, "idle"), (31, "opened")]
+
+
 async def test_holds_are_placed_listed_and_released(dsn: str, fleet: Connection) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as connection:
         placed = await holds.place(connection, 1, (OLD, NOW), " accident 42 ", by="ada")

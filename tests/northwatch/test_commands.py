@@ -117,6 +117,23 @@ def test_an_empty_database_is_migrated_once(tmp_path: Path, empty_dsn: str) -> N
     assert run("migrate").stdout == "nothing to do\n"
 
 
+def test_a_database_of_other_code_is_told(run: Run, connection: psycopg.Connection[Any]) -> None:
+    connection.execute("UPDATE migrations SET checksum = '' WHERE number = 3")
+    refused = run("migrate")
+    assert refused.exit_code == 1 and "0003 (alarms) was changed" in refused.stderr
+    unwell = run("doctor")
+    assert unwell.exit_code == 1
+    assert "0003 (alarms) was changed" in unwell.stdout and "apply what is pending" not in unwell.stdout
+
+
+def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = runner(tmp_path / "file" / "data", None)
+    for command in (("migrate",), ("up",), ("gateway", "--processes", "2")):
+        refused = run(*command)
+        assert refused.exit_code in (1, 2) and "data_dir" in refused.stderr, command
+
+
 def test_no_database_is_made_by_looking(tmp_path: Path) -> None:
     run = runner(tmp_path / "data", None)
     assert "there is no database in" in run("user", "list").stderr

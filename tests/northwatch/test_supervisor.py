@@ -136,6 +136,13 @@ def test_a_taken_port_names_the_setting() -> None:
         with pytest.raises(PortTaken, match=rf"gateway\.port: port {port} on 127\.0\.0\.1"):
             supervisor.require_free("127.0.0.1", port, "gateway.port")
     supervisor.require_free("127.0.0.1", port, "gateway.port")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        datagrams.bind(("127.0.0.1", 0))
+        port = datagrams.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"gateway\.udp_port: port {port} on 127\.0\.0\.1"):
+            supervisor.require_free("127.0.0.1", port, "gateway.udp_port", kind=socket.SOCK_DGRAM)
+    supervisor.require_free("127.0.0.1", port, "gateway.udp_port", kind=socket.SOCK_DGRAM)
     with pytest.raises(PortTaken, match=r"monitor\.port: 'no\.such\.host\.invalid'"):
         supervisor.require_free("no.such.host.invalid", 1, "monitor.port")
 
