@@ -204,7 +204,7 @@ class Reading:
         batch = read_batch(records, self._aside)
         if self.about.identity is not None:
             batch = _only(batch, self.about.identity)
-        recognise(self._shadow, batch, fleet)
+        recognise(lambda: self._shadow, batch, fleet)
         facts = digest(batch, fleet, self._options.policies)
         facts.tickets.clear()
         facts.clones.clear()  # of now, and not of then

@@ -1,5 +1,6 @@
 """Writing what a batch means: statements in a fixed order, all inside the caller's transaction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,10 @@ from worker.facts import Facts
 from worker.fleet import Fleet
 
 
-def recognise(connection: Connection, batch: Batch, fleet: Fleet) -> None:
-    """Let the fleet know every session and terminal of the batch; new ones get their number here."""
+def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> None:
+    """Let the fleet know every session and terminal of the batch; new ones get their number here, and only
+    they need the connection.
+    """
     opened: dict[int, str] = {}
     seen: dict[str, int] = {}
     for each in batch.events():
@@ -30,6 +33,7 @@ def recognise(connection: Connection, batch: Batch, fleet: Fleet) -> None:
         seen.setdefault(identity, int(batch.received_us[row]))
     new = {identity: at_us for identity, at_us in seen.items() if identity not in fleet.index}
     if new:
+        connection = connect()
         terminals.add(connection, new)
         numbers = terminals.ids(connection, list(new))
         for identity in new:

@@ -13,7 +13,8 @@ restored from the snapshot and the logs up to the committed cursors, and the sam
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -45,6 +46,10 @@ from worker.recall import recall
 from worker.snapshot import Snapshot
 
 MIB = 1 << 20
+PART_BYTES = MIB // 2
+"""So much of a transaction is digested at a time: some 6,000 reports, and the rest of a large batch meanwhile
+has the database working.
+"""
 POLL_S = 0.02
 """How often an idle worker looks for new records: eight bytes to read."""
 GATHER_S = 0.1
@@ -121,6 +126,7 @@ class Worker:
         self._claimed: set[UUID] = set()
         self._placement = Placement()
         self._blobs = Blobs(media_directory or state_directory.parent / "media")
+        self._writer = ThreadPoolExecutor(1, "writer")
         self._fleet: Fleet | None = None
         self._positions: Positions = {}
         """What is committed: the cursors, of logs that have one."""
@@ -188,6 +194,7 @@ class Worker:
             self._connection = None
         if self._reader is not None:
             self._reader.close()
+        self._writer.shutdown()
 
     def health(self) -> dict[str, Any]:
         """Say how far behind the worker is, and what it waits for. Positions are sums over all logs."""
@@ -264,7 +271,7 @@ class Worker:
         while records := reader.read(positions, self.options.batch_bytes, until=target):
             batch = read_batch(records, aside)
             with connection.transaction():
-                recognise(connection, batch, kept.fleet)
+                recognise(lambda: connection, batch, kept.fleet)
             take(batch, kept.fleet)
             positions |= batch.end
             self._reached = batch.reached
@@ -290,26 +297,63 @@ class Worker:
         """Write what the records mean; with `keep` False only try."""
         connection, fleet = self._connection, self._fleet
         assert connection is not None and fleet is not None
-        batch = read_batch(records, poisoned)
         states_too = self._states.is_due()
         self._fleet = None  # until it is known to be right again
+        batches: list[Batch] = []
         with connection.transaction(force_rollback=not keep):
-            recognise(connection, batch, fleet)
-            facts = digest(batch, fleet, self.options.policies)
-            places = Places(connection, self._placement, self._blobs)
-            bound = write(places, facts, bind=self.options.bind_plates)
+            news = self._write_in_parts(connection, records, poisoned, (fleet, batches))
             if states_too:
                 self._write_states(connection, fleet)
-            cursors.move(connection, self._positions, batch.end, from_us(batch.log_time_us))
-            if bound or states_too or facts.is_visible:
-                _tell_viewers(connection, "fleet" if bound else "facts")
+            end = {log_id: position for batch in batches for log_id, position in batch.end.items()}
+            cursors.move(connection, self._positions, end, from_us(batches[-1].log_time_us))
+            if states_too or news:
+                _tell_viewers(connection, news or "facts")
         if keep:
-            self._committed(batch, fleet, states_too)
+            self._committed(batches, fleet, states_too)
 
-    def _committed(self, batch: Batch, fleet: Fleet, states_too: bool) -> None:
+    def _write_in_parts(
+        self,
+        connection: cursors.Connection,
+        records: Sequence[LogRecord],
+        poisoned: Collection[Place],
+        into: tuple[Fleet, list[Batch]],
+    ) -> str:
+        """Digest and write the records part by part: while one is being written, the next one is digested.
+
+        All of it is one transaction. Gives what viewers should look at: "fleet", "facts" or nothing.
+        """
+        fleet, batches = into
+        places = Places(connection, self._placement, self._blobs)
+        news = set[str]()
+        writing: Future[bool] | None = None
+
+        def written() -> cursors.Connection:
+            """Wait for the part that is being written; then the connection is free."""
+            if writing is not None and writing.result():
+                news.add("fleet")
+            return connection
+
+        try:
+            for part in _parts(records):
+                batch = read_batch(part, poisoned)
+                recognise(written, batch, fleet)
+                facts = digest(batch, fleet, self.options.policies)
+                batches.append(batch)
+                if facts.is_visible:
+                    news.add("facts")
+                written()
+                writing = self._writer.submit(write, places, facts, bind=self.options.bind_plates)
+            written()
+        finally:
+            if writing is not None:
+                wait([writing])  # whatever happened: nobody else may use the connection meanwhile
+        return next((each for each in ("fleet", "facts") if each in news), "")
+
+    def _committed(self, batches: Sequence[Batch], fleet: Fleet, states_too: bool) -> None:
         self._fleet, self._terminals = fleet, len(fleet)
-        self._positions, self._reached = self._positions | batch.end, batch.reached
-        self._metrics.took(batch, sum(self._positions.values()))
+        for batch in batches:
+            self._positions, self._reached = self._positions | batch.end, batch.reached
+            self._metrics.took(batch, sum(self._positions.values()))
         if states_too:
             fleet.terminals["changed"] = False
 
@@ -407,6 +451,18 @@ class Worker:
             return self._reader.head() if self._reader is not None else None
         except (LogError, OSError):
             return None
+
+
+def _parts(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
+    """Divide records into parts of about `PART_BYTES`."""
+    begin = size = 0
+    for place, record in enumerate(records):
+        size += len(record.payload)
+        if size >= PART_BYTES:
+            yield records[begin : place + 1]
+            begin, size = place + 1, 0
+    if begin < len(records):
+        yield records[begin:]
 
 
 class _Cadence:
