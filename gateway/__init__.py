@@ -7,6 +7,7 @@
     fleet       the local copy of known and blocked terminals
     pipeline    all that arrived in one turn of the loop, read as one batch
     commits     syncs, and the answers that wait for them
+    sockets     plain TCP connections, polled, read and written together
     listening   the sockets that listen, for TCP, TLS and UDP
     doors       connections that begin with a PROXY header or a handshake
     proxy       that header

@@ -1,6 +1,6 @@
 """Connections that have something to say before they are links: a balancer's header, a TLS handshake.
 
-Plain TCP without balancers does not pass here: its links are made by the event loop itself. A door accepts on
+Plain TCP without balancers does not pass here: its links are made by `gateway.sockets`. A door accepts on
 its own, reads the header so that not a byte behind it is taken (it looks at what has come, then takes what
 belongs to the header), and hands the socket to the loop, which does the handshake. So both may be combined.
 """
