@@ -1,4 +1,4 @@
-"""A whole installation as real processes: gateway, worker and a database, each of which can be killed."""
+"""A whole installation as real processes: gateways, worker and a database, each of which can be killed."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +24,8 @@ from northwatch.config import Settings, load
 from store.embedded import Embedded
 
 START_S = 60
-PARTS = ("gateway", "worker", "database")
+SLOT_PORTS = 100
+"""So far apart are the health ports of gateway processes."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -35,14 +37,35 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-class Installation:
-    """Starts everything below one directory; killed parts are started again by `start`."""
+def ports_for_health(count: int) -> int:
+    """A port that is free, as are those of the other slots above it."""
+    while True:
+        (first,) = free_ports(1)
+        try:
+            for slot in range(1, count):
+                socket.create_server(("127.0.0.1", first + SLOT_PORTS * slot)).close()
+        except (OSError, OverflowError):
+            continue
+        return first
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+
+class Installation:
+    """Starts everything below one directory; killed parts are started again by `start`.
+
+    Parts are `gateway`, or `gateway0`, `gateway1` … of `gateways` processes; `worker`, `database`, and what
+    else a test starts.
+    """
+
+    def __init__(self, directory: Path, *, gateways: int = 1, **settings: str) -> None:
         self.directory = directory
+        self.gateways = ["gateway"] if gateways == 1 else [f"gateway{slot}" for slot in range(gateways)]
+        self.parts = [*self.gateways, "worker", "database"]
         self.database = Embedded(directory / "database", {"shared_buffers": "64MB", "max_wal_size": "1GB"})
-        self.port, gateway_health, worker_health, monitor = free_ports(4)
-        self.health = {"gateway": gateway_health, "worker": worker_health}
+        gateway_health = ports_for_health(gateways)
+        self.port, worker_health, keeper_health, monitor = free_ports(4)
+        self.health = {
+            name: gateway_health + SLOT_PORTS * slot for slot, name in enumerate(self.gateways)
+        } | {"worker": worker_health}
         self.environment = {
             **os.environ,
             "NORTHWATCH_DATA_DIR": str(directory),
@@ -50,37 +73,45 @@ class Installation:
             "NORTHWATCH_GATEWAY__HOST": "127.0.0.1",
             "NORTHWATCH_GATEWAY__PORT": str(self.port),
             "NORTHWATCH_GATEWAY__HEALTH_PORT": str(gateway_health),
+            "NORTHWATCH_GATEWAY__PROCESSES": str(gateways),
             "NORTHWATCH_WORKER__HEALTH_PORT": str(worker_health),
+            "NORTHWATCH_KEEPER__HEALTH_PORT": str(keeper_health),
             "NORTHWATCH_MONITOR__PORT": str(monitor),
             "NORTHWATCH_LOG__FREE_FLOOR_BYTES": "0",
             **settings,
         }
-        self.modules = dict.fromkeys(PARTS, "northwatch")
-        """What runs as a part, by `python -m`."""
+        self.modules: dict[str, str] = {}
+        """What runs as a part, by `python -m`, where it is not northwatch."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.kills: dict[str, int] = dict.fromkeys(PARTS, 0)
-        self.log = directory / "log" / "0"
-        self._whole_log = directory / "whole-log"
+        self.kills: Counter[str] = Counter()
+        self.logs = directory / "log"
+        self._whole_logs = directory / "whole-logs"
         self._done = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_log)
+        self._keeps_logs = threading.Thread(target=self._keep_logs)
 
     def __enter__(self) -> "Installation":
         self.database.start()
-        subprocess.run(self._command("migrate"), env=self.environment, check=True, capture_output=True)
-        self.start("gateway")
-        self.start("worker")
-        self._keeper.start()
+        self.command("migrate")
+        for part in (*self.gateways, "worker"):
+            self.start(part)
+        self._keeps_logs.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._done.set()
-        self._keeper.join()
+        self._keeps_logs.join()
         for process in self.processes.values():
             process.kill()
             process.wait()
         self.database.stop()
+
+    def command(self, *arguments: str) -> None:
+        """Run a command of Northwatch that has to succeed."""
+        command = [sys.executable, "-m", "northwatch", *arguments]
+        done = subprocess.run(command, env=self.environment, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
 
     def start(self, part: str) -> None:
         """Start a part that does not run."""
@@ -137,22 +168,24 @@ class Installation:
         """The end of what a part has printed."""
         return (self.directory / f"{part}.output").read_text(errors="replace")[-4000:]
 
-    def whole_log(self) -> Path:
-        """The log from its beginning, with the segments that the gateway has deleted since."""
+    def whole_logs(self) -> Path:
+        """The logs from their beginnings, with the segments that gateways have deleted since."""
         self._link_segments()
-        for name in ("log.json", "head"):
-            shutil.copy(self.log / name, self._whole_log)
-        return self._whole_log
+        for log in self.logs.iterdir():
+            for name in ("log.json", "head"):
+                shutil.copy(log / name, self._whole_logs / log.name)
+        return self._whole_logs
 
-    def _keep_log(self) -> None:
+    def _keep_logs(self) -> None:
         while not self._done.wait(0.05):
             self._link_segments()
 
     def _link_segments(self) -> None:
-        self._whole_log.mkdir(exist_ok=True)
-        for segment in self.log.glob("*.seg"):
+        for segment in self.logs.glob("*/*.seg"):
+            kept = self._whole_logs / segment.parent.name
+            kept.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError, FileNotFoundError):
-                os.link(segment, self._whole_log / segment.name)
+                os.link(segment, kept / segment.name)
 
     def settings(self) -> Settings:
         """The settings that the processes have."""
@@ -165,4 +198,7 @@ class Installation:
         return psycopg.connect(self.database.dsn(), autocommit=True)
 
     def _command(self, part: str) -> list[str]:
-        return [sys.executable, "-m", self.modules.get(part, "northwatch"), part]
+        command = [sys.executable, "-m", self.modules.get(part, "northwatch")]
+        if part in self.gateways[1:] or part == "gateway0":
+            return [*command, "gateway", "--slot", str(self.gateways.index(part))]
+        return [*command, part]

@@ -1,5 +1,6 @@
 """What the platform owes: everything that it has read, and every answered report once."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -15,17 +16,22 @@ GMT8 = timedelta(hours=8)
 
 def wait_until_read(place: Installation) -> None:
     """Wait until the worker has read everything that the terminals were answered for."""
-    target = int.from_bytes((place.log / "head").read_bytes()[:8], "little")
+    heads = {
+        json.loads((log / "log.json").read_text())["uuid"]: int.from_bytes(
+            (log / "head").read_bytes()[:8], "little"
+        )
+        for log in place.logs.iterdir()
+    }
     deadline = time.monotonic() + CATCH_UP_S
-    position = -1
+    positions: dict[str, int] = {}
     while time.monotonic() < deadline:
         with place.connect() as database:
-            row = database.execute("SELECT position FROM cursors").fetchone()
-        position = int(str(row[0])) if row else -1
-        if position >= target:
+            rows: list[Any] = database.execute("SELECT log_id::text, position FROM cursors").fetchall()
+        positions = dict(rows)
+        if all(positions.get(log_id, -1) >= head for log_id, head in heads.items()):
             return
         time.sleep(0.1)
-    raise TimeoutError(f"the worker stands at {position} of {target}:\n{place.output('worker')}")
+    raise TimeoutError(f"the worker stands at {positions} of {heads}:\n{place.output('worker')}")
 
 
 def assert_answered_once(place: Installation, drivers: Iterable[Driver]) -> int:

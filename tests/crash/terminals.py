@@ -32,6 +32,7 @@ class Driver:
     window: int = 3
     rests_at: int = -1
     """After so many reports the terminal is silent for `REST_S`."""
+    is_resting: bool = False
     code: str = ""
     made: int = 0
     waiting: deque[dict[str, Any]] = field(default_factory=deque)
@@ -69,8 +70,9 @@ class Driver:
             self.waiting.extendleft(reversed(self.sent.values()))
             self.sent.clear()
             if 0 <= self.rests_at <= self.made and not stop.is_set():
-                self.rests_at = -1
+                self.rests_at, self.is_resting = -1, True
                 await asyncio.sleep(REST_S)
+                self.is_resting = False
             await asyncio.sleep(0.1)
 
     async def _session(self, stop: asyncio.Event, rate_s: float) -> None:
