@@ -133,6 +133,11 @@ EXISTS (SELECT FROM alarms x
            AND coalesce(x.ended_at, 'infinity') >= s.began_at)
 """
 _IS_OLDER: dict[str, LiteralString] = {"position": _COPY_OF_OLDER, "alarm": _PART_OF_OLDER}
+# Of a session that was open before we began to read, and said nothing since, the replay knows nothing.
+_OF_OLDER_SESSION: LiteralString = """
+NOT EXISTS (SELECT FROM link_events x
+             WHERE x.session = l.session AND x.event = 'opened' AND x.at >= %(begins_at)s)
+"""
 _IS_COMPLETE: LiteralString = "SELECT coalesce(max(log_time) < %s, true) FROM cursors"
 
 
@@ -215,7 +220,7 @@ def _unknown_here(replay: Shadow, kind: Kind, of_day: bool) -> sql.Composed:
                {hash}, {here}, {there}, CASE WHEN {known} IS NULL THEN '{{}}' ELSE {columns} END
           FROM {own}.{table} s LEFT JOIN {table} l ON {same} {l_day}
          WHERE s.{time} >= %(since)s AND s.{time} < %(until)s {s_day}
-           AND CASE WHEN {known} IS NULL THEN NOT ({is_old}) ELSE {columns} <> '{{}}' END
+           AND ({known} IS NULL OR {columns} <> '{{}}') AND NOT ({is_old})
         """
     ).format(
         own=own,
@@ -245,6 +250,8 @@ def _unknown_there(replay: Shadow, kind: Kind, of_day: bool, is_near: bool) -> s
     ]
     if kind.by_place:
         conditions.append(sql.SQL(f"NOT ({_UNREAD})").format(shadow=own))
+    if kind is LINK:
+        conditions.append(sql.SQL(f"NOT ({_OF_OLDER_SESSION})"))
     if replay.identity:
         conditions.append(sql.SQL("l.terminal_id = (SELECT id FROM terminals WHERE identity = %(identity)s)"))
     if not is_near:
@@ -501,7 +508,7 @@ class _Adopting:
                 SELECT s.terminal_id, i.vehicle_id, s.condition, s.object, s.edition, s.severity, s.ends,
                        true, {waits}, s.began_at, s.received_at, s.last_seen_at,
                        CASE WHEN {waits} AND open.id IS NULL THEN s.ended_at
-                            ELSE coalesce(s.ended_at, s.last_seen_at) END,
+                            ELSE coalesce(s.ended_at, greatest(s.began_at, s.last_seen_at)) END,
                        s.reports, s.lat, s.lon, s.speed_kmh
                   FROM {own}.differences d JOIN {own}.alarms s ON s.id = d.here
                   LEFT JOIN installations i ON i.terminal_id = s.terminal_id

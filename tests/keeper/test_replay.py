@@ -1,6 +1,11 @@
 """Replays of random stories: what the worker wrote is found again, what was altered is found and repaired."""
 
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, LiteralString
@@ -14,6 +19,7 @@ from protocol.columns import identities
 from store import differences, shadow
 from store.archive import Archivist
 from store.times import from_us
+from tests.databases import Server
 from tests.store.archives import AT_ONCE
 from tests.worker.stories import BEGIN, Story, facts, work
 from tests.worker.test_exactly_once import tell
@@ -32,6 +38,8 @@ class Told:
         self.state = data_dir / "worker"
         dice = random.Random(seed)
         tell(self.story, dice, steps)
+        for number in range(6):
+            self.story.say(max(self.story.sessions), 0x0900, b"\xf0" + bytes([number]))
         self.work()
         archivist = Archivist(data_dir / "archive", data_dir / "log", identities, AT_ONCE)
         while archivist.step(self.story.now_us + 3_600_000_000):
@@ -78,3 +86,155 @@ def test_a_replay_of_what_was_not_touched_finds_no_difference(tmp_path: Path, ds
         assert shadow.about(connection, number).records > 50
     assert not told.found(number)
     assert facts(dsn) == before
+
+
+ALTERED: dict[LiteralString, tuple[str, str]] = {
+    "UPDATE positions SET lat = 0, altitude_m = 9 WHERE serial % 5 = 1": ("position", "changed"),
+    "DELETE FROM positions WHERE serial % 5 = 2": ("position", "missing"),
+    "DELETE FROM messages WHERE id % 2 = 0": ("message", "missing"),
+    "UPDATE messages SET body = 'x'": ("message", "changed"),
+    "UPDATE alarms SET last_seen_at = began_at, severity = 4, reports = 99 WHERE id % 3 = 0": (
+        "alarm",
+        "changed",
+    ),
+    "DELETE FROM link_events WHERE id % 4 = 0": ("link", "missing"),
+    "UPDATE quarantine SET detail = 'x' WHERE id % 2 = 1": ("quarantine", "changed"),
+    "INSERT INTO quarantine (received_at, reason, raw, log_id, position, ordinal)"
+    " SELECT received_at, 'undecodable_body', 'x', log_id, position, 77 FROM quarantine WHERE id % 2 = 0": (
+        "quarantine",
+        "extra",
+    ),
+}
+
+
+def test_exactly_what_was_altered_is_found_and_adopting_repairs_it(tmp_path: Path, dsn: str) -> None:
+    told = Told(tmp_path, dsn, 11, steps=120)
+    original = facts(dsn)
+    expected = {what: told.alter(statement) for statement, what in ALTERED.items()}
+    assert all(expected.values())
+    number = told.replayed()
+    assert told.found(number) == expected
+    again = told.replayed()
+    assert replay.adopt(told.options, number, "test").stage == "adopted"
+    repaired = facts(dsn)
+    assert repaired == original
+    replay.adopt(told.options, again, "test")  # it was compared before: all of it is there now
+    replay.adopt(told.options, number, "test")
+    assert facts(dsn) == repaired
+    assert not told.found(told.replayed())
+    with psycopg.connect(dsn) as connection:
+        ((detail,),) = connection.execute(
+            "SELECT detail FROM audit WHERE action = 'replay.adopted' AND subject = %s", [f"replay {number}"]
+        ).fetchall()
+    assert detail["adopted"]["position.missing"] == expected["position", "missing"]
+
+
+def test_alarms_that_a_replay_reveals_are_history_and_people_keep_their_say(tmp_path: Path, dsn: str) -> None:
+    told = Told(tmp_path, dsn, 5, steps=120)
+    told.alter(
+        "WITH gone AS (DELETE FROM alarm_changes WHERE alarm_id % 2 = 0)"
+        " DELETE FROM alarms WHERE id % 2 = 0 AND condition <> 'emergency'"
+    )
+    told.alter("UPDATE alarms SET severity = 3, handled_at = now(), result = 'real', note = 'kept'")
+    before = told.alter("UPDATE alarms SET note = note")
+    number = told.replayed()
+    found = told.found(number)
+    assert (
+        {kind for kind, _ in found} == {"alarm"} and found["alarm", "missing"] and found["alarm", "changed"]
+    )
+    replay.adopt(told.options, number, "test")
+    with psycopg.connect(dsn) as connection:
+        kept, late = connection.execute(
+            "SELECT count(*) FILTER (WHERE handled_at IS NOT NULL AND note = 'kept'),"
+            "       count(*) FILTER (WHERE late AND NOT on_desk AND ended_at IS NOT NULL"
+            "                          AND id IN (SELECT alarm_id FROM alarm_changes"
+            "                                      WHERE detail = jsonb_build_object('replay', %s::integer)))"
+            "  FROM alarms",
+            [number],
+        ).fetchone() or (0, 0)
+    assert (kept, late) == (before, found["alarm", "missing"])
+
+
+def test_an_alarm_that_a_person_ended_is_no_difference(tmp_path: Path, dsn: str) -> None:
+    options = ReplayOptions(dsn, tmp_path, QUICK)
+    story = Story(tmp_path / "log")
+    session = story.open("13912345670")
+    for _ in range(2):
+        for _ in range(3):
+            story.tell(session, alarm=1)
+            story.tick()
+        story.tell(session, alarm=0)
+        work(story, dsn, tmp_path / "worker", policies=QUICK)
+        with psycopg.connect(dsn) as connection:
+            handled = from_us(story.now_us)
+            connection.execute(
+                "UPDATE alarms SET handled_at = %(at)s, result = 'test',"
+                " ended_at = coalesce(ended_at, %(at)s) WHERE handled_at IS NULL",
+                {"at": handled},
+            )
+        story.tick()
+    number = replay.start(options, BEGIN - HOUR, BEGIN + HOUR)
+    read(options, number)
+    replay.compare(options, number)
+    with replay.connect(dsn) as connection:
+        assert not differences.examples(connection, number, 5)
+        count = connection.execute("SELECT count(*) FROM replay_1.alarms").fetchone()
+        assert count == connection.execute("SELECT count(*) FROM alarms").fetchone()
+
+
+def test_one_terminal_is_replayed_alone(tmp_path: Path, dsn: str) -> None:
+    told = Told(tmp_path, dsn, 3)
+    told.alter("UPDATE positions SET lat = 0")
+    number = told.replayed(identity="13912345671")
+    with psycopg.connect(dsn) as connection:
+        own = connection.execute(
+            "SELECT count(*) FROM positions JOIN terminals t ON t.id = terminal_id"
+            " WHERE identity = '13912345671'"
+        ).fetchone()
+    assert own is not None and told.found(number) == {("position", "changed"): own[0]}
+
+
+def test_a_lost_database_is_filled_from_the_archive(tmp_path: Path, dsn: str, server: Server) -> None:
+    told = Told(tmp_path, dsn, 7)
+    lost = server.clone()
+    try:
+        options = ReplayOptions(lost, tmp_path, QUICK)
+        archived = replay.start(options, BEGIN - HOUR, from_us(told.story.now_us) + HOUR)
+        read(options, archived)
+        replay.compare(options, archived)
+        replay.adopt(options, archived, "test")
+        with psycopg.connect(lost) as connection:
+            (positions,) = connection.execute("SELECT count(*) FROM positions").fetchone() or (0,)
+            (terminals,) = connection.execute(
+                "SELECT count(*) FROM terminals WHERE id < 1000"
+            ).fetchone() or (0,)
+        assert positions > 20 and terminals == 4
+    finally:
+        server.drop(lost)
+
+
+@pytest.mark.crash
+def test_a_replay_killed_again_and_again_finds_and_adopts_the_same(tmp_path: Path, dsn: str) -> None:
+    told = Told(tmp_path, dsn, 13, steps=120)
+    original = facts(dsn)
+    expected = {what: told.alter(statement) for statement, what in ALTERED.items()}
+    number = told.start()
+    dice = random.Random(1)
+    command = [sys.executable, "-m", "tests.keeper.replaying", dsn, str(tmp_path), str(number)]
+    kills = 0
+    while stage(dsn, number) != "adopted":
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            for _ in range(dice.randrange(1, 9)):
+                process.stdout.readline()
+            time.sleep(dice.random() * 0.1)
+            os.kill(process.pid, signal.SIGKILL)
+        kills += 1
+    assert kills > 2
+    assert told.found(number) == expected
+    assert facts(dsn) == original
+
+
+def stage(dsn: str, number: int) -> str:
+    with replay.connect(dsn) as connection:
+        return shadow.about(connection, number).stage
