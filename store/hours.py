@@ -63,29 +63,31 @@ def is_continuous(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
-def refresh_continuous(connection: Connection, now: datetime) -> None:
+def refresh_continuous(connection: Connection, since: datetime, now: datetime) -> None:
     """Let TimescaleDB count again what changed, up to the last full hour; on a connection in autocommit mode.
 
-    It looks no further back than there are positions: the sums of days that are gone stay.
+    It looks no further back than `since` and than there are positions: the sums of days that are gone stay.
     """
     connection.execute("TRUNCATE stale_hours")  # the aggregate knows by itself
     row = connection.execute(_OLDEST).fetchone()
     if row and row[0]:
+        since = max(row[0], since)
         until = now.replace(minute=0, second=0, microsecond=0)
-        if row[0] < until - timedelta(hours=1):
+        if since < until - timedelta(hours=1):
             connection.execute(
                 "CALL refresh_continuous_aggregate('terminal_hours', %s::timestamptz, %s::timestamptz)",
-                [row[0], until],
+                [since, until],
             )
 
 
-def count_late(connection: Connection, limit: int) -> int:
+def count_late(connection: Connection, since: datetime, limit: int) -> int:
     """Count the days again that the oldest late reports changed, and say how many; in one transaction, at
-    REPEATABLE READ.
+    REPEATABLE READ. Days before `since` stay as they were counted: their positions may be gone.
     """
     parts = connection.execute(_STALE, [limit]).fetchall()
+    if there := [part for part in parts if part[1] >= since]:
+        _count(connection, there)
     if parts:
-        _count(connection, parts)
         connection.execute(_DONE, [limit])
     return len(parts)
 

@@ -18,11 +18,11 @@ LATE_REPORTS: Final = 5_000
 def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
     """Bring the sums up to what positions say."""
     if hours.is_continuous(connection):
-        hours.refresh_continuous(connection, now)
+        hours.refresh_continuous(connection, now - options.retention.tracks, now)
         return Done()
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     with connection.transaction():
-        late = hours.count_late(connection, LATE_REPORTS)
+        late = hours.count_late(connection, now - options.retention.tracks, LATE_REPORTS)
     with connection.transaction():
         live = hours.count_live(connection, TERMINALS)
     return Done(more=bool(late or live))

@@ -31,8 +31,11 @@ def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
     with connection.transaction():
         stale = journeys.stale_pieces(connection, LATE_REPORTS)
         if stale:
-            derive(connection, stale)
-            journeys.step_back(connection, stale)
+            # What is left of a day whose positions are gone would take away what they said.
+            kept_since = now - options.retention.tracks
+            there = [each for each in stale if each.begin_at and each.begin_at >= kept_since]
+            derive(connection, there)
+            journeys.step_back(connection, there)
             journeys.done(connection, LATE_REPORTS)
     with connection.transaction():
         live = journeys.live_pieces(connection, LIVE_PIECES)
