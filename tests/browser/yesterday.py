@@ -8,7 +8,7 @@ import psycopg
 
 from northwatch.sim.roads import ROADS
 from store.embedded import Embedded
-from tests.browser.center import OVERSPEED, Center, location_report, until
+from tests.browser.center import OVERSPEED, Center, location_report
 
 TERMINAL, PLATE = "13900000041", "辽A00041"
 BEIJING = timezone(timedelta(hours=8))
@@ -16,20 +16,19 @@ ROAD = ROADS[0]
 REPORT_S = 20
 
 INSTALL = """
-WITH vehicle AS (INSERT INTO vehicles (plate, plate_color) VALUES (%s, 2) RETURNING id)
+WITH terminal AS (INSERT INTO terminals (identity) VALUES (%s) RETURNING id),
+     vehicle AS (INSERT INTO vehicles (plate, plate_color) VALUES (%s, 2) RETURNING id)
 INSERT INTO installations (terminal_id, vehicle_id, installed_at)
-SELECT t.id, vehicle.id, now() - interval '7 days' FROM terminals t, vehicle WHERE t.identity = %s RETURNING 1
+SELECT terminal.id, vehicle.id, now() - interval '7 days' FROM terminal, vehicle
 """
 
 
 def arrange(center: Center) -> None:
-    """Send it, and say that the terminal has been in its vehicle for a week."""
+    """Put the terminal into its vehicle a week ago, and let it speak."""
+    with psycopg.connect(Embedded(center.directory / "database").dsn(), autocommit=True) as database:
+        database.execute(INSTALL, [TERMINAL, PLATE])
     midnight = datetime.now(BEIJING).replace(hour=0, minute=0, second=0, microsecond=0)
     center.send(b"".join(_reports(midnight - timedelta(days=1))))
-    with psycopg.connect(Embedded(center.directory / "database").dsn(), autocommit=True) as database:
-        known = "SELECT 1 FROM terminals WHERE identity = %s"
-        until(lambda: database.execute(known, [TERMINAL]).fetchone())
-        database.execute(INSTALL, [PLATE, TERMINAL])
 
 
 def _reports(day: datetime) -> Iterator[bytes]:

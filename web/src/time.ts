@@ -46,6 +46,9 @@ export interface Period {
 /** The midnight with which a day began, `daysAgo` days before `at`. */
 export const midnight = (daysAgo = 0, at = now.value): number => Date.parse(`${day(at - daysAgo * DAY)}T00:00:00+08:00`)
 
+/** All that was ever received. */
+export const always = (): Period => ({ from: Date.parse('2000-01-01T00:00:00+08:00'), to: now.value + DAY })
+
 /** The whole day; `days` of them end with it. */
 export const dayOf = (at: number, days = 1): Period => ({ from: midnight(days - 1, at), to: midnight(0, at) + DAY })
 

@@ -145,7 +145,7 @@ const areaLayers: LayerSpecification[] = [
   { id: 'area-fill', type: 'fill', source: 'area', filter: only('area'), paint: { 'fill-color': '#8fb3d1', 'fill-opacity': 0.1 } },
   { id: 'area-line', type: 'line', source: 'area', filter: only('area'), layout: round, paint: { 'line-color': '#8fb3d1', 'line-width': 1.6 } },
   { id: 'area-corners', type: 'circle', source: 'area', filter: only('corner'), paint: { 'circle-radius': 4, 'circle-color': '#14181b', 'circle-stroke-width': 1.6, 'circle-stroke-color': '#8fb3d1' } },
-  { id: 'area-visits', type: 'circle', source: 'area', filter: only('visit'), paint: { 'circle-radius': ['case', ['get', 'isChosen'], 8, 4], 'circle-color': '#8fb3d1', 'circle-opacity': ['case', ['get', 'isChosen'], 1, 0.8], 'circle-stroke-width': 1.5, 'circle-stroke-color': ['case', ['get', 'isChosen'], '#ffffff', '#0b0e10'] } },
+  { id: 'area-visits', type: 'circle', source: 'area', filter: only('visit'), paint: { 'circle-radius': ['case', ['get', 'isChosen'], 14, 9], 'circle-color': 'transparent', 'circle-stroke-width': ['case', ['get', 'isChosen'], 2, 1.3], 'circle-stroke-color': ['case', ['get', 'isChosen'], '#ffffff', '#8fb3d1'] } },
 ]
 
 const vehicleLayers: LayerSpecification[] = [
