@@ -1,5 +1,6 @@
 """`northwatch up` with real processes: everything starts, what is killed comes back, everything stops."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,32 +21,34 @@ import psutil
 import psycopg
 import pytest
 
+from store import schema
 from store.embedded import Embedded
+from tests.crash.installation import SLOT_PORTS, free_ports, ports_for_health
+from tests.events.broker import BrokerServer, brokers
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-PROCESSES = ("gateway", "worker", "keeper", "monitor", "sim")
+PROCESSES = {"gateway0", "gateway1", "worker", "keeper", "events", "monitor", "sim"}
 
 
 class House:
-    """One `northwatch up --demo 4`; `up` starts it."""
+    """One `northwatch up --demo 4` with two gateway processes; `up` starts it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.ports = dict(
-            zip(
-                ("gateway", "monitor", "gateway_health", "worker_health", "keeper_health"),
-                free_ports(5),
-                strict=True,
-            )
-        )
+        names = ("gateway", "monitor", "worker", "keeper", "events")
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        health = ports_for_health(2)
+        self.gateways = [health, health + SLOT_PORTS]
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("NORTHWATCH_")},
             "NORTHWATCH_DATA_DIR": str(directory),
+            "NORTHWATCH_GATEWAY__PROCESSES": "2",
             "NORTHWATCH_GATEWAY__PORT": str(self.ports["gateway"]),
-            "NORTHWATCH_GATEWAY__HEALTH_PORT": str(self.ports["gateway_health"]),
-            "NORTHWATCH_WORKER__HEALTH_PORT": str(self.ports["worker_health"]),
-            "NORTHWATCH_KEEPER__HEALTH_PORT": str(self.ports["keeper_health"]),
+            "NORTHWATCH_GATEWAY__HEALTH_PORT": str(self.gateways[0]),
+            "NORTHWATCH_WORKER__HEALTH_PORT": str(self.ports["worker"]),
+            "NORTHWATCH_KEEPER__HEALTH_PORT": str(self.ports["keeper"]),
+            "NORTHWATCH_EVENTS__HEALTH_PORT": str(self.ports["events"]),
             "NORTHWATCH_MONITOR__PORT": str(self.ports["monitor"]),
             "NORTHWATCH_GATEWAY__HOST": "127.0.0.1",
             "NORTHWATCH_MONITOR__HOST": "127.0.0.1",
@@ -71,11 +74,16 @@ class House:
     def said(self) -> str:
         return "".join(self.lines)
 
-    def pid(self, name: str) -> int | None:
+    def pids(self) -> dict[str, int]:
+        """The processes that run, by name and slot."""
+        found = {}
         for child in psutil.Process(self.process.pid).children():
-            if child.status() != psutil.STATUS_ZOMBIE and name in child.cmdline()[:4]:
-                return child.pid
-        return None
+            with contextlib.suppress(psutil.Error):
+                command = child.cmdline()
+                if command[1:3] == ["-m", "northwatch"]:
+                    slot = command[-1] if "--slot" in command else ""
+                    found[command[3] + slot] = child.pid
+        return found
 
     def positions(self) -> int:
         dsn = Embedded(self.directory / "database").dsn()
@@ -85,22 +93,18 @@ class House:
 
     def is_well(self) -> bool:
         """Everything answers and says that it is well, and the worker is not behind."""
-        gateway = get(self.ports["gateway_health"], "/healthz")
-        worker = get(self.ports["worker_health"], "/healthz")
-        keeper = get(self.ports["keeper_health"], "/healthz")
+        gateways = [get(port, "/healthz") for port in self.gateways]
+        others = [get(self.ports[name], "/healthz") for name in ("worker", "keeper", "events")]
         ready = get(self.ports["monitor"], "/readyz")
         return (
-            all(said is not None and said["ok"] for said in (gateway, worker, keeper, ready))
-            and gateway["sessions"] == 4
+            all(said is not None and said["ok"] for said in (*gateways, *others, ready))
+            and sum(gateway["sessions"] for gateway in gateways) == 4
         )
 
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    def answers(self) -> int:
+        """How many answers terminals got."""
+        said = [get(port, "/healthz") or {} for port in self.gateways]
+        return sum(each.get("answers", 0) for each in said)
 
 
 def get(port: int, path: str) -> Any:
@@ -128,7 +132,14 @@ def house() -> Iterator[House]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def test_everything_starts_comes_back_and_stops(house: House) -> None:
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerServer]:
+    yield from brokers(tmp_path / "broker")
+
+
+def test_everything_starts_comes_back_and_stops(house: House, broker: BrokerServer) -> None:
+    house.environ["NORTHWATCH_MQTT_URL"] = broker.url
+    house.environ["NORTHWATCH_GATEWAY__UDP_PORT"] = str(house.ports["gateway"])
     house.up()
     until(lambda: "shown this once" in house.said or house.process.poll() is not None)
     assert house.process.poll() is None, house.said
@@ -141,13 +152,11 @@ def test_everything_starts_comes_back_and_stops(house: House) -> None:
     assert "already running" in output
 
     database = Embedded(house.directory / "database")
-    before = {name: house.pid(name) for name in PROCESSES}
-    postmaster = database.pid()
-    assert all(before.values()) and postmaster is not None
-    for name in PROCESSES:
-        os.kill(before[name] or 0, signal.SIGKILL)
-    os.kill(postmaster, signal.SIGKILL)
-    until(lambda: all(house.pid(name) not in (None, before[name]) for name in PROCESSES))
+    before, postmaster = house.pids(), database.pid()
+    assert set(before) == PROCESSES and postmaster is not None
+    for pid in (*before.values(), postmaster):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: set(house.pids()) == PROCESSES and not set(house.pids().values()) & set(before.values()))
     until(lambda: database.pid() not in (None, postmaster) and database.is_ready())
     until(house.is_well)
     reached = house.positions()
@@ -159,7 +168,7 @@ def test_everything_starts_comes_back_and_stops(house: House) -> None:
     assert not database.is_running()
     until(lambda: "│ stopped" in house.said)
     assert "Traceback" not in house.said
-    for port in house.ports.values():
+    for port in (*house.ports.values(), *house.gateways):
         socket.create_server(("127.0.0.1", port)).close()
 
 
@@ -169,8 +178,25 @@ def test_a_gateway_serves_without_a_database(house: House) -> None:
     marker.parent.mkdir(parents=True)
     marker.write_text("9\n")
     house.up()
-    until(lambda: (get(house.ports["gateway_health"], "/healthz") or {}).get("answers", 0) >= 20)
+    until(lambda: house.answers() >= 20)
     assert "holds a database of PostgreSQL 9" in house.said
     marker.unlink()
-    until(house.is_well)
+    until(lambda: "monitor" in house.pids())
     until(lambda: house.positions() >= 20)
+
+
+def test_a_database_of_other_code_is_told_once(house: House) -> None:
+    """The gateway answers all the same; the end says that something was wrong."""
+    database = Embedded(house.directory / "database")
+    with psycopg.connect(database.start()) as connection:
+        schema.migrate(connection)
+        connection.execute("UPDATE migrations SET checksum = '' WHERE number = 3")
+    database.stop()
+    house.up()
+    until(lambda: house.answers() >= 20 and "0003 (alarms)" in house.said)
+    assert set(house.pids()) == {"gateway0", "gateway1", "sim"}
+    house.process.send_signal(signal.SIGTERM)
+    assert house.process.wait() == 1
+    until(lambda: "│ stopped" in house.said)
+    assert house.said.count("0003 (alarms)") == 1
+    assert "Traceback" not in house.said
