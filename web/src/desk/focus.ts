@@ -2,9 +2,9 @@
 
 import { ref, shallowRef } from 'vue'
 import { api, ApiError, person } from '../api/client'
-import type { Alarm, AlarmResult } from '../api/types'
+import type { Alarm, AlarmResult, TerminalName, VehicleName } from '../api/types'
 import { fault } from '../parts/notices'
-import type { Period } from '../time'
+import { dayOf, type Period } from '../time'
 import { showAlarm } from './live'
 
 /** The terminal whose card is open. */
@@ -22,8 +22,9 @@ export const panel = ref<Panel>('card')
 
 /** Whose track is looked at, and where one goes back to. */
 export interface Replayed {
-  terminalId: number
   vehicleId: number | null
+  /** Counts where there is no vehicle. */
+  terminalId: number | null
   name: string
   period?: Period
 }
@@ -32,6 +33,12 @@ export const replayed = shallowRef<(Replayed & { from: Panel }) | null>(null)
 export function replay(whose: Replayed): void {
   replayed.value = { ...whose, from: panel.value === 'replay' ? 'card' : panel.value }
   panel.value = 'replay'
+}
+
+/** From another page: what happened to a vehicle on the day of `at`. */
+export function replayOnDesk(vehicle: VehicleName | null, terminal: TerminalName | null, at: number): void {
+  replay({ vehicleId: vehicle?.id ?? null, terminalId: terminal?.id ?? null, name: vehicle?.plate || terminal?.identity || '', period: dayOf(at) })
+  location.hash = '#/desk'
 }
 
 /** One step back. */

@@ -140,7 +140,7 @@ export const en: Record<keyof typeof zh, string> = {
   'replay.stops': 'Stops',
   'replay.alarms': 'Alarms',
   'replay.stop': 'Stop',
-  'replay.upTo': 'up to {kmh} km/h',
+  'replay.upTo': '≤ {kmh} km/h',
   'replay.play': 'Play (space)',
   'replay.pause': 'Pause (space)',
   'replay.time': 'Time',
