@@ -75,14 +75,15 @@ class Commits:
         self._retry: asyncio.TimerHandle | None = None
         self._running: asyncio.Future[None] | None = None
         self._trimming: Future[None] | None = None
+        self._is_closed = False
         self._condition = Condition(good_after_s=WORKS_AFTER_S)
         self.fault = ""
         """Why nothing can be made durable; empty when it can."""
 
     @property
     def is_busy(self) -> bool:
-        """A sync is under way or has failed: `commit` must wait."""
-        return self._running is not None or bool(self.fault)
+        """A sync is under way or has failed, or the log closes: `commit` must wait."""
+        return self._running is not None or bool(self.fault) or self._is_closed
 
     @property
     def is_slow(self) -> bool:
@@ -132,7 +133,8 @@ class Commits:
             self._trimming = self._thread.submit(self._trim)
 
     def close(self) -> None:
-        """Try no more. What was withheld is never answered."""
+        """Sync no more, whatever is still appended. What was withheld is never answered."""
+        self._is_closed = True
         if self._retry is not None:
             self._retry.cancel()
         self._thread.shutdown()
@@ -163,6 +165,8 @@ class Commits:
 
     def _finished(self, done: "asyncio.Future[None]") -> None:
         self._running = None
+        if self._is_closed:
+            return
         error = done.exception()
         if isinstance(error, LogError):
             self._fail(error)

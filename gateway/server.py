@@ -252,6 +252,7 @@ class Gateway:
         self._take_turn()
         await self._commits.settle()
         await self._close_all()
+        await self._commits.settle()
         self._listening.end()
         self._siblings.close()
         self._commits.close()

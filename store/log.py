@@ -15,6 +15,8 @@ records end, so old segments need no mark and are never written again.
 
 A segment is made in full size before it is used. Writing into it therefore cannot meet a full disk, and
 `fdatasync` has no change of size to record. A full log shows in one place only: no new segment can be made.
+One that begins behind the durable position is only being made, or was when its writer died: to a reader it
+does not exist.
 
 A record stands behind a head with its length, a CRC-32 that covers its position as well, its kind and the
 receive time. What a record means is the business of `store.records`.
@@ -27,6 +29,7 @@ Errors:
     LogError
     ├── LogFailed       the disk refused; nothing appended since the last sync is durable. Sync again later.
     │   └── LogFull     no room for another segment (quota, or floor of free space). Sync again when there is.
+    ├── LogClosed       the writer was closed: another one may be at work already
     ├── LogInUse        another process writes this log
     ├── WrongLog        files of another log lie here
     ├── CursorAhead     the position was never durable in this log
@@ -95,6 +98,10 @@ class LogFailed(LogError):
 
 class LogFull(LogFailed):
     """There is no room for another segment."""
+
+
+class LogClosed(LogError):
+    """This writer writes no more."""
 
 
 class LogInUse(LogError):
@@ -363,10 +370,13 @@ class LogWriter:
         self._file: LogFile | None = None
         """The current segment; None where the next sync has to make one at `_base`."""
         self._fault, self._is_full = "", False
+        self._is_closed = False
         directory.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock_directory(directory)
         try:
             self.log_id = _make_log_id(directory)
+            for draft in directory.glob("*.new"):  # of a writer that died
+                self._storage.remove(draft)
             self._sizes = {base: _segment_path(directory, base).stat().st_size for base in _bases(directory)}
             self._mark = self._storage.open(directory / "head")
             self._durable, self._base = self._recover()
@@ -417,8 +427,11 @@ class LogWriter:
         Raises:
             LogFull: there is no room for a segment.
             LogFailed: the disk refused. Either way the records are kept for the next sync.
+            LogClosed: they will never be durable.
         """
         with self._syncing:
+            if self._is_closed:
+                raise LogClosed(f"the log in {self.directory} is closed")
             with self._lock:
                 records, self._waiting = self._waiting, []
             written = 0
@@ -440,18 +453,18 @@ class LogWriter:
 
         Raises:
             LogFailed: the disk refused.
+            LogClosed: others may need them.
         """
+        if self._is_closed:
+            raise LogClosed(f"the log in {self.directory} is closed")
         deleted = 0
         needless = min(self._durable, *(_read_mark(self.directory / mark) or 0 for mark in self._marks))
         try:
-            while len(self._sizes) > 1:
-                oldest, successor = sorted(self._sizes)[:2]
+            while len(bases := sorted(self._sizes)) > 1:
+                oldest, successor = bases[:2]
                 if _SegmentHead.read(_segment_path(self.directory, successor)).previous_end > needless:
                     break
-                self._storage.remove(_segment_path(self.directory, oldest))
-                with self._lock:
-                    del self._sizes[oldest]
-                deleted += 1
+                deleted += self._remove(oldest, before=successor)
         except OSError as error:
             raise LogFailed(f"the log in {self.directory} cannot be trimmed: {error}") from error
         return deleted
@@ -482,9 +495,11 @@ class LogWriter:
         try:
             self.sync()
         finally:
-            self._finish_segment()
-            self._mark.close()
-            self._lock_file.close()
+            with self._syncing:
+                self._is_closed = True
+                self._finish_segment()
+                self._mark.close()
+                self._lock_file.close()
 
     def _recover(self) -> tuple[int, int]:
         """Find where the records of the last segment end and where the next segment begins."""
@@ -506,6 +521,8 @@ class LogWriter:
         finally:
             file.close()
         self._sizes[head.base] = end - head.base
+        if mark < end == head.start:  # its writer died before anything in it was durable
+            end = max(mark, head.previous_end)
         return end, head.base + head.capacity
 
     def _place(self, base: int, end: int, size: int) -> tuple[int, int]:
@@ -573,13 +590,10 @@ class LogWriter:
     def _put_back(self, records: list[_Waiting]) -> None:
         """Keep `records` for the next sync, and give up a segment that failed."""
         if self._file is not None:
-            path, is_void = _segment_path(self.directory, self._base), self._durable <= self._base
             self._finish_segment()
-            if is_void:  # a disk that keeps failing must not fill itself with empty segments
+            if self._durable <= self._base:  # a disk that keeps failing must not fill itself with empty ones
                 with contextlib.suppress(OSError):
-                    self._storage.remove(path)
-                    with self._lock:
-                        del self._sizes[self._base]
+                    self._remove(self._base)
             self._base += self.limits.segment_bytes
         with self._lock:
             self._waiting = records + self._waiting
@@ -587,6 +601,22 @@ class LogWriter:
             for record in self._waiting:
                 base, at = self._place(*self._next, record.size)
                 self._next = base, at + record.size
+
+    def _remove(self, base: int, *, before: int | None = None) -> bool:
+        """Delete a segment and say whether it was so: not where it is the only one, which says where the log
+        ends, nor where the one `before` which it stands was deleted meanwhile.
+        """
+        with self._lock:
+            if len(self._sizes) < 2 or base not in self._sizes or (before or base) not in self._sizes:
+                return False
+            size = self._sizes.pop(base)
+        try:
+            self._storage.remove(_segment_path(self.directory, base))
+        except OSError:
+            with self._lock:
+                self._sizes[base] = size
+            raise
+        return True
 
     def _check_room(self) -> None:
         """Raise `LogFull` where another segment would break a limit."""
@@ -674,13 +704,14 @@ class LogReader:
     @property
     def start(self) -> int:
         """Position of the oldest record kept; where a reader without a cursor begins."""
+        durable = self.head()
         self._list()
-        return min(self._heads[0].start, self.head()) if self._heads else 0
+        return min(self._heads[0].start, durable) if self._heads else durable
 
     def tail(self, size: int) -> int:
         """Return a position from which about the last `size` bytes can be read, or all there are."""
-        self._list()
         end = self.head()
+        self._list()
         for segment in reversed(self._heads):
             size -= max(0, end - segment.start)
             if size <= 0:
@@ -752,14 +783,17 @@ class LogReader:
             self._open = None
 
     def _list(self) -> None:
-        """Look which segments there are."""
+        """Look which segments there are up to the durable position that is known."""
         known = {head.base: head for head in self._heads}
-        self._heads = []
-        for base in _bases(self.directory):
-            with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                self._heads.append(
-                    known.get(base) or _SegmentHead.read(_segment_path(self.directory, base), self.log_id)
-                )
+        while True:
+            paths = {base: _segment_path(self.directory, base) for base in _bases(self.directory)}
+            with contextlib.suppress(FileNotFoundError):  # deleted since: a list with a hole leads astray
+                self._heads = [
+                    known.get(base) or _SegmentHead.read(path, self.log_id)
+                    for base, path in paths.items()
+                    if base + SEGMENT_HEAD.size <= self._durable
+                ]
+                return
 
     def _locate(self, position: int, durable: int) -> tuple[_SegmentHead, int, int]:
         """Find the record at or next after `position`: segment, exact position, end of what may be read."""

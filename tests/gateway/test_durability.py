@@ -153,6 +153,25 @@ async def test_a_stop_ends_on_a_slow_disk_whatever_terminals_send(tmp_path: Path
     log.close()
 
 
+@pytest.mark.parametrize("fast_s", [0.0, 60.0], ids=["synced in a thread", "synced in the loop"])
+async def test_after_a_stop_nothing_is_written(
+    tmp_path: Path, fast_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another gateway may be at work in the log already."""
+    monkeypatch.setattr(commits, "FAST_SYNC_S", fast_s)
+    log = LogWriter(tmp_path / "log")
+    async with running(tmp_path, log) as gateway:
+        await (await Device.connect(gateway)).sign_in()
+    log.close()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "log").iterdir()}
+    gateway._events.append(Tick(0))
+    for _ in range(20):
+        gateway.wake()
+        await asyncio.sleep(0)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "log").iterdir()} == before
+    assert len(logged(tmp_path / "log").frames) == 2
+
+
 async def test_the_log_has_a_clock(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
         for _ in range(3):

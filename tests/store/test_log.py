@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from store.log import (
     CursorAhead,
     CursorBehind,
+    LogClosed,
     LogCorrupt,
     LogError,
     LogFailed,
@@ -238,6 +239,47 @@ def test_a_log_has_one_writer(tmp_path: Path) -> None:
         LogWriter(tmp_path)
     writer.close()
     LogWriter(tmp_path)
+
+
+def test_a_closed_writer_writes_no_more(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path, limits=SMALL)
+    writer.append(rejected(1), 0)
+    writer.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    writer.append(rejected(2), 0)
+    with pytest.raises(LogClosed):
+        writer.sync()
+    with pytest.raises(LogClosed):
+        writer.trim()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    LogWriter(tmp_path, limits=SMALL).close()
+    assert read_all(LogReader(tmp_path))[0] == [1]
+
+
+def test_the_only_segment_is_kept_though_nothing_in_it_is_durable(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    writer = LogWriter(tmp_path, limits=SMALL, storage=disk)
+    writer.append(rejected(1, 1900), 0)
+    end = writer.sync()
+    LogReader(tmp_path).release(end)
+
+    def fails(action: str) -> bool:
+        writer.trim()
+        return action == "sync"
+
+    disk.fails = fails
+    for _ in range(3):
+        writer.append(rejected(2, 1900), 0)
+        with pytest.raises(LogFailed):
+            writer.sync()
+    assert len(list(tmp_path.glob("*.seg"))) == 1
+    die(writer)
+    disk.fails = lambda action: False
+    writer = LogWriter(tmp_path, limits=SMALL, storage=disk)
+    writer.append(rejected(3), 0)
+    writer.sync()
+    numbers, _ = read_all(LogReader(tmp_path), end)
+    assert numbers[-1] == 3 and set(numbers[:-1]) <= {2}
 
 
 def test_another_log_is_not_read(tmp_path: Path) -> None:
