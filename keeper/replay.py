@@ -31,7 +31,7 @@ import psycopg
 from alerts.bits import EDITIONS
 from protocol.columns import identities
 from protocol.edition import Edition
-from store import archive, differences, shadow
+from store import archive, differences, shadow, terminals
 from store.archive import Archive
 from store.blobs import Blobs
 from store.chunk import Chunk
@@ -110,6 +110,8 @@ def start(options: ReplayOptions, since: datetime, until: datetime, identity: st
         until = min(until, max(known, default=since) + timedelta(microseconds=1))
         if until <= since:
             raise NothingReceived(f"nothing is known that was received from {since.isoformat()} on")
+        if identity is not None and not terminals.ids(connection, [identity]):
+            raise NothingReceived(f"no terminal {identity} is known here; replay all of them to find it")
         return shadow.create(connection, (since - options.lead_in, since, until), identity)
 
 
@@ -175,6 +177,7 @@ class Reading:
     def _stretch(self, fleet: Fleet) -> bool:
         deadline = time.monotonic() + self._options.stretch_s
         spans = _Spans()
+        first: datetime | None = None
         reached, count = self.about.reached, 0
         with self._shadow.transaction():
             is_over = False
@@ -186,9 +189,10 @@ class Reading:
                 self._take(records, fleet)
                 spans.add(records)
                 count += len(records)
+                first = first or from_us(records[0].received_at_us)
                 reached = max(reached, from_us(records[-1].received_at_us))
             shadow.add_spans(self._shadow, spans.found)
-            shadow.keep(self._shadow, snapshot.pack(fleet), reached, count)
+            shadow.keep(self._shadow, snapshot.pack(fleet), (first, reached), count)
             if is_over:
                 self._finish(fleet)
         return not is_over
@@ -233,6 +237,10 @@ class Reading:
                     f"replay {self.about.number} was begun by another version ({error});"
                     f" `northwatch replay --drop {self.about.number}` and begin again"
                 ) from error
+        return self._unremembered()
+
+    def _unremembered(self) -> Fleet:
+        """Begin with what the live tables say of the moment at which reading begins."""
         fleet = Fleet()
         known = shadow.known(self._shadow)
         for identity, number, _ in known:
@@ -241,6 +249,10 @@ class Reading:
         for index, (_, _, edition) in enumerate(known):
             if edition is not None:
                 fleet.terminals["edition"][index] = EDITIONS.index(Edition(edition))
+        index_of = {number: index for index, (_, number, _) in enumerate(known)}
+        for number, newest_us in shadow.newest(self._live, self.about.begins_at):
+            if number in index_of:
+                fleet.terminals["newest_us"][index_of[number]] = newest_us
         return fleet
 
     def _set_aside(self, error: Exception) -> None:

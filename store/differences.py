@@ -145,6 +145,7 @@ def begin(connection: Connection, number: int) -> None:
     """Forget what was compared before, and settle who is who; in the caller's transaction."""
     own = shadow.schema(number)
     shadow.run(connection, "DELETE FROM {shadow}.differences", own)
+    shadow.run(connection, "ANALYZE {shadow}.positions, {shadow}.alarms, {shadow}.spans", own)
     shadow.settle(connection, number)
     shadow.run(
         connection,
@@ -157,11 +158,9 @@ def begin(connection: Connection, number: int) -> None:
 
 def end(connection: Connection, number: int) -> None:
     """Write down that everything was compared."""
-    shadow.run(
-        connection,
-        "UPDATE {shadow}.replay SET stage = 'compared', compared_at = now()",
-        shadow.schema(number),
-    )
+    own = shadow.schema(number)
+    shadow.run(connection, "ANALYZE {shadow}.differences", own)
+    shadow.run(connection, "UPDATE {shadow}.replay SET stage = 'compared', compared_at = now()", own)
 
 
 def compare(connection: Connection, replay: Shadow, kind: Kind) -> int:

@@ -84,6 +84,14 @@ _SETTLE: LiteralString = """
 SELECT mine.id, live.id FROM {shadow}.terminals mine JOIN terminals live USING (identity)
  WHERE mine.id >= %s
 """
+_NEWEST: LiteralString = """
+SELECT t.id, (extract(epoch FROM p.placed_at) * 1000000)::bigint
+  FROM terminals t CROSS JOIN LATERAL (
+       SELECT placed_at FROM positions
+        WHERE terminal_id = t.id AND received_at < %(before)s AND NOT late AND reported_at = placed_at
+          AND placed_at BETWEEN %(before)s - interval '30 days' AND %(before)s + interval '1 day'
+        ORDER BY placed_at DESC LIMIT 1) p
+"""
 
 
 class ShadowMissing(Exception):
@@ -216,6 +224,12 @@ def known(connection: Connection) -> list[tuple[str, int, str | None]]:
     ).fetchall()
 
 
+def newest(connection: Connection, before: datetime) -> list[tuple[int, int]]:
+    """Give the newest time, in µs since 1970, that each terminal had reported live when this time came; of
+    those that reported in the month before."""
+    return connection.execute(_NEWEST, {"before": before}).fetchall()
+
+
 def handled(connection: Connection, after: datetime, until: datetime) -> list[Handled]:
     """Give the alarms that people ended in a time, in order."""
     with connection.cursor(row_factory=class_row(Handled)) as cursor:
@@ -264,10 +278,19 @@ def kept(connection: Connection) -> tuple[bytes | None, Positions]:
     return row[0] if row else None, dict(ends)
 
 
-def keep(connection: Connection, fleet: bytes, reached: datetime, records: int) -> None:
-    """Write down how far the replay is, in the transaction that writes the facts; in the shadow."""
+def keep(
+    connection: Connection, fleet: bytes, period: tuple[datetime | None, datetime], records: int
+) -> None:
+    """Write down how far the replay is, in the transaction that writes the facts; in the shadow. `period`:
+    the receive times of the first record read now and of the last one ever.
+
+    What was received before the first record of all is nowhere kept, and so is not compared.
+    """
+    first, reached = period
     connection.execute(
-        "UPDATE replay SET fleet = %s, reached = %s, records = records + %s", [fleet, reached, records]
+        "UPDATE replay SET fleet = %s, reached = %s, records = records + %s,"
+        " since = CASE WHEN records = 0 THEN least(greatest(since, %s), until) ELSE since END",
+        [fleet, reached, records, first],
     )
 
 

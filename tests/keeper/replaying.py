@@ -11,8 +11,8 @@ from tests.worker.test_worker import QUICK
 
 
 def main(dsn: str, data_dir: str, number: int) -> None:
-    options = ReplayOptions(dsn, Path(data_dir), QUICK, batch_bytes=3000, stretch_s=0.0)
-    replay.ADOPTED_AT_ONCE = 20  # type: ignore[misc]
+    options = ReplayOptions(dsn, Path(data_dir), QUICK, batch_bytes=6000, stretch_s=0.0)
+    replay.ADOPTED_AT_ONCE = 40  # type: ignore[misc]
     stage = ""
     while stage != "adopted":
         try:

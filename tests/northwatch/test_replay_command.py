@@ -64,6 +64,7 @@ def test_wrong_commands_say_what_is_wrong(told: Told) -> None:
         (("--from", "tomorrow"), "is no time"),
         (("--from", "2026-06-02", "--to", "2026-06-01"), "must lie before"),
         (("--from", "2030-01-01", "--to", "2031-01-01"), "nothing is known"),
+        (("--from", "2026-06-01", "--terminal", "13700000000"), "no terminal 13700000000"),
         (("--drop", "9"), "no replay 9"),
     ):
         done = run(*arguments)
