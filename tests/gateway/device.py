@@ -152,6 +152,14 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
+def with_the_next_frame(gateway: Gateway, action: str = "sync") -> Callable[[str], bool]:
+    """Say when a `FaultyDisk` fails: from the gateway's next frame on. Were it a tick that fails first, that
+    frame would not be read.
+    """
+    frames = gateway.health()["frames"]
+    return lambda what: what == action and gateway.health()["frames"] > frames
+
+
 def report(second: int = 0) -> dict[str, Any]:
     """A location report near Shenyang."""
     return location(41.8, 123.43, datetime(2026, 11, 21, 8, 0, second % 60))

@@ -19,7 +19,7 @@ from protocol.frame import Frame, parse
 from store.log import LogLimits, LogReader, LogWriter
 from store.records import SessionClosed, SessionOpened, Tick
 from tests.disks import FaultyDisk
-from tests.gateway.device import Device, logged, report, running, until
+from tests.gateway.device import Device, logged, report, running, until, with_the_next_frame
 from tests.gateway.test_udp import UdpDevice
 
 SMALL = LogLimits(quota_bytes=1 << 20, free_floor_bytes=0, segment_bytes=1 << 18)
@@ -33,7 +33,7 @@ async def test_a_failing_disk_stops_answers_and_nothing_is_lost(tmp_path: Path, 
         device, other = await Device.connect(gateway, "1"), await Device.connect(gateway, "2")
         await device.sign_in()
         await until(lambda: gateway.health()["connections"] == 2)
-        disk.fails = lambda what: what == action
+        disk.fails = with_the_next_frame(gateway, action)
         withheld = device.terminal.report(report(1))
         device.flush()
         await until(lambda: gateway.health()["fault"])

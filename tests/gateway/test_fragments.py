@@ -16,7 +16,7 @@ from protocol.messages import encode_body
 from protocol.messages.location import location
 from store.log import LogWriter
 from tests.disks import FaultyDisk
-from tests.gateway.device import Device, logged, running, until
+from tests.gateway.device import Device, logged, running, until, with_the_next_frame
 
 SOON_S = 0.05
 """Uploads are given up for quiet after this here, and looked at with every tick."""
@@ -261,7 +261,7 @@ async def test_complete_is_said_only_when_all_is_durable(tmp_path: Path) -> None
         frames = pieces(device, MEDIUM, picture(4))
         await send(device, frames[:-1])
         await replies(device, len(frames) - 1)
-        disk.fails = lambda what: what == "sync"
+        disk.fails = with_the_next_frame(gateway)
         await send(device, frames[-1:])
         await until(lambda: gateway.health()["fault"])
         assert not device.received and gateway.health()["answers"] == len(frames) - 1 + 1

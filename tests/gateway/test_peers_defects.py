@@ -7,7 +7,7 @@ from gateway.fleet import FleetData, FleetTerminal
 from protocol.frame import Frame, parse
 from store.log import LogWriter
 from tests.disks import FaultyDisk
-from tests.gateway.device import Device, logged, report, running, until
+from tests.gateway.device import Device, logged, report, running, until, with_the_next_frame
 
 
 async def test_no_code_but_the_terminals_own_authenticates(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ async def test_an_answer_is_not_released_when_the_write_failed(tmp_path: Path) -
     async with running(tmp_path, log) as gateway:
         device = await Device.connect(gateway)
         assert await device.result(device.terminal.heartbeat()) == 0
-        disk.fails = lambda what: what == "sync"
+        disk.fails = with_the_next_frame(gateway)
         serial = device.terminal.report(report())
         device.flush()
         await until(lambda: gateway.health()["fault"])

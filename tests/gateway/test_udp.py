@@ -25,7 +25,7 @@ from protocol.messages.location import location
 from store.log import LogWriter
 from store.records import CloseReason, Rejected, SessionClosed, SessionOpened
 from tests.disks import FaultyDisk
-from tests.gateway.device import PATIENCE_S, Device, logged, report, running, until
+from tests.gateway.device import PATIENCE_S, Device, logged, report, running, until, with_the_next_frame
 
 
 class UdpDevice:
@@ -278,7 +278,7 @@ async def test_while_nothing_is_durable_nothing_is_answered_and_nothing_gathers(
     log = LogWriter(tmp_path / "log", storage=disk)
     async with udp(tmp_path, log, devices=2) as (gateway, (device, other)):
         await device.sign_in()
-        disk.fails = lambda what: what == "sync"
+        disk.fails = with_the_next_frame(gateway)
         withheld = device.terminal.report(report(1))
         device.flush()
         await until(lambda: gateway.health()["fault"])
