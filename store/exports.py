@@ -4,6 +4,7 @@ A server-side cursor gives one batch after the other from one snapshot, so an ex
 takes the memory of one batch and misses or doubles nothing while the worker goes on.
 """
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 
 from store.journeys import STOP, TRIP
 from store.select import where
@@ -20,6 +24,8 @@ BATCH: Final = 20_000
 """Rows fetched at once: some megabytes, and a row group of a Parquet file."""
 
 RowTuple: TypeAlias = tuple[Any, ...]
+
+_FLOAT4: Final = struct.Struct(">f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +179,21 @@ def export(dsn: str, chosen: Chosen) -> Iterator[Export]:
         connection.execute("SET cursor_tuple_fraction = 1")  # all rows are wanted, not the first ones soon
         plan = connection.execute(f"EXPLAIN (FORMAT JSON) {query}", given).fetchone()
         with psycopg.ServerCursor(connection, "export") as cursor:
+            cursor.adapters.register_loader("float4", _Real)
             cursor.execute(query, given, binary=True)
             described = tuple((column.name, column.type_code) for column in cursor.description or ())
             yield Export(described, int(plan[0][0]["Plan"]["Plan Rows"]) if plan else 0, _batches(cursor))
+
+
+class _Real(Loader):
+    """Reads a `real` as it was meant: 81.7, not the 81.69999694824219 that it is as a double."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> float:
+        value: float = _FLOAT4.unpack(data)[0]
+        short = float(f"{value:.7g}")
+        return short if _FLOAT4.pack(short) == data else value
 
 
 def _batches(cursor: "psycopg.ServerCursor[RowTuple]") -> Iterator[list[RowTuple]]:

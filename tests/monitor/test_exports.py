@@ -34,7 +34,7 @@ async def vehicle(facts: Facts, dsn: str, monkeypatch: pytest.MonkeyPatch) -> in
     await facts.installed(bound, vehicle)
     for minute in range(MINUTES):
         at = T0 + timedelta(minutes=minute)
-        await facts.position(bound, at, lat=41 + minute / 100)
+        await facts.position(bound, at, lat=41 + minute / 100, speed_kmh=81.7)
         await facts.position(unbound, at, lat=None, lon=None)
     await facts.position(bound, T0 + timedelta(hours=1))  # the end is not part of the period
     return vehicle
@@ -69,6 +69,8 @@ async def test_every_format_has_every_row(root: httpx.AsyncClient, vehicle: int,
     )
     of_vehicle = read(kind, mine.content)
     assert [round(float(row["lat"]) * 100) for row in of_vehicle] == [4100 + n for n in range(MINUTES)]
+    if kind != "parquet":  # which has it as the database has, in four bytes
+        assert {str(row["speed_kmh"]) for row in of_vehicle} == {"81.7"}
     # What a spreadsheet would run as a formula is text in a CSV file, and untouched elsewhere.
     assert {row["plate"] for row in of_vehicle} == {"'=辽A12345" if kind == "csv" else "=辽A12345"}
     at = of_vehicle[0]["placed_at"]
