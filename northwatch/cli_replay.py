@@ -209,8 +209,11 @@ def _told() -> Iterator[None]:
         yield
     except (ReplayError, ShadowMissing, ChunkDamaged, LogError, OSError) as error:
         fail(str(error))
-    except psycopg.errors.UndefinedTable:
-        fail("the database has no tables yet; run `northwatch migrate`")
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        said = str(error).splitlines()[0]
+        fail(
+            f"{said}: run `northwatch migrate`; a replay that was begun before an update is to be begun anew"
+        )
     except psycopg.Error as error:
         said = without_password(str(error)).strip()
         fail(f"the database: {said}; `northwatch replay --list` says what can be resumed")

@@ -7,11 +7,10 @@ import psycopg
 
 from keeper import replay
 from keeper.replay import Reading, ReplayBusy, ReplayOptions
-from tests.worker.test_worker import QUICK
 
 
 def main(dsn: str, data_dir: str, number: int) -> None:
-    options = ReplayOptions(dsn, Path(data_dir), QUICK, batch_bytes=6000, stretch_s=0.0)
+    options = ReplayOptions(dsn, Path(data_dir), batch_bytes=6000, stretch_s=0.0)
     replay.ADOPTED_AT_ONCE = 40  # type: ignore[misc]
     stage = ""
     while stage != "adopted":
