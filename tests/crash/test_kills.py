@@ -5,10 +5,10 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import LiteralString, TypeAlias
 
 import psycopg
 import pytest
@@ -38,7 +38,7 @@ SHORT_SILENCE = {
 
 Facts: TypeAlias = dict[str, Counter[tuple[object, ...]]]
 
-FACTS = {
+FACTS: dict[str, LiteralString] = {
     "positions": """
         SELECT t.identity, p.reported_at, p.received_at, p.last_received_at, p.placed_at, p.body_hash,
                p.copies, p.lat, p.lon, p.speed_kmh, p.alarm_bits, p.status_bits, p.items, p.serial,
@@ -60,6 +60,21 @@ FACTS = {
     "quarantine": "SELECT received_at, peer, msg_id, reason, raw, position, ordinal FROM quarantine",
 }
 """What must not depend on crashes: everything but database identifiers and the moments of commits."""
+
+FACTS_OF_SEVERAL: dict[str, LiteralString] = {
+    "positions": """
+        SELECT t.identity, p.reported_at, p.last_received_at, p.placed_at, p.body_hash, p.copies, p.lat,
+               p.lon, p.speed_kmh, p.alarm_bits, p.status_bits, p.items, p.late, p.quality
+        FROM positions p JOIN terminals t ON t.id = p.terminal_id""",
+    "alarms": """
+        SELECT t.identity, a.condition, a.object, a.severity, a.began_at, a.ended_at, a.late
+        FROM alarms a JOIN terminals t ON t.id = a.terminal_id""",
+    "quarantine": FACTS["quarantine"],
+}
+"""The same with several gateways. What a killed one had written and nobody was answered for is found when it
+starts again. By then the worker has read what the terminals sent again through another one, so that counts as
+the first copy; who reads the logs afterwards meets the older one first (docs/decisions/processes.md).
+"""
 
 
 async def drive_and_kill(place: Installation, kills: int, chance: random.Random) -> list[Driver]:
@@ -104,9 +119,15 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-def facts(dsn: str) -> Facts:
+def facts(dsn: str, wanted: Mapping[str, LiteralString]) -> Facts:
     with psycopg.connect(dsn) as database:
-        return {name: Counter(database.execute(query).fetchall()) for name, query in FACTS.items()}
+        return {name: Counter(database.execute(query).fetchall()) for name, query in wanted.items()}
+
+
+def slots(place: Installation) -> set[object]:
+    """The gateways that terminals were connected to."""
+    with place.connect() as database:
+        return {row[0] for row in database.execute("SELECT session & 255 FROM link_events").fetchall()}
 
 
 @pytest.mark.timeout(3600)
@@ -135,9 +156,10 @@ def test_answered_reports_survive_any_kill(
                 place.command("verify")
             total = assert_answered_once(place, drivers)
             print(f"{total} reports answered over {sum(place.kills.values())} kills: {place.kills}")
-            crashed = facts(place.database.dsn())
-            assert {int(str(row[3])) & 255 for row in crashed["link_events"]} == set(range(gateways))
-            calm = calm_pass(place, embedded_server)
+            wanted = FACTS if gateways == 1 else FACTS_OF_SEVERAL
+            crashed = facts(place.database.dsn(), wanted)
+            assert slots(place) == set(range(gateways))
+            calm = calm_pass(place, embedded_server, wanted)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     print({name: rows.total() for name, rows in calm.items()})
@@ -148,7 +170,7 @@ def test_answered_reports_survive_any_kill(
         )
 
 
-def calm_pass(place: Installation, server: Server) -> Facts:
+def calm_pass(place: Installation, server: Server, wanted: Mapping[str, LiteralString]) -> Facts:
     """Read the same logs once, without interruption, into a fresh database."""
     dsn = server.clone()
     worker = Worker(worker_options(place.settings()), dsn, place.whole_logs(), place.directory / "calm")
@@ -156,6 +178,6 @@ def calm_pass(place: Installation, server: Server) -> Facts:
         while worker.step():
             pass
         worker.close()
-        return facts(dsn)
+        return facts(dsn, wanted)
     finally:
         server.drop(dsn)
