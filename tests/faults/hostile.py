@@ -19,7 +19,7 @@ BURST: Final = 500
 CLIENT_HELLO: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(200))
 """The beginning of a TLS handshake."""
 REST_S: Final = 0.05
-BREATH_S: Final = 0.02
+BREATH_S: Final = 0.05
 """Between bursts: what a gateway bears at line rate is measured by the benchmarks; here all share two
 cores.
 """

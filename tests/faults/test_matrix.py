@@ -36,7 +36,7 @@ RATE_S = 0.05
 PATIENCE_S = 60.0
 """For what must come back by itself; far longer than it takes."""
 
-QUOTA = 6 * MIB
+QUOTA = 3 * MIB
 MEMORY_MIB = 64
 """So much more than at its start a gateway may use: 16 MiB gathered, the same being written, and what the
 allocator keeps of it.
@@ -52,7 +52,7 @@ SETTINGS = {
 }
 
 FILLERS = 12
-HEARTBEATS = 50_000
+HEARTBEATS = 25_000
 """Of each filler: within its allowance, and together more than the log may hold."""
 
 
@@ -172,10 +172,10 @@ class Matrix:
                 now = psutil.Process(process.pid).memory_info().rss / MIB
             except psutil.Error:
                 now = 0.0
-            if now and self.place.ask("gateway"):
+            if now and await asyncio.to_thread(self.place.ask, "gateway"):
                 first, most = self.memory.get(process.pid, (now, now))
                 self.memory[process.pid] = first, max(most, now)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
 
 
 async def until(condition: Callable[[], object]) -> None:
