@@ -125,11 +125,12 @@ EXISTS (SELECT FROM positions x
                 AND x.placed_at BETWEEN s.placed_at - interval '{SEARCH_BACK.days} days' AND s.placed_at
              OR x.placed_at = s.reported_at AND s.reported_at <> s.placed_at))
 """
-# A condition that held when we began to read is an alarm that the live table has since before.
+# A condition that held when we began to read is an alarm that the live table has since before; one that waits
+# for a person takes in what late data says of the time before it.
 _PART_OF_OLDER: LiteralString = """
 EXISTS (SELECT FROM alarms x
          WHERE (x.terminal_id, x.condition, x.object) = (s.terminal_id, s.condition, s.object)
-           AND x.received_at < %(begins_at)s AND x.began_at <= s.began_at
+           AND x.received_at < %(begins_at)s AND (x.began_at <= s.began_at OR s.ends = 'by_operator')
            AND coalesce(x.ended_at, 'infinity') >= s.began_at)
 """
 _IS_OLDER: dict[str, LiteralString] = {"position": _COPY_OF_OLDER, "alarm": _PART_OF_OLDER}

@@ -25,6 +25,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from store.merge import Positions
+from store.quality import Quality
 from store.quarantine import POISONED
 
 Connection = psycopg.Connection[Any]
@@ -84,11 +85,12 @@ _SETTLE: LiteralString = """
 SELECT mine.id, live.id FROM {shadow}.terminals mine JOIN terminals live USING (identity)
  WHERE mine.id >= %s
 """
-_NEWEST: LiteralString = """
+_NEWEST: LiteralString = f"""
 SELECT t.id, (extract(epoch FROM p.placed_at) * 1000000)::bigint
   FROM terminals t CROSS JOIN LATERAL (
        SELECT placed_at FROM positions
         WHERE terminal_id = t.id AND received_at < %(before)s AND NOT late AND reported_at = placed_at
+          AND quality & {Quality.CLOCK_IMPLAUSIBLE:d} = 0
           AND placed_at BETWEEN %(before)s - interval '30 days' AND %(before)s + interval '1 day'
         ORDER BY placed_at DESC LIMIT 1) p
 """

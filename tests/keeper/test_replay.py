@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, LiteralString
@@ -89,6 +90,17 @@ def test_a_replay_of_what_was_not_touched_finds_no_difference(tmp_path: Path, ds
         assert shadow.about(connection, number).records > 50
     assert not told.found(number)
     assert facts(dsn) == before
+
+
+def test_a_part_of_the_time_is_judged_with_what_was_before_it(tmp_path: Path, dsn: str) -> None:
+    told = Told(tmp_path, dsn, 5, steps=100)
+    span = from_us(told.story.now_us) - BEGIN
+    options = replace(told.options, lead_in=span / 4)
+    for begin, end in ((0.4, 2.0), (0.3, 0.7), (0.6, 0.9)):
+        number = replay.start(options, BEGIN + begin * span, BEGIN + end * span)
+        read(options, number)
+        replay.compare(options, number)
+        assert not told.found(number)
 
 
 ALTERED: dict[LiteralString, tuple[str, str]] = {
