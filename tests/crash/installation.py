@@ -23,7 +23,7 @@ import pytest
 from northwatch.config import Settings, load
 from store.embedded import Embedded
 
-START_S = 60
+START_S = 120
 SLOT_PORTS = 100
 """So far apart are the health ports of gateway processes."""
 

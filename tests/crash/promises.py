@@ -10,7 +10,7 @@ from typing import Any
 from tests.crash.installation import Installation
 from tests.crash.terminals import Driver
 
-CATCH_UP_S = 60
+CATCH_UP_S = 180
 GMT8 = timedelta(hours=8)
 
 

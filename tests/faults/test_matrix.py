@@ -33,7 +33,7 @@ pytestmark = pytest.mark.crash
 MIB = 1 << 20
 EDITIONS = (Edition.E2011, Edition.E2013, Edition.E2019)
 RATE_S = 0.05
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """For what must come back by itself; far longer than it takes."""
 
 QUOTA = 3 * MIB
