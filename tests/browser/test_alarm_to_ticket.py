@@ -81,12 +81,15 @@ def show_the_desk(page: Page, plate: str, picture: Picture) -> None:
 
 
 def it_has_evidence(page: Page, ticket: str, picture: Picture) -> None:
-    page.locator(f"[data-testid=ticket-row][data-ticket-id='{ticket}']").click()
+    # On a slow machine the terminal reports again by now, and only the list of all tickets still has it.
+    page.get_by_test_id("nav-tickets").click()
+    page.locator(f"[data-testid=ticket-item][data-ticket-id='{ticket}']").click()
     dialog = page.get_by_test_id("ticket-dialog")
     expect(dialog.get_by_test_id("ticket-evidence")).to_contain_text("0x0200")
     expect(dialog.get_by_test_id("ticket-reason")).to_contain_text("没有任何数据")
     picture(page, "ticket")
     dialog.get_by_test_id("ticket-close-dialog").click()
+    page.get_by_test_id("nav-desk").click()
 
 
 def the_alarm_is_handled(page: Page, plate: str, picture: Picture) -> None:
