@@ -64,16 +64,13 @@ FACTS: dict[str, LiteralString] = {
 FACTS_OF_SEVERAL: dict[str, LiteralString] = {
     "positions": """
         SELECT t.identity, p.reported_at, p.last_received_at, p.placed_at, p.body_hash, p.copies, p.lat,
-               p.lon, p.speed_kmh, p.alarm_bits, p.status_bits, p.items, p.late, p.quality
+               p.lon, p.speed_kmh, p.alarm_bits, p.status_bits, p.items
         FROM positions p JOIN terminals t ON t.id = p.terminal_id""",
-    "alarms": """
-        SELECT t.identity, a.condition, a.object, a.severity, a.began_at, a.ended_at, a.late
-        FROM alarms a JOIN terminals t ON t.id = a.terminal_id""",
     "quarantine": FACTS["quarantine"],
 }
-"""The same with several gateways. What a killed one had written and nobody was answered for is found when it
-starts again. By then the worker has read what the terminals sent again through another one, so that counts as
-the first copy; who reads the logs afterwards meets the older one first (docs/decisions/processes.md).
+"""The same with several gateways: what does not depend on the order in which their logs were read. That order is
+not always the one of the receive times when gateways are killed (docs/decisions/processes.md), so a report may
+have come late where it does not when the logs are read afterwards.
 """
 
 
