@@ -68,9 +68,9 @@ FACTS_OF_SEVERAL: dict[str, LiteralString] = {
         FROM positions p JOIN terminals t ON t.id = p.terminal_id""",
     "quarantine": FACTS["quarantine"],
 }
-"""The same with several gateways: what does not depend on the order in which their logs were read. That order is
-not always the one of the receive times when gateways are killed (docs/decisions/processes.md), so a report may
-have come late where it does not when the logs are read afterwards.
+"""The same with several gateways: what does not depend on the order in which their logs were read. When
+gateways are killed it is not always that of the receive times (docs/decisions/processes.md), so a report may
+have come late that does not when the logs are read afterwards.
 """
 
 
