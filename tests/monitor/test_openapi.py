@@ -23,6 +23,8 @@ from tests.monitor.facts import Facts
 
 IDS = 5
 """So many of everything are there."""
+MOST = 2**31 - 1
+"""Every id may be so large."""
 EXAMPLES = 5
 """Per operation, besides the edges of every field."""
 
@@ -85,7 +87,7 @@ async def _fill(dsn: str, password_hash: str) -> str:
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_api_is_as_described(case: Any, served: SimpleNamespace) -> None:
     for name, value in case.path_parameters.items():
-        if isinstance(value, int) and value > 0:
+        if isinstance(value, int) and 0 < value <= MOST:  # beyond it was to be refused
             case.path_parameters[name] = value % IDS + 1
     # A cursor that no list made and an identity of zeros alone are well-formed, and refused.
     case.call_and_validate(
