@@ -3,7 +3,8 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
+from unittest.mock import TypeAlias, patch
 
 import psycopg
 import pytest
@@ -20,7 +21,10 @@ def runner(data_dir: Path, dsn: str | None) -> Run:
     environ |= {"NORTHWATCH_DATA_DIR": str(data_dir), "NORTHWATCH_DATABASE_URL": dsn, "COLUMNS": "200"}
 
     def run(*arguments: str) -> Result:
-        done = CliRunner(env=environ).invoke(app, arguments)
+        with patch.dict(
+            os.environ
+        ):  # `gateway --processes` stands for its variable, which its children inherit
+            done = CliRunner(env=environ).invoke(app, arguments)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done
 
