@@ -556,11 +556,17 @@ class Gateway:
         """Close every link; those that do not take their last answers in time are cut."""
         for link in self._table.links():
             self._close(link, CloseReason.STOPPING)
-        if self._closing:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._nobody_left.wait(), CLOSING_S)
+        await self._wait_until_closed()
         for link in list(self._closing):
             link.abort(CloseReason.STOPPING)
+        await self._wait_until_closed()
+        self._end_lost_links()
+
+    async def _wait_until_closed(self) -> None:
+        if self._closing:
+            self._nobody_left.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._nobody_left.wait(), CLOSING_S)
 
     async def _refresh_fleet(self, source: FleetSource) -> None:
         """Ask the database for the fleet. Without it, the copy stays as it is."""
