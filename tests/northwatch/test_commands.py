@@ -3,8 +3,8 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from unittest.mock import TypeAlias, patch
+from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import psycopg
 import pytest
