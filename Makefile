@@ -22,7 +22,7 @@ run: $(RUN_READY) $(WEB_READY)
 	$(BIN)/northwatch up --demo
 
 test: $(TEST_READY) $(WEB_READY) browser lint types contracts
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(TEST_READY)
 	$(BIN)/ruff check .
