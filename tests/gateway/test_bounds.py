@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import links, pipeline, reception, server
+from gateway import links, pipeline, reception, server, sockets
 from gateway.addresses import AddressLimits
 from gateway.allowance import MAX_SHARES, Accounts, Allowance
 from gateway.conditions import Condition
