@@ -16,3 +16,26 @@ settings.load_profile("gate")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="crash tests: hundreds of kills instead of a few")
     parser.addoption("--screenshots", metavar="FOLDER", help="browser tests: keep the pictures for the docs")
+
+
+SLOW_FIRST = (
+    "worker",
+    "crash",
+    "faults",
+    "browser",
+    "keeper",
+    "events",
+    "northwatch",
+    "monitor",
+    "gateway",
+    "store",
+)
+"""Rooms whose tests take long begin, so that no core is left with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def turn(item: pytest.Item) -> int:
+        room = item.path.parent.name
+        return SLOW_FIRST.index(room) if room in SLOW_FIRST else len(SLOW_FIRST)
+
+    items.sort(key=turn)
