@@ -6,7 +6,6 @@ belongs to the header), and hands the socket to the loop, which does the handsha
 """
 
 import asyncio
-import errno
 import socket
 import ssl
 from typing import Any, Final
@@ -17,6 +16,7 @@ from gateway.addresses import Addresses, Network, host_of, text_of
 from gateway.certificates import Certificate
 from gateway.links import Inbox, Link
 from gateway.proxy import MAX_HEADER, Header, ProxyError, read_header
+from gateway.sockets import EXHAUSTED, REST_S
 
 logger = structlog.get_logger()
 
@@ -33,11 +33,6 @@ comes back must not make the others wait for all of it.
 
 MAX_PENDING: Final = 4096
 """More connections than this are not accepted before others are through: they wait in the backlog."""
-
-REST_S: Final = 1.0
-"""After the system had no descriptor or memory left, nothing is accepted for so long."""
-
-_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Door:
@@ -99,7 +94,7 @@ class Door:
             except BlockingIOError:
                 return
             except OSError as error:  # of the connection, which is gone then, or of the whole system
-                if error.errno not in _EXHAUSTED:
+                if error.errno not in EXHAUSTED:
                     continue
                 logger.error("connections wait", error=error.strerror)
                 self._accept_no_more()

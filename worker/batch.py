@@ -11,8 +11,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from protocol.columns import FrameBatch
-from protocol.frame import unescape
+from protocol.columns import FrameBatch, as_plain
 from store.log import LogName, LogRecord
 from store.merge import Order, Positions, behind, order
 from store.quarantine import POISONED
@@ -148,9 +147,10 @@ def _with_frames(
     counts = np.array([len(each.sessions) for each in heads], np.int64)
     length = _joined([each.lengths for each in heads], np.int64)
     flags = _joined([each.flags for each in heads], np.int64)
-    data = b"".join(each.data.tobytes() for each in heads)
-    if (flags & FrameFlag.RAW).any():
-        data, length = _unescaped(data, length, flags)
+    data = np.frombuffer(b"".join(each.data.tobytes() for each in heads), np.uint8)
+    as_received = (flags & FrameFlag.RAW) != 0
+    if as_received.any():
+        data, length = as_plain(data, length, as_received)
     frames, bad = FrameBatch.from_plain(data, length)
     frames = replace(frames, data=np.concatenate([frames.data, np.zeros(FRAME_BYTES, np.uint8)]))
     starts = np.cumsum(counts) - counts
@@ -214,14 +214,3 @@ def _among(kept: I64, rows: slice) -> slice:
 
 def _joined(columns: list[npt.NDArray[Any]], kind: type[np.int64]) -> I64:
     return np.concatenate(columns).astype(kind) if columns else np.zeros(0, kind)
-
-
-def _unescaped(data: bytes, length: I64, flags: I64) -> tuple[bytes, I64]:
-    """Bring frames that are kept as received to the form of all others."""
-    pieces: list[bytes] = []
-    end = 0
-    for size, flag in zip(length.tolist(), flags.tolist(), strict=True):
-        piece = data[end : end + size]
-        pieces.append(unescape(piece.strip(b"\x7e")) if flag & FrameFlag.RAW else piece)
-        end += size
-    return b"".join(pieces), np.array([len(each) for each in pieces], np.int64)

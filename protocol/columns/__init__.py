@@ -7,7 +7,7 @@ the scalar `Deframer` say about the same bytes.
 """
 
 from protocol.columns.batch import FrameBatch
-from protocol.columns.identities import identities
+from protocol.columns.identities import as_plain, identities
 from protocol.columns.items import Items
 from protocol.columns.locations import (
     BadBody,
@@ -27,6 +27,7 @@ __all__ = [
     "PositionBatch",
     "Rejection",
     "WireBatch",
+    "as_plain",
     "batch_locations",
     "body_hashes",
     "general_replies",

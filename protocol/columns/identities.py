@@ -21,7 +21,7 @@ def identities(data: U8, lengths: ArrayLike, as_received: Flags) -> tuple[list[s
     """
     length = np.asarray(lengths, np.int64)
     if as_received.any():
-        data, length = _unescaped(data, length, as_received)
+        data, length = as_plain(data, length, as_received)
     batch, bad = FrameBatch.from_plain(data, length)
     low, of = np.unique(batch.key_low, return_inverse=True)
     names = [f"{number:X}" for number in low.tolist()]
@@ -38,8 +38,8 @@ def identities(data: U8, lengths: ArrayLike, as_received: Flags) -> tuple[list[s
     return [*names, ""], which
 
 
-def _unescaped(data: U8, length: I64, as_received: Flags) -> tuple[U8, I64]:
-    """Bring frames that are kept as received to the form of all others."""
+def as_plain(data: U8, length: I64, as_received: Flags) -> tuple[U8, I64]:
+    """Bring frames that are kept as received to the form of all others; gives data and lengths."""
     ends = length.cumsum().tolist()
     pieces = [
         unescape(data[end - size : end].tobytes().strip(_FLAG)) if raw else data[end - size : end].tobytes()
