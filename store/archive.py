@@ -405,8 +405,11 @@ class Archive:
 
     def _behind(self) -> tuple[_End, Positions, Positions]:
         """Say where the archive ends, and from where to where the logs go on."""
-        end, logs = _last_of(self.directory), _logs(self._logs)
-        begin = {log.log_id: _begin(end.logs, log) for log in logs}
+        logs = _logs(self._logs)
+        # The marks first: what is sealed meanwhile is then in the last chunk, and not behind a newer mark.
+        marks = {log.log_id: _begin({}, log) for log in logs}
+        end = _last_of(self.directory)
+        begin = {log.log_id: max(marks[log.log_id], _archived_to(end.logs, log)) for log in logs}
         return end, begin, {log.log_id: max(begin[log.log_id], log.head()) for log in logs}
 
 
@@ -419,8 +422,12 @@ def _last_of(directory: Path) -> _End:
 
 def _begin(archived: Mapping[str, Span], log: LogReader) -> int:
     """Say from where on a log is not archived: what was deleted while the archive was off is not there."""
+    return max(_archived_to(archived, log), log.archived(), log.start)
+
+
+def _archived_to(archived: Mapping[str, Span], log: LogReader) -> int:
     known = archived.get(str(log.log_id))
-    return max(known.end if known else 0, log.archived(), log.start)
+    return known.end if known else 0
 
 
 def _in_chunk(held: Chunk, identity: str, begin_us: int, end_us: int) -> Iterator[ArchivedFrame]:
