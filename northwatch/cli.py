@@ -15,15 +15,13 @@ from northwatch import cli_archive, cli_replay
 from northwatch.cli_holds import holds
 from northwatch.cli_terminals import terminals
 from northwatch.cli_users import users
+from northwatch.times import TIME_HELP, moment, period, shown
 
 if TYPE_CHECKING:
     import ssl
 
 DEFAULT_FLEET = 50
 """Vehicles of `up --demo` without a number."""
-
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
-"""How times are written on the command line."""
 
 ConfigOption: TypeAlias = Annotated[
     Path | None,
@@ -305,7 +303,8 @@ def restore(
             manifest = restore_backup(settings_for(config), directory, say)
         except BackupError as error:
             fail(str(error))
-    typer.echo(f"restored as of {manifest['made_at']}; `northwatch up` goes on from there")
+    made_at = shown(datetime.fromisoformat(manifest["made_at"]))
+    typer.echo(f"restored as of {made_at}; `northwatch up` goes on from there")
 
 
 @contextmanager
@@ -320,8 +319,10 @@ def _told(what: str) -> Iterator[Callable[[str], None]]:
 @app.command()
 def export(
     subject: Annotated[str, typer.Argument(help="positions, trips, stops, days, alarms or tickets")],
-    since: Annotated[datetime, typer.Option("--from", formats=MOMENTS, help="UTC unless it says otherwise")],
-    until: Annotated[datetime, typer.Option("--to", formats=MOMENTS, help="The first moment left out")],
+    since: Annotated[datetime, typer.Option("--from", parser=moment, metavar="TIME", help=TIME_HELP)],
+    until: Annotated[
+        datetime, typer.Option("--to", parser=moment, metavar="TIME", help="The first moment left out")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file; its ending says which format")],
     config: ConfigOption = None,
     plate: Annotated[str | None, typer.Option(help="Of this vehicle only")] = None,
@@ -332,7 +333,9 @@ def export(
     from northwatch.wiring import settings_for
 
     raise typer.Exit(
-        export_file(settings_for(config), subject, (since, until), output, plate=plate, identity=terminal)
+        export_file(
+            settings_for(config), subject, period(since, until), output, plate=plate, identity=terminal
+        )
     )
 
 

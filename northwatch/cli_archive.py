@@ -1,33 +1,46 @@
 """`northwatch verify` and `northwatch frames`: what was received, and the proof that it is all there."""
 
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeAlias
 
 import msgspec
 import typer
 
+from northwatch.times import BEIJING, TIME_HELP, day, moment, period, shown
+
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from northwatch.config import Settings
+    from store.media import MediaProof
     from store.proof import Proof
 
-BEIJING = timezone(timedelta(hours=8))
+MEDIA: Final = "media"
+"""Directory of the contents of media."""
 ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
 
 
 def verify(
-    terminal: Annotated[str | None, typer.Option(help="Read the frames of this terminal alone")] = None,
+    terminal: Annotated[str | None, typer.Option(help="Of this terminal alone")] = None,
     since: Annotated[
-        str | None, typer.Option("--from", metavar="DAY", help="First day of receipt, as 2026-03-01")
+        date | None,
+        typer.Option("--from", parser=day, metavar="DAY", help="First day of receipt, as 2026-03-01"),
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last day of receipt")] = None,
+    until: Annotated[
+        date | None, typer.Option("--to", parser=day, metavar="DAY", help="Last day of receipt")
+    ] = None,
     heads: Annotated[
         Path | None,
         typer.Option(help="A copy of the archive's heads from elsewhere, which must be their beginning"),
     ] = None,
+    archive_alone: Annotated[
+        bool, typer.Option("--archive", help="The archive alone, not media: needs no database")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Prove that the archive is what was received, or name the first place where it is not."""
+    """Prove that archive and media are what was received, or name the first place where they are not."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -36,33 +49,67 @@ def verify(
 
     settings = settings_for(config)
     directory = settings.data_dir / "archive"
-    if not directory.exists():
+    if archive_alone and not directory.exists():
         fail(f"there is no archive in {directory}; is data_dir right? The keeper makes one")
+    identity = identity_of(terminal) if terminal else None
+    between = since or date.min, until or date.max
+    copied = _copied(heads)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=json) as progress:
-        task = progress.add_task("proving", total=None)
+        media = None if archive_alone else _prove_media(settings, between, identity, progress)
+        task = progress.add_task("archive", total=None)
         proof = prove(
             directory,
-            identity=identity_of(terminal) if terminal else None,
-            between=(_day(since, date.min), _day(until, date.max)),
-            copied=_copied(heads),
+            identity=identity,
+            between=between,
+            copied=copied,
             logs=settings.data_dir / "log",
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
+    holds = proof.holds and (media is None or media.broken is None)
     if json:
-        typer.echo(msgspec.json.encode({"holds": proof.holds} | msgspec.to_builtins(_told(proof))))
+        told = _told(proof) | {"holds": holds, "media": media and _told_of_media(media)}
+        typer.echo(msgspec.json.encode(msgspec.to_builtins(told)))
     else:
         _print(proof)
-    raise typer.Exit(0 if proof.holds else 1)
+        if media is not None:
+            _print_media(media)
+    raise typer.Exit(0 if holds else 1)
+
+
+def _prove_media(
+    settings: "Settings", between: tuple[date, date], identity: str | None, progress: "Progress"
+) -> "MediaProof":
+    import psycopg
+
+    from northwatch.wiring import database
+    from store import media
+    from store.blobs import Blobs
+
+    task = progress.add_task("media", total=None)
+    with database(settings) as connection:
+        connection.autocommit = True  # it may take hours, and nothing is to be held meanwhile
+        try:
+            return media.prove(
+                connection,
+                Blobs(settings.data_dir / MEDIA),
+                identity=identity,
+                between=between,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        except psycopg.errors.UndefinedTable:
+            fail("the database has no table of media yet; run `northwatch migrate`", code=1)
 
 
 def frames(
     terminal: Annotated[str, typer.Argument(help="The terminal's number; leading zeros do not count")],
     since: Annotated[
-        str | None,
-        typer.Option("--from", metavar="TIME", help="Received not before; Beijing time, or with an offset"),
+        datetime | None,
+        typer.Option("--from", parser=moment, metavar="TIME", help=f"Received not before; {TIME_HELP}"),
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Received before")] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", parser=moment, metavar="TIME", help="Received before")
+    ] = None,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="As `northwatch decode --jsonl -` takes them")
     ] = False,
@@ -78,8 +125,8 @@ def frames(
     from store.times import from_us
 
     data_dir = settings_for(config).data_dir
-    end = moment(until) if until else datetime.now(UTC)
-    begin = moment(since) if since else end - timedelta(days=1)
+    end = until or datetime.now(UTC)
+    begin, end = period(since or end - timedelta(days=1), end)
     try:
         for each in Archive(data_dir / "archive", data_dir / "log", identities).frames(
             identity_of(terminal), begin, end
@@ -87,6 +134,8 @@ def frames(
             at = from_us(each.received_us).astimezone(BEIJING).isoformat(timespec="microseconds")
             wire = each.wire(escape).hex()
             typer.echo(msgspec.json.encode({"id": at, "hex": wire}) if jsonl else f"{at}  {wire}")
+    except BrokenPipeError:
+        raise  # whoever reads has had enough: the command ends quietly
     except (ChunkDamaged, LogError, OSError) as error:
         fail(str(error), code=1)
 
@@ -101,16 +150,14 @@ def _print(proof: "Proof") -> None:
             f" {proof.frames} frames, {proof.bytes / 1e6:.1f} MB"
         )
     for removed in proof.removed:
-        say(
-            f"{removed.day}: removed by retention at {removed.at:%Y-%m-%d %H:%M}Z ({removed.why}), heads kept"
-        )
+        say(f"{removed.day}: removed by retention at {shown(removed.at)} ({removed.why}), heads kept")
     for gap in proof.gaps:
         say(
             f"chunk {gap.chunk}: {gap.end - gap.begin} bytes of log {gap.log} before it were never archived:"
             " archiving was off"
         )
     if proof.broken is None:
-        say("[green]everything holds[/green]" if proof.chunks else "nothing to prove")
+        say("archive: [green]everything holds[/green]" if proof.chunks else "archive: nothing to prove")
         return
     broken = proof.broken
     line = f", line {broken.line}" if broken.line else ""
@@ -120,12 +167,33 @@ def _print(proof: "Proof") -> None:
         say(f"first broken link: {broken.day}, chunk {broken.chunk}, terminal {broken.terminal}")
 
 
+def _print_media(proof: "MediaProof") -> None:
+    from rich.console import Console
+
+    say = Console(soft_wrap=True, highlight=False).print
+    if proof.broken is None:
+        what = "[green]each has its hash[/green]" if proof.files else "none to prove"
+        say(f"media: {proof.files} files, {proof.bytes / 1e6:.1f} MB: {what}")
+        return
+    broken = proof.broken
+    say(f"[red]broken[/red] at {MEDIA}/{broken.where}: {broken.what}")
+    say(
+        f"first broken medium: {broken.medium}, of terminal {broken.terminal},"
+        f" received {shown(broken.received_at)}"
+    )
+
+
 def _told(proof: "Proof") -> dict[str, object]:
     from dataclasses import asdict
 
     gaps = [each._asdict() for each in proof.gaps]
     broken = proof.broken._asdict() if proof.broken else None
     return asdict(proof) | {"gaps": gaps, "broken": broken, "removed": proof.removed}
+
+
+def _told_of_media(proof: "MediaProof") -> dict[str, object]:
+    broken = proof.broken._asdict() if proof.broken else None
+    return {"files": proof.files, "bytes": proof.bytes, "broken": broken}
 
 
 def identity_of(text: str) -> str:
@@ -137,22 +205,6 @@ def identity_of(text: str) -> str:
         return clean_identity(text)
     except Unacceptable as refused:
         fail(str(refused))
-
-
-def _day(text: str | None, otherwise: date) -> date:
-    try:
-        return date.fromisoformat(text) if text else otherwise
-    except ValueError:
-        fail(f"{text!r} is no day; write it as 2026-03-01")
-
-
-def moment(text: str) -> datetime:
-    """Read a time of the command line; Beijing time unless it says otherwise."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"{text!r} is no time; write it as 2026-03-01T08:15:30, or with an offset as …+00:00")
-    return at if at.tzinfo else at.replace(tzinfo=BEIJING)
 
 
 def _copied(path: Path | None) -> list[bytes]:

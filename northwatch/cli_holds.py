@@ -9,19 +9,21 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from northwatch.times import TIME_HELP, moment, period, shown
+
 holds = typer.Typer(help="Legal holds 封存: what is held survives its retention.", no_args_is_help=True)
 
 ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
-TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
-TIMES_HELP = "Local time, or with an offset as +0800"
 LIST_PAGE = 500
 
 
 @holds.command()
 def add(
     plate: Annotated[str, typer.Argument(help="Whose data is held")],
-    since: Annotated[datetime, typer.Option("--from", formats=TIMES, help=TIMES_HELP)],
-    until: Annotated[datetime, typer.Option("--to", formats=TIMES, help=TIMES_HELP)],
+    since: Annotated[datetime, typer.Option("--from", parser=moment, metavar="TIME", help=TIME_HELP)],
+    until: Annotated[
+        datetime, typer.Option("--to", parser=moment, metavar="TIME", help="The first moment left out")
+    ],
     reason: Annotated[str, typer.Option(help="Who asked for it, and why")],
     color: Annotated[int, typer.Option(help="Plate colour by JT/T 415")] = 2,
     config: ConfigOption = None,
@@ -32,9 +34,9 @@ def add(
 
     async def place(connection: Any) -> Any:
         vehicle = await fleet.vehicle_by_plate(connection, plate, color)
-        period = since.astimezone(), until.astimezone()
-        return await kept.place(connection, vehicle["id"], period, reason, by=_who())
+        return await kept.place(connection, vehicle["id"], held, reason, by=_who())
 
+    held = period(since, until)
     row = _in_database(config, place)
     typer.echo(f"hold {row['id']}: {row['vehicle']['plate']}, {_period(row)}")
 
@@ -68,8 +70,8 @@ def list_holds(
             row["vehicle"]["plate"],
             _period(row),
             row["reason"],
-            f"{row['placed_by']}, {row['placed_at'].astimezone():%Y-%m-%d}",
-            f"{row['released_by']}, {row['released_at'].astimezone():%Y-%m-%d}" if row["released_at"] else "",
+            f"{row['placed_by']}, {shown(row['placed_at'])}",
+            f"{row['released_by']}, {shown(row['released_at'])}" if row["released_at"] else "",
         )
     Console().print(table)
 
@@ -84,8 +86,7 @@ def release(hold: Annotated[int, typer.Argument(help="Its number")], config: Con
 
 
 def _period(row: dict[str, Any]) -> str:
-    begin, end = (row[name].astimezone() for name in ("begins_at", "ends_at"))
-    return f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+    return f"{shown(row['begins_at'])} to {shown(row['ends_at'])}"
 
 
 def _who() -> str:

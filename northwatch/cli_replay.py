@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from northwatch.cli_archive import BEIJING, ConfigOption, fail, identity_of, moment
+from northwatch.cli_archive import ConfigOption, fail, identity_of
+from northwatch.times import TIME_HELP, moment, period, shown
 
 if TYPE_CHECKING:
     from keeper.replay import ReplayOptions
@@ -25,11 +26,12 @@ _SAYS: Final = {"missing": "not stored", "changed": "stored differently", "extra
 
 def replay(
     since: Annotated[
-        str | None,
-        typer.Option("--from", metavar="TIME", help="Received not before; Beijing time, or with an offset"),
+        datetime | None,
+        typer.Option("--from", parser=moment, metavar="TIME", help=f"Received not before; {TIME_HELP}"),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Received before [default: now]")
+        datetime | None,
+        typer.Option("--to", parser=moment, metavar="TIME", help="Received before [default: now]"),
     ] = None,
     terminal: Annotated[str | None, typer.Option(help="Of this terminal only")] = None,
     adopt: Annotated[bool, typer.Option("--adopt", help="Take over what the replay says")] = False,
@@ -62,16 +64,14 @@ def replay(
         elif drop is not None:
             _drop(connection, drop)
         else:
-            number = resume if resume is not None else _started(options, since, until, terminal)
+            number = _started(options, since, until, terminal) if since else int(resume or 0)
             raise typer.Exit(_run(options, number, adopt=adopt, json=json))
 
 
-def _started(options: "ReplayOptions", since: str | None, until: str | None, terminal: str | None) -> int:
+def _started(options: "ReplayOptions", since: datetime, until: datetime | None, terminal: str | None) -> int:
     from keeper.replay import start
 
-    begin, end = moment(str(since)), moment(until) if until else datetime.now(UTC)
-    if begin >= end:
-        fail(f"--from {begin.isoformat()} must lie before --to {end.isoformat()}")
+    begin, end = period(since, until or datetime.now(UTC))
     return start(options, begin, end, identity_of(terminal) if terminal else None)
 
 
@@ -122,7 +122,7 @@ def _print(about: "Shadow", rows: list[dict[str, Any]], some: list[dict[str, Any
 
     say = Console(soft_wrap=True, highlight=False).print
     whose = f" of terminal {about.identity}" if about.identity else ""
-    say(f"received from {_time(about.since)} to {_time(about.until)}{whose}: {about.records} records read")
+    say(f"received from {shown(about.since)} to {shown(about.until)}{whose}: {about.records} records read")
     if not rows:
         say("[green]no difference[/green]")
         return
@@ -130,14 +130,14 @@ def _print(about: "Shadow", rows: list[dict[str, Any]], some: list[dict[str, Any
     for row in rows:
         named = ", ".join(f"{name} {count}" for name, count in sorted(row["columns"].items()))
         counts = (str(row[name]) for name in ("count", "adopted", "terminals"))
-        times = (_time(row[name]) for name in ("first_at", "last_at"))
+        times = (shown(row[name]) for name in ("first_at", "last_at"))
         table.add_row(row["kind"], _SAYS[row["change"]], *counts, *times, named)
     say(table)
     for each in some:
         values = ", ".join(f"{name} {old} → {new}" for name, (old, new) in _values(each).items())
         outcome = f" ({each['outcome']})" if each["outcome"] else ""
         say(
-            f"{each['kind']} {_SAYS[each['change']]}: {each['identity'] or '?'} {_time(each['at'])}{outcome}"
+            f"{each['kind']} {_SAYS[each['change']]}: {each['identity'] or '?'} {shown(each['at'])}{outcome}"
             f" {values}",
             markup=False,
         )
@@ -176,8 +176,8 @@ def _list(connection: Any) -> None:
     table = Table("replay", "begun", "from", "to", "terminal", "stage", "reached")
     for number in shadow.numbers(connection):
         about = shadow.about(connection, number)
-        times = (_time(at) for at in (about.created_at, about.since, about.until))
-        table.add_row(str(number), *times, about.identity or "all", about.stage, _time(about.reached))
+        times = (shown(at) for at in (about.created_at, about.since, about.until))
+        table.add_row(str(number), *times, about.identity or "all", about.stage, shown(about.reached))
     Console().print(table)
 
 
@@ -188,10 +188,6 @@ def _drop(connection: Any, number: int) -> None:
         fail(f"another process is working on replay {number}")
     shadow.drop(connection, number)
     typer.echo(f"replay {number} is forgotten")
-
-
-def _time(at: datetime) -> str:
-    return f"{at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S}"
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from northwatch.times import shown
+
 terminals = typer.Typer(
     help="Which terminals may report, and in which vehicles they are.", no_args_is_help=True
 )
@@ -76,7 +78,7 @@ def list_terminals(
             row["vehicle"]["plate"] if row["vehicle"] else "",
             row["link"],
             row["mode"],
-            f"{received.astimezone():%Y-%m-%d %H:%M:%S}" if received else "never",
+            shown(received) if received else "never",
             "blocked" if row["blocked"] else "known" if row["known"] else "lobby",
         )
     Console().print(table)

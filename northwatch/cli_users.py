@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from northwatch.times import shown
+
 users = typer.Typer(help="Who may sign in.", no_args_is_help=True)
 
 ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
@@ -49,9 +51,7 @@ def list_users(config: ConfigOption = None) -> None:
     table = Table("name", "display name", "role", "state", "since")
     for user in _in_database(config, people.list_users):
         state = "disabled" if user["disabled"] else "active"
-        table.add_row(
-            user["name"], user["display_name"], user["role"], state, f"{user['created_at']:%Y-%m-%d}"
-        )
+        table.add_row(user["name"], user["display_name"], user["role"], state, shown(user["created_at"]))
     Console().print(table)
 
 

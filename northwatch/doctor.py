@@ -21,6 +21,7 @@ from gateway.certificates import EXPIRES_SOON_DAYS, CertificateError, expiry, lo
 from northwatch import gateways
 from northwatch.config import Settings, without_password
 from northwatch.record_report import tell
+from northwatch.times import shown
 from northwatch.wiring import certificate_files, database_directory, logs_directory
 from store import archive, schema, survey
 from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
@@ -245,7 +246,7 @@ def _look_at_cursor(cursor: survey.Cursor | None, log: LogReader, found: Finding
         return
     found.fact(
         f"cursor {slot}",
-        f"{cursor.position}, {head - cursor.position} bytes behind, log time {cursor.log_time:%F %T %Z}",
+        f"{cursor.position}, {head - cursor.position} bytes behind, log time {shown(cursor.log_time)}",
     )
     if cursor.position > head:
         found.problem(
@@ -274,7 +275,7 @@ def _look_at_certificate(settings: Settings, found: Findings) -> None:
         )
         return
     left = expires - datetime.now(UTC)
-    found.fact("certificate", f"{files.certificate}, valid until {expires:%F %T} UTC")
+    found.fact("certificate", f"{files.certificate}, valid until {shown(expires)}")
     if left < timedelta(days=EXPIRES_SOON_DAYS):
         when = "has expired" if left < timedelta(0) else f"expires in {left.days} days"
         found.problem(

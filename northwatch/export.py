@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,13 +39,10 @@ def export_file(
     kind = FORMATS.get(output.suffix.removeprefix(".").lower())
     if kind is None:
         _fail(f"--output {output}: the name should end with .{', .'.join(FORMATS)}")
-    since, until = (at if at.tzinfo else at.replace(tzinfo=UTC) for at in period)
-    if since >= until:
-        _fail(f"--from {since} must lie before --to {until}")
     half = output.with_name(output.name + ".part")
     try:
         terminal_id, vehicle_id = find(dsn(settings), plate=plate, identity=identity)
-        chosen = Chosen(SUBJECTS[subject], since, until, terminal_id, vehicle_id)
+        chosen = Chosen(SUBJECTS[subject], *period, terminal_id, vehicle_id)
         with export(dsn(settings), chosen) as running, half.open("wb") as file, _progress() as progress:
             for piece in kind.write(_counted(running, progress)):
                 file.write(piece)

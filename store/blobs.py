@@ -53,6 +53,17 @@ class Blobs:
         """Read a content."""
         return self.path(digest).read_bytes()
 
+    def fault(self, digest: bytes) -> str | None:
+        """Read a content, and say what is wrong with its file; None where nothing is."""
+        try:
+            with self.path(digest).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return "the file is missing"
+        except OSError as error:
+            return f"the file cannot be read: {error.strerror}"
+        return None if actual == digest.hex() else f"its content is another one, with SHA-256 {actual}"
+
     def sweep(self, shelf: int, is_named: Callable[[list[bytes]], set[bytes]], now_s: float) -> int:
         """Delete what has no row and is old from one of the `SHELVES`, and say how many files that were.
 

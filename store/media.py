@@ -10,10 +10,10 @@ Which alarm a medium belongs to is not stored: it is of the alarm's terminal and
 held, or so shortly before or after that it shows it. So it is right whatever comes late.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, LiteralString
+from datetime import date, datetime
+from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -33,6 +33,8 @@ BEFORE_ALARM: LiteralString = "10 seconds"
 AFTER_ALARM: LiteralString = "60 seconds"
 """A medium that was taken so shortly before an alarm began or after it ended shows it: cameras are told to
 take pictures when an alarm begins, and take a while."""
+PROVED_AT_ONCE: LiteralString = "1000"
+"""So many contents are asked for at a time: no snapshot of the database is held while they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,76 @@ def named(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:
     """Give those of some hashes that rows name."""
     rows = connection.execute("SELECT sha256 FROM media WHERE sha256 = ANY(%s)", [list(digests)])
     return {bytes(row[0]) for row in rows}
+
+
+@dataclass(slots=True)
+class MediaProof:
+    """What was proved of media: the file of every row is there and has the content by which it is named."""
+
+    files: int = 0
+    bytes: int = 0
+    broken: "BrokenMedium | None" = None
+
+
+class BrokenMedium(NamedTuple):
+    """The first medium whose content is not what was received."""
+
+    where: str
+    """Its file, below the directory of media."""
+    what: str
+    medium: int
+    """`media.id` of the first row that names the file."""
+    terminal: str
+    received_at: datetime
+
+
+_CHOSEN: LiteralString = """
+  FROM media m JOIN terminals t ON t.id = m.terminal_id
+ WHERE (m.received_at AT TIME ZONE 'UTC' + interval '8 hours')::date BETWEEN %(first)s AND %(last)s
+   AND (%(identity)s::text IS NULL OR t.identity = %(identity)s)
+"""
+_SUM: LiteralString = f"""
+SELECT coalesce(sum(size), 0)::bigint FROM (SELECT DISTINCT m.sha256, m.size {_CHOSEN}) AS contents
+"""
+_NAMES: LiteralString = f"""
+SELECT m.sha256, m.size, m.id, t.identity, m.received_at
+  FROM (SELECT m.sha256, min(m.id) AS id {_CHOSEN} AND m.sha256 > %(after)s
+         GROUP BY m.sha256 ORDER BY m.sha256 LIMIT {PROVED_AT_ONCE}) AS first
+  JOIN media m USING (id) JOIN terminals t ON t.id = m.terminal_id
+ ORDER BY m.sha256
+"""
+
+
+def prove(
+    connection: Connection,
+    blobs: Blobs,
+    *,
+    identity: str | None = None,
+    between: tuple[date, date] = (date.min, date.max),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> MediaProof:
+    """Prove that every stored content is there and is what was received, or name the first one that is not.
+
+    Args:
+        identity: of the terminal whose media alone are read
+        between: first and last day of receipt, in Beijing
+        progress: told how many bytes of how many are proved
+    """
+    proof = MediaProof()
+    asked = {"first": between[0], "last": between[1], "identity": identity, "after": b""}
+    ((total,),) = connection.execute(_SUM, asked).fetchall()
+    while rows := connection.execute(_NAMES, asked).fetchall():
+        for digest, size, *row in rows:
+            what = blobs.fault(digest)
+            # Retention may have let go of it since the rows were read.
+            if what is not None and named(connection, [digest]):
+                proof.broken = BrokenMedium(str(blobs.path(digest).relative_to(blobs.directory)), what, *row)
+                return proof
+            proof.files += what is None
+            proof.bytes += size
+            progress(proof.bytes, total)
+        asked["after"] = rows[-1][0]
+    return proof
 
 
 _OF_ALARM: LiteralString = f"""
