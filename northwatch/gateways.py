@@ -24,7 +24,7 @@ from northwatch import supervisor
 from northwatch.config import Settings
 from northwatch.process import stop_event
 from northwatch.supervisor import Journal, Supervisor
-from store.log import LogError, LogLimits, LogReader, LogWriter, has_writer
+from store.log import LogError, LogLimits, LogReader, LogWriter, settle
 from store.merge import logs_in
 
 log = structlog.get_logger("gateway")
@@ -93,7 +93,6 @@ class Orphans:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop = threading.Event()
-        self._recovered: set[Path] = set()
         self._thread = threading.Thread(target=self._run, name="orphans", daemon=True)
         self._thread.start()
 
@@ -104,21 +103,13 @@ class Orphans:
     def tend(self) -> None:
         """Look at all of them once."""
         for slot, directory in logs_in(self._settings.data_dir / "log").items():
-            if slot < self._settings.gateway.processes or has_writer(directory):
+            if slot < self._settings.gateway.processes:
                 continue
             try:
-                if directory not in self._recovered:
-                    self._recover(directory)
-                elif retire(directory, is_archived=self._settings.keeper.archive):
-                    self._recovered.discard(directory)
+                if settle(directory) and retire(directory, is_archived=self._settings.keeper.archive):
                     log.info("orphan log removed: everything in it is read", slot=slot)
             except (LogError, OSError) as error:
                 log.warning("orphan log cannot be looked after", slot=slot, error=str(error))
-
-    def _recover(self, directory: Path) -> None:
-        """Open a log once as its writer, which finds what was durable and not announced when it died."""
-        LogWriter(directory, limits=log_limits(self._settings)).close()
-        self._recovered.add(directory)
 
     def _run(self) -> None:
         while True:

@@ -148,7 +148,7 @@ class Gathered:
         """Gather records of the logs `log_ids`, which are numbered by their order there."""
         number = {log_id: at for at, log_id in enumerate(log_ids)}
         table, heads, data, events = [], list[memoryview](), list[memoryview](), list[memoryview]()
-        for position, _, received_us, kind, payload, log in records:
+        for position, _, received_us, kind, payload, log, _ in records:
             if kind is RecordKind.FRAMES:
                 size = int.from_bytes(payload[:4], "little")
                 begin = 4 + size * FRAME_HEAD.itemsize

@@ -7,6 +7,7 @@ A log is a directory with one writer:
     head                        the durable position, written after the sync that made it so
     consumed                    the position up to which no reader needs anything any more
     archived                    the position up to which the archive has everything
+    passed                      where the other logs of the machine did not wait for this one (`store.merge`)
     lock                        held by the writer
 
 A **position** counts bytes over all segments and never repeats, not even when a segment is given up: the next
@@ -17,6 +18,11 @@ A segment is made in full size before it is used. Writing into it therefore cann
 `fdatasync` has no change of size to record. A full log shows in one place only: no new segment can be made.
 One that begins behind the durable position is only being made, or was when its writer died: to a reader it
 does not exist.
+
+What a writer had written and not announced when it was killed belongs to the log as far as it is intact.
+Whoever comes first takes it over, the next writer or a reader that finds the lock free (`settle`), and both
+in the same way (`_take_over`): it is made durable, what is torn behind it is cut off, and its end becomes the
+durable position. So a reader need not wait for the next writer to know all of the log.
 
 A record stands behind a head with its length, a CRC-32 that covers its position as well, its kind and the
 receive time. What a record means is the business of `store.records`.
@@ -55,7 +61,7 @@ from typing import BinaryIO, Final, NamedTuple
 from uuid import UUID, uuid4
 
 from store.records import Event, Frames, RecordKind, encode
-from store.storage import Disk, LogFile, Storage, sync_directory
+from store.storage import Disk, LogFile, Storage, keep_file, sync_directory
 
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
@@ -83,9 +89,13 @@ MARK: Final = struct.Struct("<QQ")
 
 SUFFIX: Final = ".seg"
 
-LOCK_TRIES: Final = 10
+LOCK_TRIES: Final = 100
 LOCK_WAIT_S: Final = 0.01
-"""Whoever asks `has_writer` holds the lock for some microseconds, which must stop no writer from starting."""
+"""Whoever settles a log holds the lock for a sync of the disk, which must stop no writer from starting."""
+
+
+PASSES: Final = 100
+"""So many are remembered: writers that hang are rare, and old ones are deleted with what they wrote."""
 
 
 class LogError(Exception):
@@ -189,6 +199,8 @@ class LogRecord(NamedTuple):
     kind: RecordKind
     payload: memoryview
     log: LogName
+    not_before_us: int = 0
+    """Among the records of all logs it stands there, or at its receive time if that is later."""
 
 
 class _SegmentHead(NamedTuple):
@@ -508,21 +520,8 @@ class LogWriter:
             if mark:
                 raise LogCorrupt(mark, "segments are missing: none is left", self.directory)
             return 0, 0
-        path = _segment_path(self.directory, max(self._sizes))
-        head = _SegmentHead.read(path, self.log_id)
-        file = self._storage.open(path)
-        try:
-            file.sync()
-            # After a sync that failed in a process now dead, pages may look clean that never reached the
-            # disk.
-            self._storage.forget_cached(path)
-            end = _end_of_records(path, head, mark)
-            file.cut(end - head.base)
-        finally:
-            file.close()
-        self._sizes[head.base] = end - head.base
-        if mark < end == head.start:  # its writer died before anything in it was durable
-            end = max(mark, head.previous_end)
+        head, end = _take_over(self.directory, mark, self._storage)
+        self._sizes[head.base] = max(end, head.start) - head.base
         return end, head.base + head.capacity
 
     def _place(self, base: int, end: int, size: int) -> tuple[int, int]:
@@ -646,31 +645,60 @@ def _lock_directory(directory: Path) -> BinaryIO:
     raise LogInUse(f"another process writes the log in {directory}")
 
 
-def has_writer(directory: Path) -> bool:
-    """Say whether a process writes the log, by trying its lock for a moment."""
+def settle(directory: Path) -> bool:
+    """Say whether nobody writes the log; if so, all that its last writer left is announced on return.
+
+    Raises:
+        LogCorrupt: records that were durable are missing.
+        OSError: the disk refuses.
+    """
     try:
-        file = (directory / "lock").open("rb")
-    except FileNotFoundError:
-        return False
-    with file:
+        lock = (directory / "lock").open("rb")
+    except FileNotFoundError:  # a copy of a log
+        return True
+    with lock:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            return True
-    return False
+            return False
+        bases, mark = _bases(directory), _read_mark(directory / "head") or 0
+        if bases:
+            path = _segment_path(directory, bases[-1])
+            if _end_of_records(path, _SegmentHead.read(path), mark) != mark:
+                _, end = _take_over(directory, mark, Disk())
+                _write_mark(directory / "head", end)
+    return True
+
+
+def _take_over(directory: Path, mark: int, storage: Storage) -> tuple[_SegmentHead, int]:
+    """Make durable what a writer left in the last segment, cut off what is torn, and say where the log ends.
+
+    Only for who holds the lock. `mark` is the durable position as far as known.
+    """
+    path = _segment_path(directory, _bases(directory)[-1])
+    head = _SegmentHead.read(path, _read_log_id(directory))
+    file = storage.open(path)
+    try:
+        file.sync()
+        # After a sync that failed in a process now dead, pages may look clean that never reached the disk.
+        storage.forget_cached(path)
+        end = _end_of_records(path, head, mark)
+        file.cut(max(end, head.start) - head.base)
+    finally:
+        file.close()
+    return head, end
 
 
 def _end_of_records(path: Path, head: _SegmentHead, mark: int) -> int:
     """Find where the valid records of the last segment end, `mark` being the durable position as far as
-    known."""
+    known. Where it has none, that is where those of the segment before it end.
+    """
     size = path.stat().st_size
     known = max(mark, head.start)
     if known > head.base + size:
         raise LogCorrupt(
             known, f"durable records are missing: the last segment ends at {head.base + size}", path
         )
-    if known == head.base + size:
-        return known
     end = known
     with path.open("rb") as file:
         file.seek(known - head.base)
@@ -680,6 +708,8 @@ def _end_of_records(path: Path, head: _SegmentHead, mark: int) -> int:
             if record is None:
                 break
             end = record.next_position
+    if mark < end == head.start:  # its writer died before anything in it was durable
+        return max(mark, head.previous_end)
     return end
 
 
@@ -775,6 +805,21 @@ class LogReader:
     def archived(self) -> int:
         """Return the position behind what the archive has."""
         return _read_mark(self.directory / "archived") or 0
+
+    def pass_over(self, position: int, until_us: int) -> None:
+        """Note that other logs did not wait: what stands from `position` on counts as not received before
+        `until_us`.
+        """
+        before = [(at, us) for at, us in self.passed() if at != position]
+        lines = [f"{at} {us}\n".encode() for at, us in [*before[-PASSES:], (position, until_us)]]
+        keep_file(self.directory / "passed", lines)
+
+    def passed(self) -> list[tuple[int, int]]:
+        """Give the positions at which other logs did not wait, and until when."""
+        with contextlib.suppress(FileNotFoundError):
+            lines = (self.directory / "passed").read_text().splitlines()
+            return [(int(position), int(until_us)) for position, until_us in map(str.split, lines)]
+        return []
 
     def close(self) -> None:
         """Close what is open; the reader may be used again."""

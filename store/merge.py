@@ -6,14 +6,19 @@ given when nothing can come any more that belongs before it:
 
 * A log of which more is read than was given is known up to the last record read.
 * A log that is read to its end is known up to its last record, as long as its writer lives: a tick follows
-  within a second. Without a writer (its lock is free) nothing follows. One that lives and yet writes nothing
-  for `PATIENCE_S` (stopped, or its disk hangs) is waited for no longer; what it writes later is given late.
+  within a second.
+* Without a writer (its lock is free) a log is settled: what the writer left is taken over, and nothing
+  follows. Another writer that comes meanwhile writes later times than all that was read before the lock was
+  asked for.
+* A writer that lives and yet writes nothing for `PATIENCE_S` (stopped, or its disk hangs) is waited for no
+  longer. How far the others went is noted in its log: what it writes later has its place behind that.
 * Receive times of a log rise, except where somebody set the clock back by far (`gateway.clock`). A log stops
   at such a **step** until the others have come to theirs, and all begin again together.
 
-What is given in one call is in order. Where a call begins with a record that belongs before the one given
-last, the order is not that of the times alone; the worker keeps a snapshot there, so that reading again never
-crosses the place. With one log there is nothing to wait for, and its records are given as they stand.
+So the order is a function of what is in the directories, and not of who read them when. Only where a clock
+was set back by far may a call begin with a record that belongs before the one given last; the worker keeps a
+snapshot there, so that reading again never crosses the place. With one log there is nothing to wait for, and
+its records are given as they stand.
 
 How far one has read is a position in each log.
 """
@@ -25,7 +30,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from store.log import MIB, CursorBehind, LogError, LogName, LogReader, LogRecord, has_writer
+from store.log import MIB, CursorBehind, LogError, LogName, LogReader, LogRecord, settle
 from store.records import SLOT_BITS
 
 Positions: TypeAlias = dict[UUID, int]
@@ -41,12 +46,15 @@ PATIENCE_S: Final = 10.0
 from a burst, shorter than people wait for an alarm.
 """
 
+LOOK_S: Final = 1.0
+"""So much of that passes at most between two looks, so that a reader's own pauses are nobody's silence."""
+
 _NEVER: Final = -(2**63)
 
 
 def order(record: LogRecord) -> Order:
     """Give a record's place among those of all logs."""
-    return record.received_at_us, record.log.slot
+    return max(record.received_at_us, record.not_before_us), record.log.slot
 
 
 def behind(records: Iterable[LogRecord]) -> Positions:
@@ -110,15 +118,9 @@ class MergedReader:
             LogCorrupt: a record is damaged.
         """
         self._look()
-        self._seek(positions, until)
-        taken: list[LogRecord] = []
-        size = 0
-        while size <= max_bytes // 2:
-            run, bytes_taken = self._take(max_bytes // len(self._lanes), taken)
-            taken += run
-            size += bytes_taken
-            if not run or len(self._lanes) == 1:
-                break
+        taken = self._read(positions, max_bytes, until)
+        while self._look():  # a log that is new may have something that belongs before
+            taken = self._read(positions, max_bytes, until)
         return taken
 
     def release(self, positions: Mapping[UUID, int]) -> None:
@@ -133,13 +135,13 @@ class MergedReader:
         for lane in self._lanes.values():
             lane.reader.close()
 
-    def _look(self) -> None:
-        """Find logs that are new, and forget those that are gone."""
+    def _look(self) -> bool:
+        """Find logs that are new, forget those that are gone, and say whether there are any such."""
         found = logs_in(self.directory)
         if not found:
             raise LogError(f"there is no log in {self.directory}: start a gateway, or correct the path")
         if found.keys() == self._lanes.keys() and all(lane.is_there() for lane in self._lanes.values()):
-            return
+            return False
         kept = {slot: lane for slot, lane in self._lanes.items() if slot in found and lane.is_there()}
         for slot in self._lanes.keys() - kept.keys():
             self._lanes[slot].reader.close()
@@ -147,6 +149,21 @@ class MergedReader:
             slot: kept.get(slot) or _Lane(LogReader(path, slot=slot), self._clock())
             for slot, path in found.items()
         }
+        return True
+
+    def _read(
+        self, positions: Mapping[UUID, int], max_bytes: int, until: Mapping[UUID, int] | None
+    ) -> list[LogRecord]:
+        self._seek(positions, until)
+        taken: list[LogRecord] = []
+        size = 0
+        while size <= max_bytes // 2:
+            run, bytes_taken = self._take(max_bytes // len(self._lanes), taken)
+            taken += run
+            size += bytes_taken
+            if not run or len(self._lanes) == 1:
+                break
+        return taken
 
     def _seek(self, positions: Mapping[UUID, int], until: Mapping[UUID, int] | None) -> None:
         ids = {lane.reader.log_id for lane in self._lanes.values()}
@@ -161,30 +178,39 @@ class MergedReader:
         """Take what can be given now and does not belong before `taken`; give its size as well."""
         lanes, now = list(self._lanes.values()), self._clock()
         for lane in lanes:
-            lane.fill(max_bytes, now)
+            lane.fill(max_bytes)
         if not any(lane.records for lane in lanes):
             if taken:
                 return [], 0
             self._over_the_step(max_bytes, now)
         if len(lanes) == 1:
             return lanes[0].take(len(lanes[0].records))
-        bounds = [bound for lane in lanes if (bound := lane.bound(max_bytes, now)) is not None]
+        # What one found on looking may be later than what others, known to their ends before, have by now.
+        while not all([lane.look(max_bytes, now) for lane in lanes]):
+            pass
+        bounds = [lane.bound for lane in lanes if lane.bound is not None]
         ready = [lane for lane in lanes if lane.records]
         if not ready or (taken and min(order(lane.records[0]) for lane in ready) < order(taken[-1])):
             return [], 0
         runs = [lane.take(lane.count(min(bounds))) for lane in ready]
-        return sorted((record for run, _ in runs for record in run), key=order), sum(size for _, size in runs)
+        given = sorted((record for run, _ in runs for record in run), key=order)
+        for lane in lanes:
+            if lane.is_passed and given:
+                lane.pass_over(order(given[-1])[0] + 1)
+        return given, sum(size for _, size in runs)
 
     def _over_the_step(self, max_bytes: int, now: float) -> None:
         """Go on behind steps back of the clock, once all logs have come to theirs."""
         at_step = [lane for lane in self._lanes.values() if lane.is_at_step]
         others = [lane for lane in self._lanes.values() if not lane.is_at_step]
-        is_patient = any(now - lane.moved_at < PATIENCE_S for lane in at_step)
-        if is_patient and any(lane.bound(max_bytes, now) is not None for lane in others):
+        for lane in self._lanes.values():
+            lane.look(max_bytes, now)
+        is_patient = any(lane.waited_s < PATIENCE_S for lane in at_step)
+        if is_patient and any(lane.bound is not None for lane in others):
             return
         for lane in at_step:
             lane.newest_us, lane.is_at_step = _NEVER, False
-            lane.fill(max_bytes, now)
+            lane.fill(max_bytes)
 
 
 class _Lane:
@@ -197,11 +223,17 @@ class _Lane:
         self.until: int | None = None
         self.records: list[LogRecord] = []
         self.newest_us = _NEVER
-        """Receive time of the last record read."""
+        """Time of the last record read."""
         self.is_at_step = False
         """Behind `records` stands one with an earlier time."""
-        self.moved_at = now
-        """When something was read last, by the clock of patience."""
+        self.bound: Order | None = None
+        """Up to where this log was known at the last look; None where nobody needs to wait for it."""
+        self.is_passed = False
+        """… because its writer lives and has been silent for too long."""
+        self.waited_s = 0.0
+        """How long nothing came, by the clock of patience."""
+        self._looked_at = now
+        self._passed = reader.passed()
         self._inode = reader.directory.stat().st_ino
 
     def is_there(self) -> bool:
@@ -218,40 +250,61 @@ class _Lane:
             self.position, self.records = position, []
             self.newest_us, self.is_at_step = _NEVER, False
 
-    def fill(self, max_bytes: int, now: float) -> None:
+    def fill(self, max_bytes: int) -> None:
         """Read on when everything read was given."""
         if self.records or self.is_at_step or self.position == self.until:
             return
-        records = self.reader.read(self.position, max_bytes)
-        if not records:
-            return
-        self.moved_at = now
+        records = self._placed(self.reader.read(self.position, max_bytes))
         if self.until is not None:
             records = [record for record in records if record.position < self.until]
         rising = 0
         for record in records:
-            if record.received_at_us < self.newest_us:
+            at_us, _ = order(record)
+            if at_us < self.newest_us:
                 break
-            self.newest_us = record.received_at_us
+            self.newest_us = at_us
             rising += 1
         self.is_at_step = rising < len(records)
         self.records = records[:rising] if self.is_at_step else records
 
-    def bound(self, max_bytes: int, now: float) -> Order | None:
-        """Say up to where this log is known; None where nobody needs to wait for it."""
+    def look(self, max_bytes: int, now: float) -> bool:
+        """Find out up to where this log is known, and say whether nothing was read for that."""
+        self.waited_s += min(now - self._looked_at, LOOK_S)
+        self._looked_at = now
+        self.bound, self.is_passed = None, False
         if self.records:
-            return order(self.records[-1])
-        if self.is_at_step or self.until is not None or now - self.moved_at > PATIENCE_S:
-            return None
-        if has_writer(self.reader.directory):
-            return self.newest_us, self.reader.name.slot
-        self.fill(max_bytes, now)  # what it wrote before it ended
-        return order(self.records[-1]) if self.records else None
+            self.bound, self.waited_s = order(self.records[-1]), 0.0
+        elif self.is_at_step or self.until is not None:
+            pass
+        elif settle(self.reader.directory):
+            self.waited_s = 0.0
+            self.fill(max_bytes)
+            return not self.records and not self.is_at_step
+        elif self.waited_s < PATIENCE_S:
+            self.bound = self.newest_us, self.reader.name.slot
+        else:
+            self.is_passed = True
+        return True
+
+    def pass_over(self, until_us: int) -> None:
+        """Note that this log was not waited for."""
+        self.reader.pass_over(self.position, until_us)
+        self._passed = self.reader.passed()
+
+    def _placed(self, records: list[LogRecord]) -> list[LogRecord]:
+        """Put what came after this log was passed over behind what was given then."""
+        for position, until_us in self._passed:
+            if records and records[-1].position >= position and records[0].received_at_us < until_us:
+                records = [
+                    each._replace(not_before_us=until_us) if each.position >= position else each
+                    for each in records
+                ]
+        return records
 
     def count(self, limit: Order) -> int:
         """Say how many records belong up to `limit`."""
         find = bisect_right if self.reader.name.slot <= limit[1] else bisect_left
-        return find(self.records, limit[0], key=lambda record: record.received_at_us)
+        return find(self.records, limit[0], key=lambda record: order(record)[0])
 
     def take(self, count: int) -> tuple[list[LogRecord], int]:
         """Give records, and how many bytes these are."""

@@ -6,7 +6,7 @@ import pytest
 
 from northwatch.gateways import retire
 from store.log import LogLimits, LogRecord, LogWriter
-from store.merge import PATIENCE_S, MergedReader, Positions, behind
+from store.merge import LOOK_S, PATIENCE_S, MergedReader, Positions, behind
 from store.records import Tick
 
 SMALL = LogLimits(1 << 30, 0, 1 << 20)
@@ -45,8 +45,18 @@ def test_nothing_is_given_before_what_may_still_come(tmp_path: Path, logs: list[
     assert times(records) == [(1, 0), (2, 1), (3, 0), (3, 1), (4, 1)]
     at: Positions = behind(records)
     assert reader.read(at) == []
-    clock.now = PATIENCE_S + 1
+    for _ in range(int(PATIENCE_S / LOOK_S)):
+        assert reader.read(at) == []
+        clock.now += LOOK_S
     assert times(reader.read(at)) == [(5, 0)], "a writer that is stopped holds nobody back for ever"
+    at |= {logs[0].log_id: logs[0].durable}
+    write(logs[0], 7)
+    write(logs[1], 4, 8)
+    assert times(reader.read(at)) == [(4, 1), (7, 0)], "what it says later comes later"
+    for log in logs:
+        log.close()
+    calm = times(MergedReader(tmp_path).read({}))
+    assert calm == [(1, 0), (2, 1), (3, 0), (3, 1), (4, 1), (5, 0), (4, 1), (7, 0), (8, 1)], "for everybody"
 
 
 def test_a_writer_that_is_gone_holds_nobody_back(tmp_path: Path, logs: list[LogWriter]) -> None:
