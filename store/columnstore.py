@@ -1,4 +1,4 @@
-"""Columnar compression of `positions` by TimescaleDB (列式压缩): old days take a fraction of their room.
+"""Columnar compression of `position_records` by TimescaleDB (列式压缩): old days take a fraction of their room.
 
 It belongs to the edition under the Timescale licence. A server with the Apache edition, or without
 TimescaleDB, keeps its days as they are; `doctor` says so.
@@ -18,17 +18,17 @@ from psycopg.rows import class_row
 Connection = psycopg.Connection[Any]
 
 SETTINGS: Final = (
-    "ALTER TABLE positions SET (timescaledb.compress, timescaledb.compress_segmentby = 'terminal_id',"
+    "ALTER TABLE position_records SET (timescaledb.compress, timescaledb.compress_segmentby = 'terminal_id',"
     " timescaledb.compress_orderby = 'placed_at')"
 )
 _IS_AVAILABLE: Final = """
 SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')
    AND current_setting('timescaledb.license', true) = 'timescale'
-   AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('positions') AND relkind = 'r')
+   AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('position_records') AND relkind = 'r')
 """
 _IS_PREPARED: Final = """
 SELECT compression_enabled FROM timescaledb_information.hypertables
- WHERE hypertable_schema = current_schema() AND hypertable_name = 'positions'
+ WHERE hypertable_schema = current_schema() AND hypertable_name = 'position_records'
 """
 # Bit 1 of a chunk's status: compressed; bits 2 and 8: rows came since, out of order or beside the columns.
 _WAITING: Final = """
@@ -36,7 +36,7 @@ SELECT c.chunk_schema::text AS schema, c.chunk_name::text AS name, c.range_start
        c.range_end AS ends_at, c.is_compressed
   FROM timescaledb_information.chunks c
   JOIN _timescaledb_catalog.chunk k ON (k.schema_name, k.table_name) = (c.chunk_schema, c.chunk_name)
- WHERE c.hypertable_schema = current_schema() AND c.hypertable_name = 'positions' AND c.range_end <= %s
+ WHERE c.hypertable_schema = current_schema() AND c.hypertable_name = 'position_records' AND c.range_end <= %s
    AND (NOT c.is_compressed OR k.status & 10 <> 0)
  ORDER BY c.range_start
 """
@@ -60,7 +60,7 @@ def is_available(connection: Connection) -> bool:
 
 
 def prepare(connection: Connection) -> None:
-    """Say once how `positions` is compressed. It must be a hypertable and compression available."""
+    """Say once how `position_records` is compressed. It must be a hypertable and compression available."""
     row = connection.execute(_IS_PREPARED).fetchone()
     if row is not None and not row[0]:
         with connection.transaction():
@@ -85,7 +85,7 @@ def compress(connection: Connection, chunk: Chunk) -> tuple[int, int]:
         )
         row = connection.execute(
             "SELECT before_compression_total_bytes, after_compression_total_bytes"
-            " FROM chunk_compression_stats('positions') WHERE (chunk_schema, chunk_name) = (%s, %s)",
+            " FROM chunk_compression_stats('position_records') WHERE (chunk_schema, chunk_name) = (%s, %s)",
             [chunk.schema, chunk.name],
         ).fetchone()
     return (int(row[0]), int(row[1])) if row and row[0] is not None else (0, 0)
@@ -96,6 +96,6 @@ def saved(connection: Connection) -> tuple[int, int]:
     row = connection.execute(
         "SELECT coalesce(sum(before_compression_total_bytes), 0)::bigint,"
         " coalesce(sum(after_compression_total_bytes), 0)::bigint"
-        " FROM chunk_compression_stats('positions')"
+        " FROM chunk_compression_stats('position_records')"
     ).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)

@@ -62,6 +62,11 @@ _PLACE: Final = ("log_id", "position", "ordinal")
 _OF_RECEIPT: Final = ("received_at", "msg_id", "serial", "quality", "authenticated", "late")
 """Of the first copy of a position, so known only where that was read."""
 _OF_COPIES: Final = ("copies", "last_received_at")
+_CONTENT: Final = (
+    *("reported_at", "reported_raw", "latitude", "longitude", "speed", "heading", "altitude"),
+    *("alarm_bits", "status_bits", "mileage", "items"),
+)
+"""What a position says, as `position_records` has it."""
 POSITION: Final = Kind(
     "position",
     "positions",
@@ -146,7 +151,7 @@ def begin(connection: Connection, number: int) -> None:
     """Forget what was compared before, and settle who is who; in the caller's transaction."""
     own = shadow.schema(number)
     shadow.run(connection, "DELETE FROM {shadow}.differences", own)
-    shadow.run(connection, "ANALYZE {shadow}.positions, {shadow}.alarms, {shadow}.spans", own)
+    shadow.run(connection, "ANALYZE {shadow}.position_records, {shadow}.alarms, {shadow}.spans", own)
     shadow.settle(connection, number)
     shadow.run(
         connection,
@@ -453,21 +458,24 @@ class _Adopting:
         if change == "missing":
             Placement().ensure(self.connection, {at.astimezone(UTC).date() for _, at in keys})
             self._run(
-                "INSERT INTO positions ({names}) SELECT {values} FROM {own}.differences d"
-                "  JOIN {own}.positions s ON (s.terminal_id, s.placed_at, s.body_hash)"
+                "INSERT INTO position_records ({names}) SELECT {values} FROM {own}.differences d"
+                "  JOIN {own}.position_records s ON (s.terminal_id, s.placed_at, s.body_hash)"
                 "       = (d.terminal_id, d.at, d.body_hash)"
                 " WHERE d.id = ANY(%(ids)s) ON CONFLICT (terminal_id, placed_at, body_hash) DO NOTHING",
                 ids,
-                **_listed((*POSITION.key, *POSITION.columns, *_OF_RECEIPT, *_OF_COPIES)),
+                **_listed((*POSITION.key, *_CONTENT, *_OF_RECEIPT, *_OF_COPIES)),
             )
         else:
             self._run(
-                "UPDATE positions l SET {assigned} FROM {own}.differences d JOIN {own}.positions s"
+                "UPDATE position_records l SET ({content}) = ROW ({values}), {assigned}"
+                "  FROM {own}.differences d JOIN {own}.position_records s"
                 "       ON (s.terminal_id, s.placed_at, s.body_hash) = (d.terminal_id, d.at, d.body_hash)"
                 " WHERE d.id = ANY(%(ids)s)"
                 "   AND (l.terminal_id, l.placed_at, l.body_hash) = (d.terminal_id, d.at, d.body_hash)",
                 ids,
-                assigned=_assigned((*POSITION.columns, *_OF_RECEIPT), _OF_COPIES),
+                content=_listed(_CONTENT)["names"],
+                values=_listed(_CONTENT)["values"],
+                assigned=_assigned(_OF_RECEIPT, _OF_COPIES),
             )
         terminals = np.array([terminal for terminal, _ in keys], np.int32)
         journeys.mark_stale(self.connection, terminals, np.array([to_us(at) for _, at in keys], np.int64))
@@ -592,7 +600,9 @@ def _assigned(names: Sequence[str], of_copies: Sequence[str] = ()) -> sql.Compos
     """Assign the columns that differ. Those that count copies only while no copy came meanwhile."""
     told = []
     for name in (*names, *of_copies):
-        guard = sql.SQL("AND l.last_received_at < %(until)s" if name in of_copies else "")
+        guard = sql.SQL(
+            "AND coalesce(l.last_received_at, l.received_at) < %(until)s" if name in of_copies else ""
+        )
         told.append(
             sql.SQL("{0} = CASE WHEN {1} = ANY(d.columns) {2} THEN s.{0} ELSE l.{0} END").format(
                 sql.Identifier(name), sql.Literal(name), guard

@@ -51,7 +51,7 @@ SELECT to_date(right(c.relname, 8), 'YYYYMMDD')::timestamp AT TIME ZONE 'UTC' AS
        n.nspname AS schema, c.relname AS name, greatest(c.reltuples, 0)::bigint AS rows,
        pg_total_relation_size(c.oid) AS size_bytes, false AS is_compressed
   FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE inhparent = 'positions'::regclass
+ WHERE inhparent = 'position_records'::regclass
  ORDER BY 1
 """
 _CHUNKS = """
@@ -59,9 +59,9 @@ SELECT c.range_start AS begins_at, c.range_end AS ends_at, c.chunk_schema::text 
        c.chunk_name::text AS name, greatest(k.reltuples, 0)::bigint AS rows, s.total_bytes AS size_bytes,
        c.is_compressed
   FROM timescaledb_information.chunks c
-  JOIN chunks_detailed_size('positions') s ON (s.chunk_schema, s.chunk_name) = (c.chunk_schema, c.chunk_name)
+  JOIN chunks_detailed_size('position_records') s ON (s.chunk_schema, s.chunk_name) = (c.chunk_schema, c.chunk_name)
   JOIN pg_class k ON k.oid = format('%I.%I', c.chunk_schema, c.chunk_name)::regclass
- WHERE c.hypertable_schema = current_schema() AND c.hypertable_name = 'positions'
+ WHERE c.hypertable_schema = current_schema() AND c.hypertable_name = 'position_records'
  ORDER BY 1
 """
 _IS_HELD: LiteralString = """
@@ -137,16 +137,16 @@ def drop_day(connection: Connection, day: Day) -> bool:
     connection.execute("LOCK TABLE holds IN SHARE MODE")
     # Dropping a native partition locks the whole table: asked for last, that would meet a worker who has the
     # table and waits for the partition.
-    locked = sql.SQL("ONLY positions") if is_native(connection) else sql.Identifier(day.schema, day.name)
+    locked = sql.SQL("ONLY position_records") if is_native(connection) else sql.Identifier(day.schema, day.name)
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(locked))
     held = connection.execute(
         f"CREATE TEMPORARY TABLE held_positions ON COMMIT DROP AS"
-        f" SELECT p.* FROM positions p WHERE {_OF_DAY} AND {_HELD_POSITION}",
+        f" SELECT p.* FROM position_records p WHERE {_OF_DAY} AND {_HELD_POSITION}",
         period,
     ).rowcount
     if held and not _one(
         connection,
-        f"SELECT EXISTS (SELECT FROM positions p WHERE {_OF_DAY} AND NOT {_HELD_POSITION})",
+        f"SELECT EXISTS (SELECT FROM position_records p WHERE {_OF_DAY} AND NOT {_HELD_POSITION})",
         period,
     ):
         connection.execute("DROP TABLE held_positions")
@@ -154,7 +154,7 @@ def drop_day(connection: Connection, day: Day) -> bool:
     _drop(connection, day)
     if held:
         Placement().ensure(connection, [day.begins_at.astimezone(UTC).date()])
-        connection.execute("INSERT INTO positions SELECT * FROM held_positions")
+        connection.execute("INSERT INTO position_records SELECT * FROM held_positions")
     connection.execute("DROP TABLE held_positions")
     note(
         connection,
@@ -197,7 +197,7 @@ def _drop(connection: Connection, day: Day) -> None:
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(day.schema, day.name)))
     else:
         connection.execute(
-            "SELECT drop_chunks('positions', older_than => %s::timestamptz, newer_than => %s::timestamptz)",
+            "SELECT drop_chunks('position_records', older_than => %s::timestamptz, newer_than => %s::timestamptz)",
             [day.ends_at, day.begins_at],
         )
 

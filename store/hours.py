@@ -17,7 +17,7 @@ Connection: TypeAlias = psycopg.Connection[Any]
 
 _IS_CONTINUOUS: LiteralString = "SELECT relkind = 'v' FROM pg_class WHERE oid = 'terminal_hours'::regclass"
 _OLDEST: LiteralString = (
-    "SELECT min(range_start) FROM timescaledb_information.chunks WHERE hypertable_name = 'positions'"
+    "SELECT min(range_start) FROM timescaledb_information.chunks WHERE hypertable_name = 'position_records'"
 )
 # What comes next in order is placed no earlier than the newest plausible report, or than its own receipt,
 # which is no earlier than the last one.

@@ -1,4 +1,4 @@
-"""Where a position lies: `positions` is divided by `placed_at` into days.
+"""Where a position lies: `position_records` is divided by `placed_at` into days.
 
 With TimescaleDB the days are chunks of a hypertable and make themselves. On plain PostgreSQL they are native
 partitions, made here: ahead of time for today and tomorrow, on demand for what terminals bring later, in the
@@ -33,7 +33,7 @@ DAY_US = 86_400_000_000
 _DAYS_THERE = """
 SELECT to_date(right(child.relname, 8), 'YYYYMMDD')
   FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
- WHERE inhparent = 'positions'::regclass
+ WHERE inhparent = 'position_records'::regclass
 """
 
 
@@ -56,7 +56,7 @@ class Placement:
         if not missing or not self._is_native(connection):
             return
         if old:
-            connection.execute("SELECT FROM ONLY positions")  # dropping a day waits for whoever looked
+            connection.execute("SELECT FROM ONLY position_records")  # dropping a day waits for whoever looked
         self._known = {row[0] for row in connection.execute(_DAYS_THERE)}
         for day in sorted(missing - self._known):
             _make(connection, day)
@@ -79,8 +79,8 @@ class Placement:
 
 
 def is_native(connection: Connection) -> bool:
-    """Say whether `positions` is divided into native partitions; else it is a hypertable."""
-    row = connection.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = 'positions'::regclass")
+    """Say whether `position_records` is divided into native partitions; else it is a hypertable."""
+    row = connection.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = 'position_records'::regclass")
     return bool(next(iter(row))[0])
 
 
@@ -96,11 +96,11 @@ def days_of(times_us: npt.NDArray[np.int64]) -> list[date]:
 
 def _make(connection: Connection, day: date) -> None:
     """Make one day beside the table and attach it: attaching lets readers and writers of other days go on."""
-    name = sql.Identifier(f"positions_{day:%Y%m%d}")
+    name = sql.Identifier(f"position_records_{day:%Y%m%d}")
     begin, end = (sql.Literal(f"{each.isoformat()} 00:00:00+00") for each in (day, day + timedelta(days=1)))
-    connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE positions INCLUDING ALL)").format(name))
+    connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE position_records INCLUDING ALL)").format(name))
     connection.execute(
-        sql.SQL("ALTER TABLE positions ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+        sql.SQL("ALTER TABLE position_records ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
             name, begin, end
         )
     )

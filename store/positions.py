@@ -1,5 +1,8 @@
 """Writing positions: columns go in as PostgreSQL's binary COPY, without a Python object per row.
 
+They are stored as they were sent, in the table `position_records`, and read in units as the view `positions`
+(migration 0013 says why).
+
 Equal reports are one row with a count. From the common to the rare:
 
 1. Equal reports in one batch are merged before anything is sent.
@@ -18,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 
-from store.binary import NO_TIME, Column, Order, Tail, copy_in, floats, stable_order, times
+from store.binary import NO_TIME, Column, Order, Tail, copy_in, stable_order, times
 
 Connection = psycopg.Connection[Any]
 I64: TypeAlias = npt.NDArray[np.int64]
@@ -36,33 +39,48 @@ _SPREAD = 0x9E37_79B9_7F4A_7C15 - (1 << 64)
 hash.
 """
 
+HASH_BITS = (1 << 29) - 1
+"""So much of a hash is stored. It only has to tell reports apart that one terminal made in the same second.
+TimescaleDB keeps the differences of differences of numbers, and those of 29 bits fit two to a word."""
+
+_PER_DEGREE, _PER_KM, _PER_KMH = 1e6, 10.0, 10.0
+
 _COLUMNS = """
-placed_at, reported_at, received_at, last_received_at, body_hash, lat, lon, alarm_bits, status_bits,
-mileage_km, terminal_id, copies, speed_kmh, heading_deg, altitude_m, msg_id, serial, quality, authenticated,
-late, reported_raw, items
+placed_at, received_at, reported_at, last_received_at, terminal_id, body_hash, alarm_bits, status_bits,
+latitude, longitude, mileage, copies, altitude, speed, heading, msg_id, serial, quality, authenticated, late,
+reported_raw, items
 """
-_STAGE = "CREATE TEMPORARY TABLE IF NOT EXISTS staged_positions (LIKE positions) ON COMMIT DELETE ROWS"
+_STAGE = """
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_positions (LIKE position_records) ON COMMIT DELETE ROWS
+"""
+_ADD_COPIES = """
+   SET copies = coalesce(there.copies, 1) + coalesce({staged}.copies, 1),
+       last_received_at = greatest(there.received_at, there.last_received_at, {staged}.received_at,
+                                   {staged}.last_received_at)
+"""
 _MERGE_STAGED = f"""
-INSERT INTO positions AS there ({_COLUMNS})
+INSERT INTO position_records AS there ({_COLUMNS})
 SELECT {_COLUMNS} FROM staged_positions
-ON CONFLICT (terminal_id, placed_at, body_hash) DO UPDATE
-   SET copies = there.copies + excluded.copies,
-       last_received_at = greatest(there.last_received_at, excluded.last_received_at)
+ON CONFLICT (terminal_id, placed_at, body_hash) DO UPDATE {_ADD_COPIES.format(staged="excluded")}
 """
-_COUNT_EQUAL = """
+# Without a placement time in common, the short hash alone would be too little.
+_COUNT_EQUAL = f"""
 WITH equal AS (
-    UPDATE positions AS there
-       SET copies = there.copies + staged.copies,
-           last_received_at = greatest(there.last_received_at, staged.last_received_at)
+    UPDATE position_records AS there {_ADD_COPIES.format(staged="staged")}
       FROM staged_positions AS staged
      WHERE there.terminal_id = staged.terminal_id AND there.body_hash = staged.body_hash
-       AND {where} AND there.placed_at BETWEEN %(begin)s AND %(end)s
+       AND (there.latitude, there.longitude, there.altitude, there.speed, there.heading, there.alarm_bits,
+            there.status_bits, there.items)
+           IS NOT DISTINCT FROM
+           (staged.latitude, staged.longitude, staged.altitude, staged.speed, staged.heading,
+            staged.alarm_bits, staged.status_bits, staged.items)
+       AND {{where}} AND there.placed_at BETWEEN %(begin)s AND %(end)s
  RETURNING staged.terminal_id, staged.body_hash
 )
 DELETE FROM staged_positions AS staged USING equal
  WHERE staged.terminal_id = equal.terminal_id AND staged.body_hash = equal.body_hash
 """
-_PLACED_BY_RECEIPT = _COUNT_EQUAL.format(where="there.reported_at IS DISTINCT FROM there.placed_at")
+_PLACED_BY_RECEIPT = _COUNT_EQUAL.format(where="there.reported_raw IS NOT NULL")
 _PLACED_BY_CLOCK = _COUNT_EQUAL.format(where="there.placed_at = staged.reported_at")
 
 
@@ -126,7 +144,7 @@ def write(connection: Connection, rows: PositionRows) -> None:
     order = chosen[stable_order(rows.terminal_id[chosen])]
     try:
         with connection.transaction():  # a savepoint
-            copy_in(connection, "positions", *columns, order)
+            copy_in(connection, "position_records", *columns, order)
     except psycopg.errors.UniqueViolation:
         _merge(connection, columns, chosen)
 
@@ -166,34 +184,41 @@ def merge_equal(rows: PositionRows) -> tuple[PositionRows, Order]:
 
 def _columns(rows: PositionRows) -> Columns:
     """Say how each column stands in the binary format."""
-    numbers = {
-        "body_hash": ">i8",
-        "alarm_bits": ">i8",
-        "status_bits": ">i8",
-        "terminal_id": ">i4",
-        "copies": ">i4",
-        "speed_kmh": ">f4",
-        "heading_deg": ">i4",
-        "altitude_m": ">i4",
-        "msg_id": ">i4",
-        "serial": ">i4",
-        "quality": ">i4",
-        "authenticated": "u1",
-        "late": "u1",
-    }
+    is_single = rows.copies == 1
+    is_placed_by_clock = rows.reported_us == rows.placed_us
     raw = np.ascontiguousarray(rows.reported_raw).view("V6").reshape(-1)
+    is_untold = is_placed_by_clock | (rows.reported_us == NO_TIME)
     columns = [
         times("placed_at", rows.placed_us),
-        times("reported_at", rows.reported_us, nullable=True),
         times("received_at", rows.received_us),
-        times("last_received_at", rows.last_received_us),
-        floats("lat", rows.lat),
-        floats("lon", rows.lon),
-        floats("mileage_km", rows.mileage_km),
-        *(Column(name, kind, getattr(rows, name)) for name, kind in numbers.items()),
-        Column("reported_raw", "V6", raw),
+        replace(times("reported_at", rows.reported_us), is_null=is_untold),
+        replace(times("last_received_at", rows.last_received_us), is_null=is_single),
+        Column("terminal_id", ">i4", rows.terminal_id),
+        Column("body_hash", ">i4", rows.body_hash & HASH_BITS),
+        Column("alarm_bits", ">u4", rows.alarm_bits),
+        Column("status_bits", ">u4", rows.status_bits),
+        _sent("latitude", ">u4", rows.lat, _PER_DEGREE),
+        _sent("longitude", ">u4", rows.lon, _PER_DEGREE),
+        _sent("mileage", ">u4", rows.mileage_km, _PER_KM),
+        Column("copies", ">i4", rows.copies, is_single),
+        Column("altitude", ">u2", rows.altitude_m),
+        Column("speed", ">u2", np.rint(rows.speed_kmh * _PER_KMH)),
+        Column("heading", ">u2", rows.heading_deg),
+        Column("msg_id", ">u2", rows.msg_id),
+        Column("serial", ">u2", rows.serial),
+        Column("quality", ">i2", rows.quality),
+        Column("authenticated", "u1", rows.authenticated),
+        Column("late", "u1", rows.late),
+        Column("reported_raw", "V6", raw, is_placed_by_clock),
     ]
     return columns, Tail("items", rows.data, rows.items_start, rows.items_length)
+
+
+def _sent(name: str, kind: str, values: F64, scale: float) -> Column:
+    """Give a number as it was sent: in the standard's units and without a sign; NaN is null."""
+    is_null = np.isnan(values)
+    numbers = np.rint(np.abs(np.where(is_null, 0.0, values)) * scale)
+    return Column(name, kind, numbers.astype(np.int64).astype(np.uint32), is_null)
 
 
 def _merge(connection: Connection, columns: Columns, chosen: Order) -> None:

@@ -18,7 +18,7 @@ SELECT current_setting('server_version') AS version,
        (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb') AS
        timescaledb_available, current_setting('timescaledb.license', true) AS timescaledb_license,
        pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean AS is_read_only,
-       (SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('positions'))::integer AS partitions
+       (SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('position_records'))::integer AS partitions
 """
 
 
@@ -38,7 +38,7 @@ class Server:
     loaded."""
     is_read_only: bool
     partitions: int
-    """Of table `positions`."""
+    """Of table `position_records`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _POINTS: LiteralString = (
 )
 _DURING: LiteralString = (
     f"p.placed_at >= %(since)s AND p.placed_at < %(until)s AND {CAN_BE_DRAWN}"
-    " ORDER BY p.placed_at, p.reported_raw, p.body_hash"
+    " ORDER BY p.placed_at, p.body_hash"
 )
 OF_TERMINAL: LiteralString = f"{_POINTS} WHERE p.terminal_id = %(id)s AND {_DURING}"
 OF_VEHICLE: LiteralString = (

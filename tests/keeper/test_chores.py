@@ -115,7 +115,7 @@ def test_a_late_report_finds_a_day_that_was_dropped(fleet: Connection) -> None:
     work(fleet)
     with fleet.transaction():
         placement.ensure(fleet, day)
-        fleet.execute("INSERT INTO positions SELECT * FROM positions LIMIT 0")
+        fleet.execute("INSERT INTO position_records SELECT * FROM position_records LIMIT 0")
     report(fleet, OLD, 2)
     assert there(fleet) == [(2, OLD)]
 

@@ -93,11 +93,10 @@ def _store(
 ) -> None:
     Placement().ensure(connection, [placed_at.date()])
     connection.execute(
-        "INSERT INTO positions (terminal_id, placed_at, reported_at, received_at, last_received_at,"
-        " body_hash, alarm_bits, status_bits, speed_kmh, heading_deg, altitude_m, msg_id, serial, quality,"
-        " authenticated, late, reported_raw)"
-        " VALUES (%s, %s, %s, %s, %s, %s, 0, 3, %s, 0, 0, 512, 1, %s, true, %s, '\\x00')",
-        [terminal_id, placed_at, placed_at, now, now, number, float(number), quality, late],
+        "INSERT INTO position_records (terminal_id, placed_at, received_at, body_hash, alarm_bits, status_bits,"
+        " speed, heading, altitude, msg_id, serial, quality, authenticated, late)"
+        " VALUES (%s, %s, %s, %s, 0, 3, %s, 0, 0, 512, 1, %s, true, %s)",
+        [terminal_id, placed_at, now, number, 10 * number, quality, late],
     )
     connection.execute(
         "INSERT INTO terminal_states (terminal_id, last_received_at) VALUES (%s, %s)"

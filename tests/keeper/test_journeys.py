@@ -94,7 +94,14 @@ reports = st.lists(
 def test_any_order_gives_the_facts_of_one_sorted_pass(
     connection: psycopg.Connection[Any], first: Any, second: Any, random: Any
 ) -> None:
-    for table in ("positions", "terminal_states", "legs", "terminal_days", "leg_cursors", "stale_days"):
+    for table in (
+        "position_records",
+        "terminal_states",
+        "legs",
+        "terminal_days",
+        "leg_cursors",
+        "stale_days",
+    ):
         connection.execute(f"DELETE FROM {table}")  # type: ignore[call-overload]
     said = [_said(connection, identity, each) for identity, each in (("1", first), ("2", second))]
     arriving = sorted((at for terminal in said for at in terminal), key=lambda each: each["placed_at"])
@@ -155,11 +162,10 @@ def _arrives(connection: Any, report: dict[str, Any], received: int, newest: dic
     with connection.transaction():
         Placement().ensure(connection, [at.date()])
         connection.execute(
-            "INSERT INTO positions (terminal_id, placed_at, reported_at, received_at, last_received_at,"
-            " body_hash, lat, lon, alarm_bits, status_bits, speed_kmh, heading_deg, altitude_m, msg_id,"
-            " serial, quality, authenticated, late, reported_raw) VALUES (%(terminal_id)s, %(placed_at)s,"
-            " %(placed_at)s, %(placed_at)s, %(placed_at)s, %(body_hash)s, %(lat)s, %(lon)s, 0, 3,"
-            " %(speed_kmh)s, 0, 0, 512, 1, %(quality)s, true, false, '\\x00')",
+            "INSERT INTO position_records (terminal_id, placed_at, received_at, body_hash, latitude, longitude,"
+            " alarm_bits, status_bits, speed, heading, altitude, msg_id, serial, quality, authenticated, late)"
+            " VALUES (%(terminal_id)s, %(placed_at)s, %(placed_at)s, %(body_hash)s, %(lat)s * 1e6,"
+            " %(lon)s * 1e6, 0, 3, %(speed_kmh)s * 10, 0, 0, 512, 1, %(quality)s, true, false)",
             report,
         )
         if at < newest.get(terminal_id, at):

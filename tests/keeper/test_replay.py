@@ -104,8 +104,8 @@ def test_a_part_of_the_time_is_judged_with_what_was_before_it(tmp_path: Path, ds
 
 
 ALTERED: dict[LiteralString, tuple[str, str]] = {
-    "UPDATE positions SET lat = 0, altitude_m = 9 WHERE serial % 5 = 1": ("position", "changed"),
-    "DELETE FROM positions WHERE serial % 5 = 2": ("position", "missing"),
+    "UPDATE position_records SET latitude = 0, altitude = 9 WHERE serial % 5 = 1": ("position", "changed"),
+    "DELETE FROM position_records WHERE serial % 5 = 2": ("position", "missing"),
     "DELETE FROM messages WHERE id % 2 = 0": ("message", "missing"),
     "UPDATE messages SET body = 'x'": ("message", "changed"),
     "UPDATE alarms SET last_seen_at = began_at, severity = 4, reports = 99 WHERE id % 3 = 0": (
@@ -199,7 +199,7 @@ def test_an_alarm_that_a_person_ended_is_no_difference(tmp_path: Path, dsn: str)
 
 def test_one_terminal_is_replayed_alone(tmp_path: Path, dsn: str) -> None:
     told = Told(tmp_path, dsn, 3)
-    told.alter("UPDATE positions SET lat = 0")
+    told.alter("UPDATE position_records SET latitude = 0")
     number = told.replayed(identity="13912345671")
     with psycopg.connect(dsn) as connection:
         own = connection.execute(

@@ -144,16 +144,13 @@ class Facts:
         given = {
             "terminal_id": terminal_id,
             "placed_at": at,
-            "reported_at": at,
-            "reported_raw": b"\x26\x03\x01\x16\x00\x00",
             "received_at": at,
             "body_hash": self._count,
-            "last_received_at": at,
-            "lat": 41.8,
-            "lon": 123.4,
-            "speed_kmh": 60.5,
-            "heading_deg": 90,
-            "altitude_m": 40,
+            "latitude": round(values.pop("lat", 41.8) * 1e6),
+            "longitude": round(values.pop("lon", 123.4) * 1e6),
+            "speed": round(values.pop("speed_kmh", 60.5) * 10),
+            "heading": 90,
+            "altitude": 40,
             "alarm_bits": 0,
             "status_bits": 3,
             "msg_id": 0x0200,
@@ -164,6 +161,6 @@ class Facts:
         }
         marks = ", ".join(["%s"] * len(given))
         await self.connection.execute(
-            f"INSERT INTO positions ({', '.join(given)}) VALUES ({marks})",  # type: ignore[arg-type]
+            f"INSERT INTO position_records ({', '.join(given)}) VALUES ({marks})",  # type: ignore[arg-type]
             tuple(given.values()),
         )

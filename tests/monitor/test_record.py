@@ -9,10 +9,10 @@ from tests.monitor.facts import T0, Facts
 
 
 async def _a_day(facts: Facts) -> None:
-    if (await facts.one("SELECT relkind FROM pg_class WHERE oid = 'positions'::regclass"))["relkind"] == "p":
-        name = f"positions_{T0:%Y%m%d}"
+    if (await facts.one("SELECT relkind FROM pg_class WHERE oid = 'position_records'::regclass"))["relkind"] == "p":
+        name = f"position_records_{T0:%Y%m%d}"
         await facts.connection.execute(
-            f"CREATE TABLE {name} PARTITION OF positions"  # type: ignore[arg-type]
+            f"CREATE TABLE {name} PARTITION OF position_records"  # type: ignore[arg-type]
             f" FOR VALUES FROM ('{T0:%Y-%m-%d}Z') TO ('{T0 + timedelta(days=1):%Y-%m-%d}Z')"
         )
 

@@ -30,7 +30,7 @@ def test_differences_are_told_taken_over_and_gone(told: Told) -> None:
     since = ("--from", "2026-06-01")
     same = run(*since)
     assert same.exit_code == 0 and "no difference" in same.stdout, same.output
-    count = told.alter("UPDATE positions SET speed_kmh = 99 WHERE placed_at > '2026-06-01'")
+    count = told.alter("UPDATE position_records SET speed = 990 WHERE placed_at > '2026-06-01'")
     different = run(*since, "--to", "2026-06-02T00:00:00+08:00", "--json")
     assert different.exit_code == 1, different.output
     said = json.loads(different.stdout)
@@ -49,7 +49,7 @@ def test_differences_are_told_taken_over_and_gone(told: Told) -> None:
 
 
 def test_what_only_the_table_has_stays_and_is_told(told: Told) -> None:
-    told.alter("UPDATE positions SET placed_at = placed_at + interval '1 ms' WHERE serial = 1")
+    told.alter("UPDATE position_records SET placed_at = placed_at + interval '1 ms' WHERE serial = 1")
     found = run("--from", "2026-06-01", "--adopt")
     assert found.exit_code == 1 and "only stored" in found.stdout and "forgets" in found.stdout, found.output
     assert "is forgotten" in run("--drop", "1").stdout

@@ -11,13 +11,13 @@ from store.placement import DAY_US, Placement, days_of
 
 def _partitions(connection: psycopg.Connection[Any]) -> int:
     return connection.execute(
-        "SELECT count(*) FROM pg_inherits WHERE inhparent = 'positions'::regclass"
+        "SELECT count(*) FROM pg_inherits WHERE inhparent = 'position_records'::regclass"
     ).fetchone()[0]
 
 
 def _is_native(connection: psycopg.Connection[Any]) -> bool:
     return connection.execute(
-        "SELECT relkind = 'p' FROM pg_class WHERE oid = 'positions'::regclass"
+        "SELECT relkind = 'p' FROM pg_class WHERE oid = 'position_records'::regclass"
     ).fetchone()[0]
 
 
@@ -37,10 +37,10 @@ def test_today_and_tomorrow_are_ready(connection: psycopg.Connection[Any]) -> No
         names = {
             row[0]
             for row in connection.execute(
-                "SELECT tablename FROM pg_tables WHERE tablename LIKE 'positions_%'"
+                "SELECT tablename FROM pg_tables WHERE tablename LIKE 'position_records_%'"
             )
         }
-        assert names == {"positions_20261231", "positions_20270101"}
+        assert names == {"position_records_20261231", "position_records_20270101"}
 
 
 def test_every_time_lies_in_its_day() -> None:

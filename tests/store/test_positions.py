@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from store import positions
 from store.binary import NO_TIME, Column, Tail, floats, rows, stable_order
 from store.placement import DAY_US, Placement, days_of
-from store.positions import PositionRows
+from store.positions import HASH_BITS, PositionRows
 from store.quality import AHEAD_US, Quality, judge
 
 NOW_US = round(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp() * 1e6)
@@ -29,7 +29,7 @@ def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
     received = np.array(received_us, np.int64)
     reported = np.where(clock == 7, NO_TIME, NOW_US + clock)
     fix = contents % 3 != 0
-    lat, lon = 41.0 + contents / 100, np.full(len(reports), 123.0)
+    lat, lon = -41.0 - contents / 100, np.full(len(reports), -123.0)  # south and west, as all bits say
     count = len(reports)
     verdict = judge(
         reported,
@@ -47,7 +47,7 @@ def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
         terminal_id=terminal.astype(np.int32),
         placed_us=verdict.placed_us,
         reported_us=reported,
-        reported_raw=reported.astype(">i8").view(np.uint8).reshape(count, 8)[:, 2:].copy(),
+        reported_raw=np.array([_bcd(us) for us in reported.tolist()], np.uint8),
         received_us=received,
         last_received_us=received,
         body_hash=clock * 1000 + contents,
@@ -73,6 +73,14 @@ def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
     )
 
 
+def _bcd(us: int) -> list[int]:
+    """Six bytes as a terminal sends them: a time in GMT+8, or none."""
+    if us == NO_TIME:
+        return [0x26, 0x13, 0x01, 0xFF, 0, 0]
+    beijing = datetime(1970, 1, 1, 8, tzinfo=UTC) + timedelta(microseconds=us)
+    return list(bytes.fromhex(f"{beijing:%y%m%d%H%M%S}"))
+
+
 def write(connection: psycopg.Connection[Any], rows: PositionRows) -> None:
     Placement().ensure(connection, days_of(rows.placed_us))
     with connection.transaction():
@@ -80,7 +88,7 @@ def write(connection: psycopg.Connection[Any], rows: PositionRows) -> None:
 
 
 def kept(connection: psycopg.Connection[Any]) -> dict[tuple[int, int], tuple[int, int, int]]:
-    """What the table holds: (terminal, hash) → copies, first and last receive time."""
+    """What the table holds: (terminal, stored hash) → copies, first and last receive time."""
     found = connection.execute(
         "SELECT terminal_id, body_hash, copies, received_at, last_received_at FROM positions"
     ).fetchall()
@@ -104,6 +112,7 @@ def test_every_column_comes_back(connection: psycopg.Connection[Any]) -> None:
         start, length = int(rows.items_start[index]), int(rows.items_length[index])
         assert row.pop("items") == (rows.data[start : start + length].tobytes() or None)
         assert row.pop("reported_raw") == rows.reported_raw[index].tobytes()
+        assert row.pop("body_hash") == rows.body_hash[index] & HASH_BITS
         for name, value in row.items():
             expected = getattr(rows, name.removesuffix("_at") + "_us" if name.endswith("_at") else name)[
                 index
@@ -124,7 +133,7 @@ def test_a_copy_is_counted_in_one_batch_and_over_several(
         rows = rows_of([report, (2, clock, received % 1000), report], [received, received + 1, received + 2])
         rows.searched[:] = searched
         write(connection, rows)
-    assert kept(connection)[1, clock * 1000 + 5] == (4, NOW_US, NOW_US + 12)
+    assert kept(connection)[1, clock * 1000 + 5 & HASH_BITS] == (4, NOW_US, NOW_US + 12)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +149,7 @@ def test_a_wrong_clock_is_placed_by_receipt_and_still_recognised(
     ((placed, quality),) = connection.execute("SELECT placed_at, quality FROM positions").fetchall()
     assert _us(placed) == NOW_US
     assert Quality(quality) & (Quality.CLOCK_IMPLAUSIBLE | Quality.UNPARSABLE_TIME)
-    assert kept(connection) == {(1, clock * 1000 + 5): (3, NOW_US, NOW_US + DAY_US + 1)}
+    assert kept(connection) == {(1, clock * 1000 + 5 & HASH_BITS): (3, NOW_US, NOW_US + DAY_US + 1)}
 
 
 @pytest.mark.parametrize("clock", [DAY_US + 1, -400 * DAY_US], ids=["comes true", "becomes too old"])
@@ -149,7 +158,7 @@ def test_a_report_whose_clock_changes_sides_stays_one_row(
 ) -> None:
     for received in (NOW_US, NOW_US + 10):
         write(connection, rows_of([(1, clock, 5)], [received]))
-    assert kept(connection) == {(1, clock * 1000 + 5): (2, NOW_US, NOW_US + 10)}
+    assert kept(connection) == {(1, clock * 1000 + 5 & HASH_BITS): (2, NOW_US, NOW_US + 10)}
 
 
 REPORTS = st.tuples(
@@ -164,14 +173,14 @@ REPORTS = st.tuples(
 def test_any_division_into_batches_keeps_the_same_facts(
     connection: psycopg.Connection[Any], batches: list[list[Report]]
 ) -> None:
-    connection.execute("TRUNCATE positions")
+    connection.execute("TRUNCATE position_records")
     expected: dict[tuple[int, int], tuple[int, int, int]] = {}
     received = NOW_US
     for batch in batches:
         times = list(range(received, received + len(batch)))
         received += len(batch)
         for (terminal, clock, contents), at in zip(batch, times, strict=True):
-            key = terminal, clock * 1000 + contents
+            key = terminal, clock * 1000 + contents & HASH_BITS
             copies, first, _ = expected.get(key, (0, at, at))
             expected[key] = copies + 1, first, at
         write(connection, rows_of(batch, times))

@@ -22,7 +22,7 @@ def state(tmp_path: Path) -> Path:
 def test_one_bad_row_does_not_drop_its_batch(story: Story, state: Path, dsn: str) -> None:
     """yezhihao JT808Endpoint: an exception in the batch of location reports drops the whole batch."""
     with psycopg.connect(dsn) as connection:
-        connection.execute("ALTER TABLE positions ADD CHECK (altitude_m <> 666)")
+        connection.execute("ALTER TABLE position_records ADD CHECK (altitude <> 666)")
     session = story.open("13912345678")
     reports = [
         story.report(session, ago_s=ago, altitude_m=666 if ago == 50 else 5) for ago in range(100, 0, -1)

@@ -424,7 +424,7 @@ def test_a_lost_snapshot_is_made_good_from_the_database(story: Story, state: Pat
 
 def test_a_frame_that_cannot_be_written_goes_to_quarantine_alone(story: Story, state: Path, dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
-        connection.execute("ALTER TABLE positions ADD CHECK (speed_kmh < 200)")
+        connection.execute("ALTER TABLE position_records ADD CHECK (speed < 2000)")
     session = story.open("13912345678")
     poison = story.report(session, ago_s=3, speed_kmh=250.0)
     for _ in range(3):
