@@ -197,7 +197,10 @@ class Archivist:
             # The chunks are lost; what follows them still says so.
             end = _End(number=listed.chunk, day=listed.day, root=listed.root, seed=listed.root)
         elif end.number and (listed is None or listed.chunk < end.number):
-            self._append(Chunk(_path(self.directory, end.day, end.number)))
+            path = _path(self.directory, end.day, end.number)
+            for directory in (path.parent, self.directory):  # its name may not have become durable
+                sync_directory(directory)
+            self._append(Chunk(path))
         self._known_bytes = self._heads_bytes()
         self._let_go(end)
         return end

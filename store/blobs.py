@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from store.storage import keep_file, make_directory
+from store.storage import keep_file, make_directory, sync_directory
 
 GRACE_S: Final = 86_400.0
 """A file without a row stays so long: its transaction may still be waiting for the database."""
@@ -42,11 +42,14 @@ class Blobs:
         with self._held(fcntl.LOCK_SH):
             try:
                 os.utime(path)  # it has been wanted just now: not to be swept
-                if path.stat().st_size == len(content):
-                    return digest
+                is_there = path.stat().st_size == len(content)
             except FileNotFoundError:
-                pass
-        keep_file(path, [content])
+                is_there = False
+        if not is_there:
+            keep_file(path, [content])
+        # Who gave these names first may have been killed before they were durable.
+        for directory in (path.parent, self.directory, self.directory.parent):
+            sync_directory(directory)
         return digest
 
     def get(self, digest: bytes) -> bytes:
