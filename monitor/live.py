@@ -170,21 +170,15 @@ class LivePicture:
             while True:
                 started = loop.time()
                 if started >= full_at:
-                    self._horizon = None
-                    full_at = started + FULL_S
+                    self._horizon, full_at = None, started + FULL_S
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     await self._read(connection)
                 self.is_current = True
                 await asyncio.sleep(max(0.0, started + PACE_S - loop.time()))
-                if "fleet" in await self._notified(connection, started + POLL_S - loop.time()):
-                    full_at = 0.0
-
-    async def _notified(self, connection: Connection, wait_s: float) -> set[str]:
-        """Give the payloads of the notifications that have come, waiting for the first one."""
-        payloads: set[str] = set()
-        async for notify in connection.notifies(timeout=max(0.0, wait_s), stop_after=1):
-            payloads.add(notify.payload)
-        return payloads
+                async for _ in connection.notifies(
+                    timeout=max(0.0, started + POLL_S - loop.time()), stop_after=1
+                ):
+                    pass
 
     async def _read(self, connection: Connection) -> None:
         async with connection.transaction():

@@ -20,7 +20,7 @@ from monitor.models import Alarm, Ticket
 from monitor.routes.live import LiveSnapshot
 from monitor.signing import COOKIE
 from store import fleet, people
-from store.live import states
+from store.live import TerminalState, states
 from store.select import Connection
 from tests.monitor.conftest import PATIENCE_S, Served, until
 from tests.monitor.facts import Facts
@@ -240,20 +240,51 @@ async def test_states_of_a_transaction_that_commits_late_are_not_missed(
     async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as slow:
         await Facts(slow).state(early, lat=1.0)
         await facts.state(late, lat=2.0)
-        async with db.transaction():
-            seen, horizon = await states(db, None)
-        assert {state.terminal_id: state.lat for state in seen} == {early: None, late: 2.0}
+        seen, horizon = await _read(db, None)
+        assert {each: state.lat for each, state in seen.items()} == {early: None, late: 2.0}
         await slow.commit()
-    async with db.transaction():
-        seen, horizon = await states(db, horizon)
-    assert {state.terminal_id: state.lat for state in seen} == {early: 1.0, late: 2.0}
-    async with db.transaction():
-        seen, horizon = await states(db, horizon)
-    assert seen == []
-    await fleet.bind(db, early, await facts.vehicle("辽A1"), by="test")
-    async with db.transaction():
-        seen, horizon = await states(db, horizon)
-    assert [(state.terminal_id, state.plate) for state in seen] == [(early, "辽A1")]
+    seen, horizon = await _read(db, horizon)
+    assert {each: state.lat for each, state in seen.items()} == {early: 1.0, late: 2.0}
+    await _nothing_new(db, horizon)
+
+
+async def test_what_a_terminal_is_called_belongs_to_its_state(db: Connection, facts: Facts) -> None:
+    terminal, vehicle = await facts.terminal(), await facts.vehicle("辽A1")
+    await facts.state(terminal, lat=1.0)
+    _, horizon = await _read(db, None)
+
+    async def shown() -> tuple[str | None, bool, float | None]:
+        nonlocal horizon
+        seen, horizon = await _read(db, horizon)
+        return seen[terminal].plate, seen[terminal].blocked, seen[terminal].lat
+
+    await fleet.bind(db, terminal, vehicle, by="test")
+    assert await shown() == ("辽A1", False, 1.0)
+    await fleet.edit_vehicle(db, vehicle, {"plate": "辽A2"}, by="test")
+    assert await shown() == ("辽A2", False, 1.0)
+    await fleet.unbind(db, terminal, by="test")
+    assert await shown() == (None, False, 1.0)
+    await fleet.block_terminal(db, terminal, note=None, by="test")
+    assert await shown() == (None, True, 1.0)
+    await _nothing_new(db, horizon)
+
+
+async def _read(connection: Connection, horizon: str | None) -> tuple[dict[int, TerminalState], str]:
+    async with connection.transaction():
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        seen, horizon = await states(connection, horizon)
+    return {state.terminal_id: state for state in seen}, horizon
+
+
+async def _nothing_new(connection: Connection, horizon: str) -> None:
+    """Wait until nothing is new: while any transaction of the server runs, more is read than must be."""
+
+    async def is_still() -> bool:
+        nonlocal horizon
+        seen, horizon = await _read(connection, horizon)
+        return not seen
+
+    await until(is_still)
 
 
 async def test_impossible_coordinates_reach_no_map(
@@ -262,8 +293,7 @@ async def test_impossible_coordinates_reach_no_map(
     terminal = await facts.terminal()
     await facts.state(terminal, lat=4294.9, lon=10.0)
     alarm = await facts.alarm(terminal, lat=1.0, lon=float("nan"))
-    async with db.transaction():
-        (state,), _ = await states(db, None)
+    state = (await _read(db, None))[0][terminal]
     assert (state.lat, state.lon, state.fix_at is None) == (None, None, False)
     shown = (await anna.get(f"/api/v1/alarms/{alarm}")).json()
     assert (shown["lat"], shown["lon"]) == (None, None)
