@@ -146,9 +146,10 @@ class Facts:
             "placed_at": at,
             "received_at": at,
             "body_hash": self._count,
-            "latitude": round(values.pop("lat", 41.8) * 1e6),
-            "longitude": round(values.pop("lon", 123.4) * 1e6),
-            "speed": round(values.pop("speed_kmh", 60.5) * 10),
+            "latitude": _sent(values.pop("lat", 41.8), 1e6),
+            "longitude": _sent(values.pop("lon", 123.4), 1e6),
+            "mileage": _sent(values.pop("mileage_km", None), 10),
+            "speed": _sent(values.pop("speed_kmh", 60.5), 10),
             "heading": 90,
             "altitude": 40,
             "alarm_bits": 0,
@@ -164,3 +165,8 @@ class Facts:
             f"INSERT INTO position_records ({', '.join(given)}) VALUES ({marks})",  # type: ignore[arg-type]
             tuple(given.values()),
         )
+
+
+def _sent(value: float | None, scale: float) -> int | None:
+    """Give a number as a terminal sends it."""
+    return None if value is None else round(value * scale)
