@@ -3,16 +3,27 @@ believes.
 """
 
 import shutil
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from store import schema
+from store import hours, schema
+from store.placement import Placement
 
 
 def _copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(schema.MIGRATIONS, tmp_path / "migrations"))
+
+
+def _first(count: int, tmp_path: Path) -> Path:
+    """Copy the first migrations."""
+    directory = tmp_path / "before"
+    directory.mkdir()
+    for each in schema.available()[:count]:
+        shutil.copy(schema.MIGRATIONS / f"{each.number:04}_{each.name}.sql", directory)
+    return directory
 
 
 def test_an_empty_database_gets_every_migration_once(empty_dsn: str) -> None:
@@ -75,3 +86,68 @@ def test_files_must_be_numbered_without_gaps(tmp_path: Path) -> None:
     (files / "0099_far.sql").rename(files / "later.sql")
     with pytest.raises(schema.SchemaError, match=r"0001_fleet\.sql"):
         schema.available(files)
+
+
+_OLD_POSITIONS = """
+INSERT INTO positions
+SELECT placed, CASE n % 5 WHEN 3 THEN placed + interval '3 days' WHEN 4 THEN NULL ELSE placed END,
+       placed + n * interval '1 s', placed + (n + (n % 4) / 3) * interval '1 s', n - 20,
+       CASE WHEN n % 7 > 0 THEN (41.123456 + n) * 1e6::bigint / 1e6::float8 END, 4294.967295,
+       4294967295 - n, n % 4, CASE WHEN n % 2 = 0 THEN 429496729.5 - n END, 1, 1 + (n % 4) / 3, 6553.5,
+       65535, 65535, 1796, 65535 - n, n % 256, n % 2 = 0, n % 3 = 0,
+       CASE WHEN n % 5 > 2 THEN '\\x99ff00000000'::bytea
+            ELSE decode(to_char(placed AT TIME ZONE 'UTC' + interval '8 hours', 'YYMMDDHH24MISS'), 'hex') END,
+       CASE WHEN n % 3 > 0 THEN '\\x0104'::bytea END
+  FROM generate_series(0, 39) n,
+       LATERAL (SELECT '2026-05-01Z'::timestamptz + n * interval '30 min' AS placed) p
+"""
+
+_REPORT = """
+placed_at, reported_at, received_at, last_received_at, lat, lon, alarm_bits, status_bits, mileage_km,
+terminal_id, copies, speed_kmh, heading_deg, altitude_m, msg_id, serial, quality, authenticated, late, reported_raw, items
+"""
+_A_RECORD = """
+INSERT INTO position_records (placed_at, received_at, terminal_id, body_hash, alarm_bits, status_bits,
+       altitude, speed, heading, msg_id, serial, authenticated, late)
+VALUES ('2026-05-19 10:00Z', '2026-05-19 10:00Z', 1, 1, 0, 0, 0, 0, 0, 512, 0, true, false)
+"""
+
+
+def test_positions_of_an_older_version_say_the_same(empty_dsn: str, tmp_path: Path) -> None:
+    """0013 keeps them in another form, and with them the hours whose positions are gone."""
+    before = _first(12, tmp_path)
+    reports = f"SELECT {_REPORT} FROM positions ORDER BY placed_at"
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        schema.migrate(connection, before)
+        is_native = connection.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = 'positions'::regclass")
+        if is_native.fetchone() == (True,):
+            connection.execute(
+                "CREATE TABLE positions_20260501 PARTITION OF positions"
+                " FOR VALUES FROM ('2026-05-01Z') TO ('2026-05-02Z')"
+            )
+        connection.execute(_OLD_POSITIONS)
+        said = connection.execute(reports).fetchall()
+        schema.migrate(connection)
+        assert connection.execute(reports).fetchall() == said and len(said) == 40
+        assert len(connection.execute("SELECT DISTINCT body_hash FROM positions").fetchall()) == 40
+        with connection.transaction():
+            Placement().ensure(connection, [date(2026, 5, 1), date(2026, 5, 2)])
+
+
+def test_hours_outlive_the_positions_they_were_counted_from(empty_dsn: str, tmp_path: Path) -> None:
+    """0013 makes the aggregate of TimescaleDB anew; elsewhere the hours are a table that it leaves alone."""
+    before = _first(12, tmp_path)
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        schema.migrate(connection, before)
+        if not hours.is_continuous(connection):
+            pytest.skip("this server has no continuous aggregates")
+        connection.execute(_OLD_POSITIONS)
+        connection.execute("CALL refresh_continuous_aggregate('terminal_hours', NULL, NULL)")
+        connection.execute("SELECT drop_chunks('positions', older_than => '2026-05-03Z'::timestamptz)")
+        counted = connection.execute("SELECT * FROM terminal_hours ORDER BY hour").fetchall()
+        assert len(counted) == 20
+        schema.migrate(connection)
+        now = datetime(2026, 5, 20, tzinfo=UTC)
+        connection.execute(_A_RECORD)
+        hours.refresh_continuous(connection, now - timedelta(days=60), now)
+        assert connection.execute("SELECT * FROM terminal_hours ORDER BY hour").fetchall()[:-1] == counted
