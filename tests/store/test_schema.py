@@ -104,7 +104,8 @@ SELECT placed, CASE n % 5 WHEN 3 THEN placed + interval '3 days' WHEN 4 THEN NUL
 
 _REPORT = """
 placed_at, reported_at, received_at, last_received_at, lat, lon, alarm_bits, status_bits, mileage_km,
-terminal_id, copies, speed_kmh, heading_deg, altitude_m, msg_id, serial, quality, authenticated, late, reported_raw, items
+terminal_id, copies, speed_kmh, heading_deg, altitude_m, msg_id, serial, quality, authenticated, late,
+reported_raw, items
 """
 _A_RECORD = """
 INSERT INTO position_records (placed_at, received_at, terminal_id, body_hash, alarm_bits, status_bits,
