@@ -39,9 +39,9 @@ _SPREAD = 0x9E37_79B9_7F4A_7C15 - (1 << 64)
 hash.
 """
 
-HASH_BITS = (1 << 29) - 1
+HASH_BITS = (1 << 28) - 1
 """So much of a hash is stored. It only has to tell reports apart that one terminal made in the same second.
-TimescaleDB keeps the differences of differences of numbers, and those of 29 bits fit two to a word."""
+TimescaleDB keeps the differences of differences of numbers, and those of 28 bits fit two to a word."""
 
 _PER_DEGREE, _PER_KM, _PER_KMH = 1e6, 10.0, 10.0
 

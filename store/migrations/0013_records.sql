@@ -61,7 +61,7 @@ BEGIN
     SELECT placed_at, received_at,
            CASE WHEN reported_at IS DISTINCT FROM placed_at THEN reported_at END,
            CASE WHEN copies > 1 THEN last_received_at END,
-           terminal_id, (body_hash & 536870911)::integer,
+           terminal_id, (body_hash & 268435455)::integer,
            alarm_bits::bit(32)::integer, status_bits::bit(32)::integer,
            round(abs(lat) * 1e6)::bigint::bit(32)::integer, round(abs(lon) * 1e6)::bigint::bit(32)::integer,
            round(mileage_km * 10)::bigint::bit(32)::integer, nullif(copies, 1),
