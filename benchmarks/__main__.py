@@ -17,7 +17,18 @@ from pathlib import Path
 from benchmarks.measures import Measure, Options, summary
 from benchmarks.rounds import machine, sync_time_us
 
-PARTS = ("codec", "gateway", "neighbours", "connections", "path", "ingest", "queries", "log", "peers")
+PARTS = (
+    "codec",
+    "gateway",
+    "neighbours",
+    "connections",
+    "path",
+    "ingest",
+    "compression",
+    "queries",
+    "log",
+    "peers",
+)
 
 
 def options_from(words: argparse.Namespace) -> Options:
