@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 FLAG: Final = b"\x7e"
 """What a link keeps between two turns when its last byte ended a frame."""
 
-READ_BUDGET: Final = 16 * 1024
-"""So much of one link is read in one turn, 250 reports; the rest waits for the next turns, and the link is
-not read meanwhile. It slows itself, not the others: the most expensive frames of this size take some 20 ms.
+READ_BUDGET: Final = 8 * 1024
+"""So much of one link is read in one turn, 125 reports; the rest waits for later turns, and the link is not
+read meanwhile. It slows itself, not the others: the most expensive frames of this size take some 10 ms.
 """
 
 WRITE_LIMIT: Final = 64 * 1024
@@ -44,7 +44,7 @@ class Pause(IntFlag):
     """Why a link is not read."""
 
     BUDGET = 1
-    """It sent its share of this turn."""
+    """It sent its share, of this turn or for a while."""
     SLOW_READER = 2
     """It does not take its answers."""
     STALLED = 4

@@ -44,6 +44,8 @@ GARBAGE_BUDGET: Final = 64 * 1024
 is closed.
 """
 
+GARBAGE_PATIENCE: Final = 4 * 1024
+"""A link that sends more than this without one is read seldom. Noise between frames is less."""
 
 PIECE_BYTES: Final = 64
 """A piece counts as so much more towards the budget: empty ones are no cheaper."""
@@ -74,6 +76,8 @@ class Pipeline:
         self._sessions = sessions
         self._reception = reception
         self._counts = counts
+        self.garbled: list[Link] = []
+        """Links of this turn that send little but garbage."""
 
     def read(self, links: list[Link], now: float, now_us: int) -> tuple[list[Frames | Event], Answers]:
         """Read what `links` have gathered. `now` is the loop's clock, `now_us` the wall clock."""
@@ -146,8 +150,9 @@ class Pipeline:
             link.unread = tail
         batch, source = wire.frames, wire.source
         slots = np.fromiter([link.slot for link in links], np.intp, len(links))
-        table.accounts.owed[slots] += np.fromiter(map(len, chunks), np.intp, len(links))
-        self._note_all(links, slots, wire, now)
+        sizes = np.fromiter(map(len, chunks), np.intp, len(links))
+        table.accounts.owed[slots] += sizes
+        self._note_all(links, slots, sizes, wire, now)
         rejected = self._reject_all(links, wire, now) if wire.rejected else []
         slot = slots[source]
         numbers, results = table.session[slot], RESULTS[batch.msg_id]
@@ -291,16 +296,28 @@ class Pipeline:
         elif frames or table.half_since[slot] == np.inf:
             table.half_since[slot] = now
 
-    def _note_all(self, links: list[Link], slots: npt.NDArray[np.intp], wire: WireBatch, now: float) -> None:
+    def _note_all(
+        self,
+        links: list[Link],
+        slots: npt.NDArray[np.intp],
+        sizes: npt.NDArray[np.intp],
+        wire: WireBatch,
+        now: float,
+    ) -> None:
         """Do as `_note` for many links."""
         table = self._table
         table.heard[slots[wire.source]] = now
         if wire.tails.count(FLAG) == len(links):
             table.half_since[slots] = np.inf
             return
-        counts = np.bincount(wire.source, minlength=len(links)).tolist()
-        for link, frames in zip(links, counts, strict=True):
-            self._note(link, frames, now)
+        tails = np.fromiter(map(len, wire.tails), np.intp, len(links))
+        for index in (tails > MAX_FRAME).nonzero()[0].tolist():
+            self._distrust(links[index], int(sizes[index] - tails[index]), now)  # it never ends a frame
+        is_half = tails > len(FLAG)
+        table.half_since[slots[~is_half]] = np.inf
+        begins = np.bincount(wire.source, minlength=len(links)) > 0
+        begins |= table.half_since[slots] == np.inf
+        table.half_since[slots[is_half & begins]] = now
 
     def _reject_all(self, links: list[Link], wire: WireBatch, now: float) -> list[Event]:
         """Do as `_reject` for many links."""
@@ -311,15 +328,11 @@ class Pipeline:
         return [event for of_one in events for event in of_one]
 
     def _reject(self, link: Link, faults: list[RejectedBytes], now: float) -> list[Event]:
-        """Count and keep pieces that are no frame, and give up a link that sends nothing else."""
+        """Count and keep pieces that are no frame."""
         rejected = self._counts.rejected
         for fault in faults:
             rejected[fault.reason] = rejected.get(fault.reason, 0) + 1
-        if self._table.heard[link.slot] > link.garbage_since:
-            link.garbage_bytes, link.garbage_since = 0, now
-        link.garbage_bytes += sum(len(fault.raw) + PIECE_BYTES for fault in faults)
-        if link.garbage_bytes > GARBAGE_BUDGET:
-            self._sessions.forsaken.append((link, CloseReason.GARBAGE))
+        self._distrust(link, sum(len(fault.raw) + PIECE_BYTES for fault in faults), now)
         kept = faults[:MAX_PIECES]
         if len(faults) > MAX_PIECES:
             rest = FLAG.join(fault.raw for fault in faults[MAX_PIECES - 1 :])
@@ -328,6 +341,16 @@ class Pipeline:
         session = next(iter(link.sessions.values()), None)
         number = session.number if session else 0
         return [Rejected(number, fault.reason, fault.raw, link.peer) for fault in kept]
+
+    def _distrust(self, link: Link, size: int, now: float) -> None:
+        """Count garbage, and have a link read seldom, or no more, that sends nothing else."""
+        if self._table.heard[link.slot] > link.garbage_since:
+            link.garbage_bytes, link.garbage_since = 0, now
+        link.garbage_bytes += size
+        if link.garbage_bytes > GARBAGE_BUDGET:
+            self._sessions.forsaken.append((link, CloseReason.GARBAGE))
+        if link.garbage_bytes > GARBAGE_PATIENCE:
+            self.garbled.append(link)
 
 
 def _portions(links: list[Link]) -> Iterator[tuple[list[Link], int]]:

@@ -62,7 +62,8 @@ async def test_a_frame_that_does_not_end_closes_the_link(tmp_path: Path, beginni
         await device.closed()
 
 
-async def test_garbage_is_read_by_budget(tmp_path: Path) -> None:
+async def test_garbage_is_read_by_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LINGER_S", 0.1)
     async with running(tmp_path) as gateway:
         good, bad = await Device.connect(gateway, "1"), await Device.connect(gateway, "2")
         junk = b"\x7e" + b"GET / HTTP/1.1 " * 60 + b"\x7e"
@@ -74,6 +75,60 @@ async def test_garbage_is_read_by_budget(tmp_path: Path) -> None:
     log = logged(tmp_path / "log")
     assert {event.reason for event in log.of(Rejected)} <= {"bad_length", "garbage"}
     assert log.frames and [event.reason for event in log.of(SessionClosed)] == [CloseReason.STOPPING]
+
+
+@pytest.mark.parametrize("junk", [b"\x00garbage", b"\x7egarbage", b"\x7e\x02" * 100])
+async def test_garbage_is_read_seldom_and_then_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, junk: bytes
+) -> None:
+    rests: list[float] = []
+    rest_for = Gateway._rest_for
+
+    def noted(self: Gateway, link: links.Link, seconds: float) -> None:
+        rests.append(seconds)
+        rest_for(self, link, seconds)
+
+    monkeypatch.setattr(Gateway, "_rest_for", noted)
+    async with running(tmp_path) as gateway:
+        good, bad = await Device.connect(gateway, "1"), await Device.connect(gateway, "2")
+        assert await bad.result(bad.terminal.heartbeat()) == 0
+        bad.writer.write(junk * (1_000_000 // len(junk)))
+        await until(lambda: any(link.paused & links.Pause.LEAVING for link in gateway._table.links()))
+        assert set(rests) == {server.GARBAGE_REST_S}, "alone, and yet not at once"
+        most = pipeline.GARBAGE_BUDGET + 2 * links.READ_BUDGET
+        for _ in range(20):
+            assert await good.result(good.terminal.heartbeat()) == 0
+            assert gateway._received_bytes < most, (
+                "a link that is given up is not read, though it stays a while"
+            )
+        assert gateway.health()["connections"] == 2
+        bad.writer.transport.abort()
+
+
+async def test_who_wants_more_than_its_share_lets_others_go_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "REST_S", 3600.0)
+    async with running(tmp_path) as gateway:
+        flood, other = await Device.connect(gateway, "1"), await Device.connect(gateway, "2")
+        assert await flood.result(flood.terminal.heartbeat()) == 0
+        serials = [flood.terminal.report(report(second)) for second in range(1000)]
+        flood.flush()
+        assert [(await flood.fields())["ack_serial"] for _ in serials] == serials, (
+            "there is time, so it goes on"
+        )
+        serials = []
+        while not gateway._resting:  # until both are read in one turn
+            serials += [flood.terminal.report(report(second)) for second in range(1000)]
+            flood.flush()
+            assert await other.result(other.terminal.heartbeat()) == 0
+        (link,) = gateway._resting
+        frames = gateway.health()["frames"]
+        for _ in range(20):
+            assert await other.result(other.terminal.heartbeat()) == 0
+        assert gateway.health()["frames"] == frames + 20, "somebody else wants the time"
+        gateway._rested(link)
+        assert [(await flood.fields())["ack_serial"] for _ in serials] == serials, "late, but all of it"
 
 
 async def test_who_does_not_read_is_not_read(tmp_path: Path) -> None:
@@ -362,13 +417,13 @@ def test_patience_with_what_is_bad_for_a_moment() -> None:
 
 async def test_connecting_again_pays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "CHECK_BYTES", 0)
-    small, limits = Allowance(bytes_per_s=1, burst_bytes=20_000), AddressLimits(exempt=())
+    small, limits = Allowance(bytes_per_s=1, burst_bytes=12_000), AddressLimits(exempt=())
     async with running(tmp_path, allowance=small, address_limits=limits) as gateway:
         for links_so_far in range(2):
             device = await Device.connect(gateway)
             assert await device.result(device.terminal.heartbeat()) == 0
             assert not gateway._slowed
-            serials = [device.terminal.heartbeat() for _ in range(800)]
+            serials = [device.terminal.heartbeat() for _ in range(500)]
             device.flush()
             assert [(await device.fields())["ack_serial"] for _ in serials] == serials
             assert len(gateway._slowed) == links_so_far
