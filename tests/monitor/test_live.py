@@ -56,6 +56,16 @@ async def complete(client: httpx.AsyncClient) -> dict[str, Any]:
     return await until(look)
 
 
+async def placed(client: httpx.AsyncClient, terminal: int) -> None:
+    """Wait until the picture has the terminal's first state, which would come as news otherwise."""
+
+    async def look() -> bool:
+        picture = await complete(client)
+        return any(each["terminal_id"] == terminal and each["lat"] is not None for each in picture["states"])
+
+    await until(look)
+
+
 async def test_snapshot_shows_every_terminal_the_desk_and_open_tickets(
     facts: Facts, anna: httpx.AsyncClient
 ) -> None:
@@ -90,7 +100,7 @@ async def test_viewer_sees_the_story_go_by(
     terminal = await facts.terminal("100")
     vehicle = await facts.vehicle("辽A1")
     await facts.state(terminal)
-    await complete(anna)
+    await placed(anna, terminal)
     async with watch(monitor, "bo") as screen:
         snapshot = await message(screen, "snapshot")
         sequences = [snapshot["sequence"]]
@@ -133,7 +143,7 @@ async def test_nothing_changes_nothing_is_told_but_health(
 ) -> None:
     terminal = await facts.terminal()
     await facts.state(terminal)
-    await complete(anna)
+    await placed(anna, terminal)
     async with watch(monitor, "anna") as screen:
         await message(screen, "snapshot")
         await facts.state(terminal, lat=42.0)
