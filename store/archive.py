@@ -214,10 +214,11 @@ class Archivist:
         logs = _logs(self.logs)
         begin = {log.log_id: _begin(end.logs, log) for log in logs}
         until = {log.log_id: max(begin[log.log_id], log.consumed()) for log in logs}
+        heads = {log.log_id: max(until[log.log_id], log.head()) for log in logs}
         self.waiting_bytes = sum(until[each] - begin[each] for each in begin)
-        if not self._is_due(begin, until, now_us):
+        if not self._is_due(self._consumed(begin, until, heads), now_us):
             return None
-        records, day = self._take(end, begin, until)
+        records, day = self._take(end, self._consumed(begin, until, heads))
         ends = begin | behind(records)
         spans = {str(log.log_id): Span(log.name.slot, begin[log.log_id], ends[log.log_id]) for log in logs}
         gathered = Gathered.of(records, list(begin))
@@ -248,8 +249,19 @@ class Archivist:
         self._let_go(self._end)
         return sealed.about
 
-    def _is_due(self, begin: Positions, until: Positions, now_us: int) -> bool:
-        oldest = next(_in_order(self.logs, begin, until), None)
+    def _consumed(self, begin: Positions, until: Positions, heads: Positions) -> Iterator[LogRecord]:
+        """Give what is consumed, in order, up to the first record that is not.
+
+        A log may be consumed less far than the others: it keeps fragments until their message is whole. What
+        the others have behind that waits with it, or it would come before it in the archive.
+        """
+        for record in _in_order(self.logs, begin, heads):
+            if record.position >= until[record.log.log_id]:
+                return
+            yield record
+
+    def _is_due(self, waiting: Iterator[LogRecord], now_us: int) -> bool:
+        oldest = next(waiting, None)
         self.waiting_since_us = oldest.received_at_us if oldest else None
         if oldest is None:
             return False
@@ -257,11 +269,11 @@ class Archivist:
         is_yesterday = day_of(oldest.received_at_us) < day_of(now_us)
         return is_old or is_yesterday or self.waiting_bytes >= self.cadence.chunk_bytes
 
-    def _take(self, end: _End, begin: Positions, until: Positions) -> tuple[list[LogRecord], date]:
+    def _take(self, end: _End, waiting: Iterator[LogRecord]) -> tuple[list[LogRecord], date]:
         """Take the records of one chunk, and say of which day they are."""
         records: list[LogRecord] = []
         day, size = end.day, 0
-        for record in _in_order(self.logs, begin, until):
+        for record in waiting:
             received_on = day_of(record.received_at_us)
             if not records:
                 day = max(day, received_on)

@@ -25,6 +25,7 @@ from tests.databases import Server
 from tests.store.archives import AT_ONCE
 from tests.worker.stories import BEGIN, Story, facts, work
 from tests.worker.test_exactly_once import tell
+from tests.worker.test_processes import SLOTS, Hall
 from tests.worker.test_worker import QUICK
 from worker import commit, messages
 from worker.facts import Facts
@@ -35,10 +36,12 @@ HOUR = timedelta(hours=1)
 class Told:
     """A random story that the worker has read: some of it in the archive, some still in the log."""
 
-    def __init__(self, data_dir: Path, dsn: str, seed: int, steps: int = 60) -> None:
+    def __init__(
+        self, data_dir: Path, dsn: str, seed: int, steps: int = 60, story: Story | None = None
+    ) -> None:
         self.dsn = dsn
         self.options = ReplayOptions(dsn, data_dir, QUICK, batch_bytes=3000, stretch_s=0.0)
-        self.story = Story(data_dir / "log")
+        self.story = story or Story(data_dir / "log")
         self.state = data_dir / "worker"
         dice = random.Random(seed)
         tell(self.story, dice, steps)
@@ -90,6 +93,20 @@ def test_a_replay_of_what_was_not_touched_finds_no_difference(tmp_path: Path, ds
         assert shadow.about(connection, number).records > 50
     assert not told.found(number)
     assert facts(dsn) == before
+
+
+def test_what_several_gateways_received_is_one_story(tmp_path: Path, dsn: str) -> None:
+    """Terminals hop between them, and each has a log of its own; some of all is in the archive."""
+    told = Told(tmp_path, dsn, 8, story=Hall(tmp_path / "log", 8))
+    with psycopg.connect(dsn) as connection:
+        assert len(connection.execute("SELECT FROM cursors").fetchall()) == SLOTS
+    original = facts(dsn)
+    assert not told.found(told.replayed())
+    expected = {what: told.alter(statement) for statement, what in ALTERED.items()}
+    number = told.replayed()
+    assert told.found(number) == {what: count for what, count in expected.items() if count}
+    replay.adopt(told.options, number, "test")
+    assert facts(dsn) == original
 
 
 def test_a_part_of_the_time_is_judged_with_what_was_before_it(tmp_path: Path, dsn: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from protocol.columns import identities
 from store.archive import Archive, Archivist, Cadence
 from store.log import LogLimits, LogReader, LogRecord, LogWriter
-from store.merge import MergedReader, behind
+from store.merge import MergedReader, Positions, behind
 from store.records import Event, FrameFlag, Frames, SessionOpened, Tick
 
 BEGIN_US = 1_790_000_000_000_000
@@ -52,6 +52,9 @@ class Machine:
         self.archivist = self.started()
         self.kept: list[LogRecord] = []
         """What the worker has read, in its order."""
+        self.held: dict[UUID, int] = {}
+        """From where on a log stays: fragments lie there whose message is not whole yet."""
+        self._read: Positions = {}
 
     def started(self) -> Archivist:
         """Give an archivist that knows nothing yet."""
@@ -84,15 +87,17 @@ class Machine:
             writer.sync()
         reader = MergedReader(self.logs)
         until = reader.head()
-        position = {log: LogReader(self.logs / str(slot)).consumed() for slot, log in self._ids()}
-        while records := reader.read(position, until=until):
+        while records := reader.read(self._read, until=until):
             self.kept += records
-            position |= behind(records)
-        reader.release(position)
+            self._read |= behind(records)
+        reader.release(self._read | self.held)
         reader.close()
 
-    def _ids(self) -> list[tuple[int, UUID]]:
-        return [(slot, writer.log_id) for slot, writer in enumerate(self.writers)]
+    def hold(self, slot: int) -> None:
+        """Let the worker keep what a gateway receives from now on, or no longer."""
+        log_id = self.writers[slot].log_id
+        if self.held.pop(log_id, None) is None:
+            self.held[log_id] = LogReader(self.logs / str(slot)).head()
 
     def seal(self) -> int:
         """Seal all that can be, later, and say how many chunks that made."""

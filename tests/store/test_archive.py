@@ -32,7 +32,7 @@ SAYINGS = st.lists(
     st.tuples(
         st.integers(0, 2),
         st.sampled_from(
-            ["frames", "raw", "rejected", "closed", "tick", "consume", "seal", "restart", "night"]
+            ["frames", "raw", "rejected", "closed", "tick", "consume", "hold", "seal", "restart", "night"]
         ),
         st.lists(st.tuples(st.sampled_from(TERMINALS), st.binary(max_size=40)), min_size=1, max_size=6),
     ),
@@ -66,6 +66,8 @@ def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, saying
             machine.say(slot, Tick(3))
         elif what == "consume":
             machine.consume()
+        elif what == "hold":
+            machine.hold(slot)
         elif what == "seal":
             machine.seal()
         elif what == "restart":
@@ -73,6 +75,7 @@ def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, saying
         else:
             machine.now_us += DAY_US // 3
     assert {each: machine.found(each) for each in TERMINALS} == said
+    machine.held.clear()
     machine.consume()
     machine.seal()
     assert plain(machine.archived()) == plain(machine.kept)
@@ -93,6 +96,21 @@ def test_a_terminal_that_changes_processes_has_one_chain(machine: Machine) -> No
     assert {each.session for each in found} == {1000, 1001}
     assert all(each.chunk for each in found)
     assert prove(machine.directory).holds
+
+
+def test_what_one_log_holds_back_the_others_wait_with(machine: Machine) -> None:
+    machine.drive(0, "13900000001", 0, 5)
+    machine.hold(0)
+    for turn in range(1, 4):
+        machine.drive(turn % 2, "13900000001", 5 * turn, 5)
+    machine.consume()
+    assert machine.seal()
+    assert len(machine.archived()) == len(machine.kept)  # the rest is in the logs
+    machine.hold(0)
+    machine.consume()
+    assert machine.seal()
+    assert plain(machine.archived()) == plain(machine.kept)
+    assert [int.from_bytes(each[10:12]) for each in machine.found("13900000001")] == list(range(20))
 
 
 def test_frames_are_found_by_time(machine: Machine) -> None:

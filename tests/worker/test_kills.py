@@ -42,7 +42,18 @@ STEPS = {
     "a snapshot gets its name": "replace state/snapshot.npz.new",
     "the log is released": "pwrite log/consumed",
 }
-"""What a worker has to have been killed before, and how `tests.worker.mortal` names it, in this order."""
+"""What a worker has to have been killed before, and how `tests.worker.mortal` names it."""
+EACH_BEFORE_THE_NEXT = (
+    "a blob is made durable",
+    "a blob gets its name",
+    "the name is made durable",
+    "the row of a medium is written",
+    "the transaction commits",
+    "a snapshot is made durable",
+    "a snapshot gets its name",
+    "the log is released",
+)
+"""A killed process leaves what it wrote to the system; only the order shows that it outlives the machine."""
 
 
 def test_killed_before_any_step_nothing_is_lost_or_there_twice(
@@ -66,13 +77,19 @@ def test_killed_before_any_step_nothing_is_lost_or_there_twice(
             return steps
 
         live("")  # makes the days that the others find
-        for step in dict.fromkeys(live("")):
+        calm = live("")
+        for step in dict.fromkeys(calm):
             # What the one before had done when it was killed is not done again; the second begins anew.
             if live(step)[-1] == step or live(step)[-1] == step:
                 killed.append(step)
         live("")
     missing = [what for what, name in STEPS.items() if not any(re.fullmatch(name, step) for step in killed)]
     assert not missing, " | ".join(killed)
+    places = [
+        max(place for place, step in enumerate(calm) if re.fullmatch(STEPS[what], step))
+        for what in EACH_BEFORE_THE_NEXT
+    ]
+    assert places == sorted(places), calm
     found = facts(dsn)
     assert len(found["media"]) == len(told.fragments_at) - 1
     assert found == one_pass(told.story, server, tmp_path / "calm")
