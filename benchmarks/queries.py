@@ -3,9 +3,10 @@
     python -m benchmarks.queries [--million N] [--keep DIRECTORY] [DSN …]
 
 10,000 terminals drive for a month, N million positions in all (10 unless told otherwise), written in the
-order in which a worker would write them. Every question is asked by the function that the API uses, for other
-terminals, days and places each time, and measured up to the bytes that leave for the browser; beside it stand
-the time of the bare query in the server (EXPLAIN ANALYZE) and what its plan reads.
+order in which a worker would write them. Every question is asked of the monitor's application as a page asks
+it, for other terminals, days and places each time, and measured up to the compressed bytes that leave for the
+browser; processor time is that of this process and of the server's that work for the database. Beside it
+stand the time of the bare query in the server (EXPLAIN ANALYZE), and its plan.
 
 Runs on the embedded PostgreSQL, or on the servers that are given. `--keep` keeps the embedded database in a
 directory and uses what it finds there, because a hundred million rows take a while.
@@ -13,20 +14,25 @@ directory and uses what it finds there, because a hundred million rows take a wh
 
 import argparse
 import asyncio
+import math
 import os
+import re
+import secrets
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, LiteralString
 
-import msgspec
+import httpx
 import numpy as np
 import psycopg
+from fastapi import FastAPI
 from psycopg.rows import dict_row
 from rich.console import Console
 from rich.progress import track
@@ -34,9 +40,11 @@ from rich.progress import track
 from benchmarks.ingest import SERVER_VARIABLE, Server
 from benchmarks.measures import Measure, Options, summary
 from benchmarks.rounds import machine, table
-from monitor.routes.fleet import drawn
+from monitor.app import create_app
+from monitor.options import MonitorOptions
+from monitor.signing import COOKIE
 from protocol.words import ACC_ON, POSITIONED
-from store import live, positions, schema, tracks
+from store import live, people, positions, schema, tracks
 from store.embedded import Embedded
 from store.placement import Placement, days_of
 from store.positions import PositionRows
@@ -52,7 +60,10 @@ DRIVING: Final = 0.3
 """A vehicle reports during so much of a day, in one shift that begins at a time of its own."""
 ASKED: Final = 15
 """Times that each question is asked; the first is shown beside the median."""
+STARTS_S: Final = 60
+"""So long the monitor may take to read everything for the first time."""
 SCREEN: Final = 2_000
+"""Points that a screen wants of a track."""
 
 
 class Story:
@@ -155,12 +166,51 @@ def _enrol(connection: psycopg.Connection[Any]) -> None:
         "INSERT INTO vehicles (plate, plate_color) SELECT '辽A' || n, 2 FROM generate_series(1, %(n)s) n",
         "INSERT INTO installations (terminal_id, vehicle_id, installed_at)"
         " SELECT t.id, v.id, '2020-01-01Z' FROM terminals t JOIN vehicles v ON v.id = t.id",
-        "INSERT INTO terminal_states (terminal_id, link, mode, lat, lon, fix_at, reported_at, received_at,"
-        " last_received_at, speed_kmh, heading_deg, altitude_m)"
-        " SELECT id, 'open', 'moving', 41, 123, %(end)s, %(end)s, %(end)s, %(end)s, 50, 90, 60"
-        " FROM terminals",
+        "SELECT setseed(0.808)",
+        "INSERT INTO terminal_states (terminal_id, link, link_changed_at, mode, lat, lon, fix_at,"
+        " reported_at, received_at, last_received_at, speed_kmh, heading_deg, altitude_m, status_bits,"
+        " mileage_km)"
+        " SELECT id, 'open', %(end)s - random() * interval '9 hours', 'moving', 41, 123, at, at,"
+        " at + random() * interval '2 seconds', at + random() * interval '9 seconds', random() * 100,"
+        " random() * 359, random() * 300, 3, random() * 100000 FROM (SELECT id,"
+        " date_trunc('second', %(end)s - random() * interval '1 minute') AS at FROM terminals) AS reports",
     ):
         connection.execute(statement, {"n": TERMINALS, "end": end})
+
+
+class Page:
+    """A page that asks the monitor's application, with nothing but a socket missing between them."""
+
+    def __init__(self, app: FastAPI, cookie: str) -> None:
+        self.center = app.state.center
+        self._client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://bench/api/v1", cookies={COOKIE: cookie}
+        )
+
+    async def get(self, path: str, **given: str | int) -> None:
+        """Ask, and take the answer as it leaves: compressed."""
+        headers = {"Accept-Encoding": "gzip"}
+        async with self._client.stream("GET", path, params=given, headers=headers) as answer:
+            answer.raise_for_status()
+            async for _ in answer.aiter_raw():
+                pass
+
+
+@asynccontextmanager
+async def page(dsn: str) -> AsyncIterator[Page]:
+    """Run the monitor's application on a database, for somebody who is signed in."""
+    async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as connection:
+        query = "INSERT INTO users (name, role, password_hash) VALUES (%s, 'operator', '') RETURNING id"
+        row = await (await connection.execute(query, [f"bench{secrets.token_hex(4)}"])).fetchone()
+        assert row is not None
+        cookie = await people.open_sign_in(connection, row["id"])
+    app = create_app(MonitorOptions(dsn, gateway_url=None, worker_url=None, keeper_url=None))
+    async with app.router.lifespan_context(app):
+        asker = Page(app, cookie)
+        for _ in range(STARTS_S * 10):
+            if not asker.center.live.is_complete:
+                await asyncio.sleep(0.1)
+        yield asker
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +219,8 @@ class Question:
 
     name: str
     reach_ms: float
-    ask: Callable[[Connection, int], Awaitable[int]]
-    """Asks for the n-th time; gives the size of the answer."""
+    ask: Callable[[Page, int], Awaitable[None]]
+    """Asks for the n-th time."""
     query: LiteralString
     given: Callable[[int], dict[str, Any]]
 
@@ -194,31 +244,40 @@ def _hour(turn: int) -> dict[str, Any]:
     return _period(turn * 7 % DAYS + (turn * 5 % 24) / 24, 1 / 24)
 
 
-async def _all(connection: Connection, turn: int) -> int:
-    async with connection.transaction():
-        states, _ = await live.states(connection, None)
-    return len(states)
+def _asked(period: dict[str, Any]) -> dict[str, str]:
+    return {"from": period["since"].isoformat(), "to": period["until"].isoformat()}
 
 
-def _track(days: float) -> Callable[[Connection, int], Awaitable[int]]:
-    async def ask(connection: Connection, turn: int) -> int:
-        period = _period(turn * 3 % DAYS if days == 1 else 0, days)
-        points = await tracks.vehicle_track(connection, _vehicle(turn), **period)
-        return len(drawn(points, SCREEN, **period).body)
+async def _all(page: Page, turn: int) -> None:
+    page.center.live.sequence += 1  # something has changed: what was encoded before does not count
+    await page.get("/live")
+
+
+async def _all_anew(page: Page, turn: int) -> None:
+    async with page.center.database() as connection:
+        await live.states(connection, None)
+
+
+def _track(days: float) -> Callable[[Page, int], Awaitable[None]]:
+    async def ask(page: Page, turn: int) -> None:
+        period = _asked(_period(turn * 3 % DAYS if days == 1 else 0, days))
+        await page.get(f"/vehicles/{_vehicle(turn)}/track", limit=SCREEN, **period)
 
     return ask
 
 
-async def _now(connection: Connection, turn: int) -> int:
-    return len(msgspec.json.encode(await tracks.inside_now(connection, _area(turn))))
+def _visits(period: Callable[[int], dict[str, str]]) -> Callable[[Page, int], Awaitable[None]]:
+    async def ask(page: Page, turn: int) -> None:
+        corners = _area(turn).corners
+        box = ",".join(f"{degrees:.6f}" for degrees in (*corners[0], *corners[2]))
+        await page.get("/areas/visits", box=box, **period(turn))
 
-
-async def _then(connection: Connection, turn: int) -> int:
-    return len(msgspec.json.encode(await tracks.inside_during(connection, _area(turn), **_hour(turn))))
+    return ask
 
 
 QUESTIONS: Final = (
     Question("latest of all 10,000", 50, _all, live.STATES, lambda turn: {}),
+    Question("the same, read anew by the monitor", 50, _all_anew, live.STATES, lambda turn: {}),
     Question(
         *("a vehicle's day", 20, _track(1), tracks.OF_VEHICLE),
         lambda turn: {"id": _vehicle(turn), **_period(turn * 3 % DAYS, 1)},
@@ -227,52 +286,88 @@ QUESTIONS: Final = (
         *("a vehicle's month on 2,000 points", 300, _track(DAYS), tracks.OF_VEHICLE),
         lambda turn: {"id": _vehicle(turn), **_period(0, DAYS)},
     ),
-    Question("an area now", 50, _now, tracks.INSIDE_NOW, lambda turn: _area(turn).parameters()),
     Question(
-        *("an area in a past hour", 1000, _then, tracks.INSIDE_DURING),
+        *("an area now", 50, _visits(lambda turn: {}), tracks.INSIDE_NOW),
+        lambda turn: _area(turn).parameters(),
+    ),
+    Question(
+        *("an area in a past hour", 1000, _visits(lambda turn: _asked(_hour(turn))), tracks.INSIDE_DURING),
         lambda turn: _area(turn).parameters() | _hour(turn),
     ),
 )
 
 
-async def answers(dsn: str, where: str) -> list[list[str]]:
-    """Ask everything; gives the table's rows."""
-    rows = []
-    async with await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, row_factory=dict_row
-    ) as connection:
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What asking a question again and again came to."""
+
+    question: Question
+    took_ms: list[float]
+    client_ms: float
+    """Processor time of this process, the median …"""
+    server_ms: float
+    """… and of the server's; not a number where it runs on another machine."""
+    bare_ms: float
+    plan: str
+
+    def row(self, where: str) -> list[str]:
+        """Give the cells of its row."""
+        clock = (self.question.reach_ms, median(self.took_ms), self.took_ms[0], max(self.took_ms))
+        figures = (*clock, self.client_ms, self.server_ms, self.bare_ms)
+        return [where, self.question.name, *(f"{ms:.1f}" for ms in figures)]
+
+
+async def answers(dsn: str) -> list[Answered]:
+    """Ask everything."""
+    async with (
+        page(dsn) as asker,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection,
+    ):
         await connection.execute("SET timezone = 'UTC'")
-        for question in QUESTIONS:
-            took = []
-            for turn in range(ASKED):
-                begin = time.perf_counter()
-                await question.ask(connection, turn)
-                took.append((time.perf_counter() - begin) * 1000)
-            plans = [await _plan(connection, question, turn) for turn in range(ASKED, ASKED + 3)]
-            bare_ms, reads = sorted(plans)[1]
-            figures = (question.reach_ms, median(took), took[0], max(took), bare_ms)
-            rows.append([where, question.name, *(f"{ms:.1f}" for ms in figures), reads])
-    return rows
+        return [await _answered(asker, connection, question) for question in QUESTIONS]
+
+
+async def _answered(asker: Page, connection: Connection, question: Question) -> Answered:
+    cursor = await connection.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+    servers = [row["pid"] for row in await cursor.fetchall()]
+    taken = []
+    for turn in range(ASKED):
+        begin = np.array([time.perf_counter(), time.process_time(), _cpu_s(servers)])
+        await question.ask(asker, turn)
+        taken.append(np.array([time.perf_counter(), time.process_time(), _cpu_s(servers)]) - begin)
+    took, client, server = (np.array(taken).T * 1000).tolist()
+    plans = sorted([await _plan(connection, question, turn) for turn in range(ASKED, ASKED + 3)])
+    return Answered(question, took, median(client), median(server), *plans[1])
+
+
+def _cpu_s(processes: Iterable[int]) -> float:
+    """Sum up the processor time of the server's processes, where they run here."""
+    try:
+        took_ns = [int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in processes]
+    except OSError:
+        return math.nan
+    return sum(took_ns) / 1e9
 
 
 async def _plan(connection: Connection, question: Question, turn: int) -> tuple[float, str]:
-    """Give the server's own time for the bare query, and which nodes read the table."""
-    explain = f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {question.query}"
+    """Give the server's own time for the bare query, and its plan on a line."""
+    explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {question.query}"
     cursor = await connection.execute(explain, question.given(turn))
     row = await cursor.fetchone()
     assert row is not None
     (plan,) = row["QUERY PLAN"]
-    scans: dict[str, int] = {}
-    _scans(plan["Plan"], scans)
-    reads = ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in scans.items())
-    return plan["Execution Time"], reads
+    return plan["Execution Time"], _outline(plan["Plan"])
 
 
-def _scans(node: dict[str, Any], found: dict[str, int]) -> None:
-    if "Scan" in node["Node Type"] and node.get("Actual Loops"):
-        found[node["Node Type"]] = found.get(node["Node Type"], 0) + 1
-    for below in node.get("Plans", ()):
-        _scans(below, found)
+def _outline(node: dict[str, Any]) -> str:
+    """Write a plan as nested calls; what was never run is left out, and the same of many days is one."""
+    words = [node.get("Custom Plan Provider", node["Node Type"])]
+    if relation := node.get("Relation Name"):
+        words.append(re.sub(r"[_0-9]+(_chunk)?$", "", relation))
+    inner = [_outline(below) for below in node.get("Plans", ()) if below.get("Actual Loops")]
+    counted = [(each, len(list(same))) for each, same in groupby(inner)]
+    parts = [f"{count} × {each}" if count > 1 else each for each, count in counted]
+    return " ".join(words) + (f"({', '.join(parts)})" if parts else "")
 
 
 def sizes(dsn: str) -> str:
@@ -285,7 +380,10 @@ def sizes(dsn: str) -> str:
     return f"{row[1]:,} positions, {row[0] / 1e9:.1f} GB, {row[0] / max(row[1], 1):.0f} bytes a position"
 
 
-HEAD: Final = ["database", "question", "reach ms", "median ms", "first ms", "worst ms", "bare ms", "reads"]
+HEAD: Final = [
+    *("database", "question", "reach ms", "median ms", "first ms", "worst ms"),
+    *("processor ms", "server's", "bare query ms"),
+]
 
 
 @contextmanager
@@ -307,19 +405,22 @@ def databases(given: Sequence[str], keep: Path | None) -> Iterator[list[tuple[st
 def measure(given: Sequence[str], million: float, keep: Path | None = None) -> list[Measure]:
     """Fill every database, ask everything, print the table, and give the rows of the summary."""
     rows: list[list[str]] = []
+    plans: list[str] = []
     measures: list[Measure] = []
     with databases(given, keep) as found:
         for where, dsn in found:
             begin = time.perf_counter()
             fill(dsn, int(million * 1e6), where)
             print(f"{where}: {sizes(dsn)}; written in {time.perf_counter() - begin:,.0f} s")
-            answered = asyncio.run(answers(dsn, where))
-            rows += answered
+            answered = asyncio.run(answers(dsn))
+            rows += [each.row(where) for each in answered]
+            plans += [f"{where}, {each.question.name}: {each.plan}" for each in answered]
             reach = [question.reach_ms for question in QUESTIONS]
-            took = [float(row[3]) for row in answered]
+            took = [median(each.took_ms) for each in answered]
             name = f"{million:g} million positions, {where}: {' · '.join(each.name for each in QUESTIONS)}"
             measures.append(Measure(name, reach, reach, took, "ms", at_most=True))
-    print("\n" + table(HEAD, rows))
+    print("\n" + table(HEAD, rows) + "\n\nPlans of the bare queries:\n")
+    print("\n".join(f"- {plan}" for plan in plans))
     return measures
 
 
