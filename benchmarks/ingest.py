@@ -59,7 +59,7 @@ RECORD_FRAMES: Final = 500
 BEGIN: Final = datetime(2026, 6, 1, 4, tzinfo=UTC)
 SECOND_US: Final = 1_000_000
 FIRST_SESSION: Final = 1 << 40
-COPY_IN: Final = "COPY positions FROM STDIN (FORMAT BINARY)"
+COPY_IN: Final = "COPY position_records FROM STDIN (FORMAT BINARY)"
 COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END: Final = b"\xff\xff"
 WRITERS: Final = ("checkpointer", "background writer", "walwriter", "io worker")
@@ -305,7 +305,9 @@ def ingest(server: Server, log: Path, arrived: int) -> tuple[Taken, list[bytes]]
         worker.close()
         with psycopg.connect(dsn) as connection:
             connection.execute("SET max_parallel_workers_per_gather = 0")  # in the order in which they lie
-            with connection.cursor().copy("COPY (SELECT * FROM positions) TO STDOUT (FORMAT BINARY)") as copy:
+            with connection.cursor().copy(
+                "COPY (SELECT * FROM position_records) TO STDOUT (FORMAT BINARY)"
+            ) as copy:
                 rows = [bytes(each) for each in copy][:-1]
     rows[0] = rows[0].removeprefix(COPY_HEAD)
     size = -(-len(rows) // batches)

@@ -1,4 +1,4 @@
-"""Columnar compression of `position_records` by TimescaleDB (列式压缩): old days take a fraction of their room.
+"""Columnar compression of positions by TimescaleDB (列式压缩): old days take a fraction of their room.
 
 It belongs to the edition under the Timescale licence. A server with the Apache edition, or without
 TimescaleDB, keeps its days as they are; `doctor` says so.
@@ -21,8 +21,8 @@ SETTINGS: Final = (
     "ALTER TABLE position_records SET (timescaledb.compress, timescaledb.compress_segmentby = 'terminal_id',"
     " timescaledb.compress_orderby = 'placed_at')"
 )
-# Newer versions add a filter for every column of the unique index, a tenth of all bytes. A late copy is found by
-# terminal and time well enough.
+# Newer versions add a filter for every column of the unique index, a tenth of all bytes. A late copy is
+# found by terminal and time well enough.
 _WITHOUT_BLOOMS: Final = """
 SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'timescaledb.auto_sparse_indexes'
 """

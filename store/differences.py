@@ -64,7 +64,7 @@ _OF_RECEIPT: Final = ("received_at", "msg_id", "serial", "quality", "authenticat
 _OF_COPIES: Final = ("copies", "last_received_at")
 _CONTENT: Final = (
     *("reported_at", "reported_raw", "latitude", "longitude", "speed", "heading", "altitude"),
-    *("alarm_bits", "status_bits", "mileage", "items"),
+    *("alarm_bits", "status_bits", "mileage", "mileage_inside", "items"),
 )
 """What a position says, as `position_records` has it."""
 POSITION: Final = Kind(

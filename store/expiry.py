@@ -59,7 +59,8 @@ SELECT c.range_start AS begins_at, c.range_end AS ends_at, c.chunk_schema::text 
        c.chunk_name::text AS name, greatest(k.reltuples, 0)::bigint AS rows, s.total_bytes AS size_bytes,
        c.is_compressed
   FROM timescaledb_information.chunks c
-  JOIN chunks_detailed_size('position_records') s ON (s.chunk_schema, s.chunk_name) = (c.chunk_schema, c.chunk_name)
+  JOIN chunks_detailed_size('position_records') s
+    ON (s.chunk_schema, s.chunk_name) = (c.chunk_schema, c.chunk_name)
   JOIN pg_class k ON k.oid = format('%I.%I', c.chunk_schema, c.chunk_name)::regclass
  WHERE c.hypertable_schema = current_schema() AND c.hypertable_name = 'position_records'
  ORDER BY 1
@@ -137,7 +138,8 @@ def drop_day(connection: Connection, day: Day) -> bool:
     connection.execute("LOCK TABLE holds IN SHARE MODE")
     # Dropping a native partition locks the whole table: asked for last, that would meet a worker who has the
     # table and waits for the partition.
-    locked = sql.SQL("ONLY position_records") if is_native(connection) else sql.Identifier(day.schema, day.name)
+    table = sql.SQL("ONLY position_records")
+    locked = table if is_native(connection) else sql.Identifier(day.schema, day.name)
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(locked))
     held = connection.execute(
         f"CREATE TEMPORARY TABLE held_positions ON COMMIT DROP AS"
@@ -197,7 +199,8 @@ def _drop(connection: Connection, day: Day) -> None:
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(day.schema, day.name)))
     else:
         connection.execute(
-            "SELECT drop_chunks('position_records', older_than => %s::timestamptz, newer_than => %s::timestamptz)",
+            "SELECT drop_chunks('position_records', older_than => %s::timestamptz,"
+            " newer_than => %s::timestamptz)",
             [day.ends_at, day.begins_at],
         )
 

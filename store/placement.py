@@ -98,7 +98,9 @@ def _make(connection: Connection, day: date) -> None:
     """Make one day beside the table and attach it: attaching lets readers and writers of other days go on."""
     name = sql.Identifier(f"position_records_{day:%Y%m%d}")
     begin, end = (sql.Literal(f"{each.isoformat()} 00:00:00+00") for each in (day, day + timedelta(days=1)))
-    connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE position_records INCLUDING ALL)").format(name))
+    connection.execute(
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE position_records INCLUDING ALL)").format(name)
+    )
     connection.execute(
         sql.SQL("ALTER TABLE position_records ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
             name, begin, end

@@ -44,11 +44,14 @@ HASH_BITS = (1 << 28) - 1
 TimescaleDB keeps the differences of differences of numbers, and those of 28 bits fit two to a word."""
 
 _PER_DEGREE, _PER_KM, _PER_KMH = 1e6, 10.0, 10.0
+_MILEAGE_HEAD = bytes.fromhex("0104")
+_MILEAGE_ITEM = 6
+"""Bytes of item 0x01: id, length and four of content."""
 
 _COLUMNS = """
 placed_at, received_at, reported_at, last_received_at, terminal_id, body_hash, alarm_bits, status_bits,
-latitude, longitude, mileage, copies, altitude, speed, heading, msg_id, serial, quality, authenticated, late,
-reported_raw, items
+latitude, longitude, mileage, mileage_inside, copies, altitude, speed, heading, msg_id, serial, quality,
+authenticated, late, reported_raw, items
 """
 _STAGE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS staged_positions (LIKE position_records) ON COMMIT DELETE ROWS
@@ -70,10 +73,10 @@ WITH equal AS (
       FROM staged_positions AS staged
      WHERE there.terminal_id = staged.terminal_id AND there.body_hash = staged.body_hash
        AND (there.latitude, there.longitude, there.altitude, there.speed, there.heading, there.alarm_bits,
-            there.status_bits, there.items)
+            there.status_bits, there.mileage, there.items)
            IS NOT DISTINCT FROM
            (staged.latitude, staged.longitude, staged.altitude, staged.speed, staged.heading,
-            staged.alarm_bits, staged.status_bits, staged.items)
+            staged.alarm_bits, staged.status_bits, staged.mileage, staged.items)
        AND {{where}} AND there.placed_at BETWEEN %(begin)s AND %(end)s
  RETURNING staged.terminal_id, staged.body_hash
 )
@@ -188,6 +191,7 @@ def _columns(rows: PositionRows) -> Columns:
     is_placed_by_clock = rows.reported_us == rows.placed_us
     raw = np.ascontiguousarray(rows.reported_raw).view("V6").reshape(-1)
     is_untold = is_placed_by_clock | (rows.reported_us == NO_TIME)
+    leads = _has_leading_mileage(rows)
     columns = [
         times("placed_at", rows.placed_us),
         times("received_at", rows.received_us),
@@ -199,7 +203,8 @@ def _columns(rows: PositionRows) -> Columns:
         Column("status_bits", ">u4", rows.status_bits),
         _sent("latitude", ">u4", rows.lat, _PER_DEGREE),
         _sent("longitude", ">u4", rows.lon, _PER_DEGREE),
-        _sent("mileage", ">u4", rows.mileage_km, _PER_KM),
+        _sent("mileage", ">u4", np.where(leads, rows.mileage_km, np.nan), _PER_KM),
+        _sent("mileage_inside", ">u4", np.where(leads, np.nan, rows.mileage_km), _PER_KM),
         Column("copies", ">i4", rows.copies, is_single),
         Column("altitude", ">u2", rows.altitude_m),
         Column("speed", ">u2", np.rint(rows.speed_kmh * _PER_KMH)),
@@ -211,7 +216,17 @@ def _columns(rows: PositionRows) -> Columns:
         Column("late", "u1", rows.late),
         Column("reported_raw", "V6", raw, is_placed_by_clock),
     ]
-    return columns, Tail("items", rows.data, rows.items_start, rows.items_length)
+    skipped = leads * _MILEAGE_ITEM
+    return columns, Tail("items", rows.data, rows.items_start + skipped, rows.items_length - skipped)
+
+
+def _has_leading_mileage(rows: PositionRows) -> Flags:
+    """Say whose first item is the mileage. It is the same bytes as the column."""
+    is_long_enough = rows.items_length >= _MILEAGE_ITEM
+    begin = np.where(is_long_enough, rows.items_start, 0)
+    is_mileage = (rows.data[begin] == _MILEAGE_HEAD[0]) & (rows.data[begin + 1] == _MILEAGE_HEAD[1])
+    leads: Flags = is_long_enough & is_mileage & ~np.isnan(rows.mileage_km)
+    return leads
 
 
 def _sent(name: str, kind: str, values: F64, scale: float) -> Column:

@@ -18,7 +18,8 @@ SELECT current_setting('server_version') AS version,
        (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb') AS
        timescaledb_available, current_setting('timescaledb.license', true) AS timescaledb_license,
        pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean AS is_read_only,
-       (SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('position_records'))::integer AS partitions
+       (SELECT count(*)::integer FROM pg_inherits
+         WHERE inhparent = to_regclass('position_records')) AS partitions
 """
 
 

@@ -15,7 +15,8 @@ CREATE TABLE position_columns (
     status_bits integer NOT NULL,             -- DWORD
     latitude integer,                         -- DWORD, 1e-6 degrees; the hemisphere is bit 2 of the status …
     longitude integer,                        -- DWORD, 1e-6 degrees; … and bit 3
-    mileage integer,                          -- DWORD, 0.1 km, of item 0x01
+    mileage integer,                          -- DWORD, 0.1 km, of an item 0x01 that stands first: it is not in items
+    mileage_inside integer,                   -- … of one that stands elsewhere
     copies integer,                           -- equal reports received; null: one
     altitude smallint NOT NULL,               -- WORD, m
     speed smallint NOT NULL,                  -- WORD, 0.1 km/h
@@ -26,7 +27,7 @@ CREATE TABLE position_columns (
     authenticated boolean NOT NULL,
     late boolean NOT NULL,
     reported_raw bytea,                       -- the six bytes of the clock; null: they say placed_at
-    items bytea,
+    items bytea,                              -- as sent, but for a leading item 0x01
     UNIQUE (terminal_id, placed_at, body_hash)
 );
 
@@ -64,11 +65,14 @@ BEGIN
            terminal_id, (body_hash & 268435455)::integer,
            alarm_bits::bit(32)::integer, status_bits::bit(32)::integer,
            round(abs(lat) * 1e6)::bigint::bit(32)::integer, round(abs(lon) * 1e6)::bigint::bit(32)::integer,
-           round(mileage_km * 10)::bigint::bit(32)::integer, nullif(copies, 1),
+           CASE WHEN leads THEN round(mileage_km * 10)::bigint::bit(32)::integer END,
+           CASE WHEN NOT leads THEN round(mileage_km * 10)::bigint::bit(32)::integer END, nullif(copies, 1),
            (altitude_m + 32768) % 65536 - 32768, (round(speed_kmh * 10)::integer + 32768) % 65536 - 32768,
            (heading_deg + 32768) % 65536 - 32768, msg_id, (serial + 32768) % 65536 - 32768, quality,
-           authenticated, late, CASE WHEN reported_at IS DISTINCT FROM placed_at THEN reported_raw END, items
-      FROM positions_before
+           authenticated, late, CASE WHEN reported_at IS DISTINCT FROM placed_at THEN reported_raw END,
+           CASE WHEN NOT leads THEN items WHEN length(items) > 6 THEN substr(items, 7) END
+      FROM positions_before, LATERAL (
+           SELECT mileage_km IS NOT NULL AND length(items) >= 6 AND substr(items, 1, 2) = '\x0104' IS TRUE) i (leads)
         ON CONFLICT (terminal_id, placed_at, body_hash) DO NOTHING;
 
     -- The aggregate of TimescaleDB is made anew over the new table; hours whose positions are gone are kept.
@@ -111,7 +115,7 @@ SELECT placed_at,
        (CASE WHEN status_bits & 8 = 0 THEN 1 ELSE -1 END * (longitude::bigint & 4294967295))::double precision / 1e6 AS lon,
        alarm_bits::bigint & 4294967295 AS alarm_bits,
        status_bits::bigint & 4294967295 AS status_bits,
-       (mileage::bigint & 4294967295)::double precision / 10 AS mileage_km,
+       (coalesce(mileage, mileage_inside)::bigint & 4294967295)::double precision / 10 AS mileage_km,
        terminal_id,
        coalesce(copies, 1) AS copies,
        ((speed::integer & 65535)::double precision / 10)::real AS speed_kmh,
@@ -125,5 +129,6 @@ SELECT placed_at,
        CASE WHEN reported_raw IS NULL
             THEN decode(to_char(placed_at AT TIME ZONE 'UTC' + interval '8 hours', 'YYMMDDHH24MISS'), 'hex')
             ELSE reported_raw END AS reported_raw,
-       items
+       CASE WHEN mileage IS NULL THEN items
+            ELSE '\x0104'::bytea || int4send(mileage) || coalesce(items, '') END AS items
   FROM position_records;

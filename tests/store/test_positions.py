@@ -1,6 +1,7 @@
 """Positions: what is copied in is what comes out, and equal reports are one row however they arrive."""
 
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -121,6 +122,26 @@ def test_every_column_comes_back(connection: psycopg.Connection[Any]) -> None:
                 assert expected == NO_TIME or np.isnan(expected)
             else:
                 assert (_us(value) if isinstance(value, datetime) else value) == expected, name
+
+
+def test_items_come_back_as_sent_wherever_the_mileage_stands(connection: psycopg.Connection[Any]) -> None:
+    mileage = "0104000004d2"
+    sent = [
+        bytes.fromhex(each) for each in (mileage, f"{mileage}2504", f"2504{mileage}", mileage * 2, "0104", "")
+    ]
+    reports = [(1, -n * 1_000_000, n) for n in range(len(sent))]
+    rows = rows_of(reports, [NOW_US + n for n in range(len(sent))])
+    lengths = np.array([len(each) for each in sent])
+    rows = replace(
+        rows,
+        mileage_km=np.where(lengths >= len(sent[0]), 123.4, np.nan),
+        data=np.frombuffer(b"".join(sent) + bytes(8), np.uint8),
+        items_start=np.cumsum(lengths) - lengths,
+        items_length=lengths,
+    )
+    write(connection, rows)
+    found = connection.execute("SELECT mileage_km, items FROM positions ORDER BY received_at").fetchall()
+    assert found == [(123.4, each) if len(each) > 2 else (None, each or None) for each in sent]
 
 
 @pytest.mark.parametrize("searched", [False, True])
