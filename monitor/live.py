@@ -96,12 +96,12 @@ class LivePicture:
         self._connect = connect
         self._health = health
         self._horizon: str | None = None
-        self._snapshot: tuple[int, str] = (-1, "")
+        self._snapshot: tuple[int, bytes] = (-1, b"")
         self._told: tuple[float, Health | None] = (0.0, None)
 
     def join(self) -> Viewer:
         """Add a viewer; its first message is the snapshot, and no change after that is missing."""
-        viewer = Viewer(self.snapshot())
+        viewer = Viewer(self.snapshot().decode())
         self.viewers.add(viewer)
         return viewer
 
@@ -114,7 +114,7 @@ class LivePicture:
         for viewer in self.viewers:
             viewer.drop(CLOSE_STOPPING)
 
-    def snapshot(self) -> str:
+    def snapshot(self) -> bytes:
         """Give the whole picture as JSON."""
         if self._snapshot[0] != self.sequence:
             content = {
@@ -197,7 +197,7 @@ class LivePicture:
         self._horizon = horizon
         if not self.is_complete:
             self.is_complete = True
-            self._snapshot = (-1, "")
+            self._snapshot = (-1, b"")
 
     def _take_states(self, states: list[TerminalState], is_full: bool) -> None:
         known = self.states
@@ -230,13 +230,13 @@ class LivePicture:
 
     def _publish(self, kind: str, content: dict[str, Any]) -> None:
         if self.viewers:
-            message = self._encode(kind, content)
+            message = self._encode(kind, content).decode()
             for viewer in self.viewers:
                 viewer.tell(message)
 
-    def _encode(self, kind: str, content: dict[str, Any]) -> str:
+    def _encode(self, kind: str, content: dict[str, Any]) -> bytes:
         head = {"type": kind, "sequence": self.sequence, "at": datetime.now(UTC)}
-        return _encoder.encode(head | content).decode()
+        return _encoder.encode(head | content)
 
 
 def _gone(known: dict[int, Row], rows: list[Row]) -> list[int]:

@@ -80,6 +80,8 @@ async def exported(
         "Content-Disposition": f'attachment; filename="northwatch-{name}-{period}.{kind}"',
         "X-About-Rows": str(running.about),
     }
+    if kind == "parquet":
+        headers["Content-Encoding"] = "identity"  # compressed already
     return StreamingResponse(
         _pieces(stack, running, kind), media_type=FORMATS[kind].media_type, headers=headers
     )

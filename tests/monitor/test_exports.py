@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 import store.exports
+from monitor.compression import IN_A_THREAD_BYTES
 from northwatch.config import Settings
 from northwatch.export import export_file
 from store.placement import Placement
@@ -78,6 +79,23 @@ async def test_every_format_has_every_row(root: httpx.AsyncClient, vehicle: int,
     assert not [row for row in rows if row["plate"] in (None, "") and row["lat"] not in (None, "")]
 
 
+@pytest.mark.parametrize("encoding", ["zstd", "gzip", "identity"])
+async def test_compressed_for_the_way_an_answer_is_the_same(
+    root: httpx.AsyncClient, vehicle: int, encoding: str
+) -> None:
+    """In pieces as they come, and at once: the description of the API is longer than what is compressed on
+    the loop.
+    """
+    for path in ("/api/v1/exports/positions", "/api/openapi.json"):
+        plain = await root.get(path, params=PERIOD, headers={"Accept-Encoding": "identity"})
+        answer = await root.get(path, params=PERIOD, headers={"Accept-Encoding": f"{encoding}, x"})
+        assert answer.headers.get("content-encoding", "identity") == encoding
+        assert answer.content == plain.content
+        assert len(answer.content) > IN_A_THREAD_BYTES or path.endswith("positions")
+    packed = await root.get("/api/v1/exports/positions", params=PERIOD | {"format": "parquet"})
+    assert packed.headers["content-encoding"] == "identity"
+
+
 async def test_alarms_and_tickets_can_be_exported(root: httpx.AsyncClient, facts: Facts) -> None:
     await facts.alarm(note="第一行\n第二行", began_at=T0)
     period = {"from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
@@ -112,13 +130,12 @@ async def test_the_command_writes_whole_files(dsn: str, vehicle: int, facts: Fac
     assert export_file(settings, "positions", period, path, plate="=辽A12345") == 0
     assert len(read("parquet", path.read_bytes())) == MINUTES
     assert names(tmp_path) == ["track.parquet"]
-    for subject, between, name, plate in (
-        ("secrets", period, "a.csv", None),
-        ("positions", period, "a.xlsx", None),
-        ("positions", period[::-1], "a.csv", None),
-        ("positions", period, "a.csv", "辽A00000"),
-        ("positions", (datetime(2026, 1, 1), datetime(2026, 1, 2, tzinfo=UTC)), "no/such/folder/a.csv", None),
+    for subject, name, plate in (
+        ("secrets", "a.csv", None),
+        ("positions", "a.xlsx", None),
+        ("positions", "a.csv", "辽A00000"),
+        ("positions", "no/such/folder/a.csv", None),
     ):
         with pytest.raises(SystemExit):
-            export_file(settings, subject, between, tmp_path / name, plate=plate)
+            export_file(settings, subject, period, tmp_path / name, plate=plate)
     assert names(tmp_path) == ["track.parquet"]
