@@ -11,6 +11,7 @@ import pytest
 
 from store import hours, schema
 from store.placement import Placement
+from tests.mortal import mortal, wait_until_alone
 
 
 def _copy(tmp_path: Path) -> Path:
@@ -78,6 +79,70 @@ def test_a_failing_migration_leaves_the_ones_before_it_and_nothing_of_itself(
     assert [each.name for each in schema.migrate(connection, files)] == ["bad"]
 
 
+def shape(connection: psycopg.Connection) -> list[tuple[object, ...]]:
+    """Give what a database is made of: columns, indexes, constraints, views and functions. TimescaleDB counts
+    what it makes, also what was undone.
+    """
+    return connection.execute(r"""
+        SELECT 'column', table_name, column_name, data_type, column_default, is_nullable
+          FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL SELECT 'index', tablename, indexname, indexdef, NULL, NULL
+          FROM pg_indexes WHERE schemaname = 'public'
+        UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', ''
+          FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT 'view', viewname, NULL, regexp_replace(definition, '\d+', '', 'g'), NULL, NULL
+          FROM pg_views WHERE schemaname = 'public'
+        UNION ALL SELECT 'function', proname, NULL, prosrc, NULL, NULL
+          FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+        ORDER BY 1, 2, 3, 4""").fetchall()
+
+
+def applied(connection: psycopg.Connection) -> int:
+    """Say how many migrations the database has."""
+    if connection.execute("SELECT to_regclass('migrations')").fetchone() == (None,):
+        return 0
+    return len(connection.execute("SELECT FROM migrations").fetchall())
+
+
+def test_killed_in_any_migration_the_next_run_goes_on_before_it(empty_dsn: str, dsn: str) -> None:
+    """Each is killed twice, when everything of it is done but its mark and when all is done but the commit,
+    and then all that follows it before it begins.
+    """
+    with (
+        psycopg.connect(empty_dsn, autocommit=True) as connection,
+        mortal("tests.store.mortal", empty_dsn) as ask,
+    ):
+        for number in range(len(schema.available())):
+            before = shape(connection)
+            for step in ("INSERT INTO migrations", "COMMIT after INSERT INTO migrations"):
+                assert ask(step)[-1] == step
+                wait_until_alone(connection)
+                assert (applied(connection), shape(connection)) == (number, before)
+            ask("BEGIN after INSERT INTO migrations")
+            wait_until_alone(connection)
+            assert applied(connection) == number + 1
+        assert "INSERT INTO migrations" not in ask("")
+        schema.check(connection)
+        with psycopg.connect(dsn) as calm:
+            assert shape(connection) == shape(calm)
+
+
+def test_every_migration_is_held_to_its_file(connection: psycopg.Connection, tmp_path: Path) -> None:
+    files = _copy(tmp_path)
+    before = shape(connection)
+    for each in schema.available():
+        path = files / f"{each.number:04}_{each.name}.sql"
+        path.write_text(each.text + "\n")
+        said = rf"migration {each.number:04} \({each.name}\) was changed .* restore the file"
+        for action in (schema.migrate, schema.check):
+            with pytest.raises(schema.Drift, match=said):
+                action(connection, files)
+        path.write_text(each.text)
+    schema.check(connection, files)
+    assert shape(connection) == before
+
+
 def test_files_must_be_numbered_without_gaps(tmp_path: Path) -> None:
     files = _copy(tmp_path)
     (files / "0099_far.sql").write_text("SELECT 1;")
@@ -97,7 +162,8 @@ SELECT placed, CASE n % 5 WHEN 3 THEN placed + interval '3 days' WHEN 4 THEN NUL
        65535, 65535, 1796, 65535 - n, n % 256, n % 2 = 0, n % 3 = 0,
        CASE WHEN n % 5 > 2 THEN '\\x99ff00000000'::bytea
             ELSE decode(to_char(placed AT TIME ZONE 'UTC' + interval '8 hours', 'YYMMDDHH24MISS'), 'hex') END,
-       CASE WHEN n % 3 > 0 THEN '\\x0104'::bytea END
+       CASE n % 3 WHEN 1 THEN '\\x01043101'::bytea
+            WHEN 2 THEN '\\x0104'::bytea || int4send((4294967295 - n * 10)::bit(32)::integer) || '\\x3101' END
   FROM generate_series(0, 39) n,
        LATERAL (SELECT '2026-05-01Z'::timestamptz + n * interval '30 min' AS placed) p
 """

@@ -1,12 +1,6 @@
 """A worker that is killed before any step of its transaction: nothing is lost, and nothing is there twice."""
 
-import json
 import re
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +11,13 @@ from store import media
 from store.blobs import Blobs
 from store.log import LogReader
 from tests.databases import Server
+from tests.mortal import mortal, wait_until_alone
 from tests.worker.stories import Story, facts
 from tests.worker.test_exactly_once import one_pass
 from tests.worker.test_fragments import picture, pieces
 
 STEPS = {
-    "the transaction begins": "BEGIN",
+    "the transaction begins": "BEGIN.*",
     "terminals get their numbers": "INSERT INTO terminals",
     "the first part is copied": "COPY 1 .*",
     "a later part is copied": "COPY [2-9] position.*",
@@ -37,12 +32,12 @@ STEPS = {
     "latest states are written": "INSERT INTO terminal_states",
     "the cursor moves": "UPDATE cursors SET",
     "viewers are told": "SELECT pg_notify.*",
-    "the transaction commits": "COMMIT of facts",
+    "the transaction commits": "COMMIT after SELECT pg_notify.*",
     "a snapshot is made durable": "fsync state/snapshot.npz.new",
     "a snapshot gets its name": "replace state/snapshot.npz.new",
     "the log is released": "pwrite log/consumed",
 }
-"""What a worker has to have been killed before, and how `tests.worker.mortal` names it."""
+"""What a worker has to have been killed before, and how `tests.mortal` names it."""
 EACH_BEFORE_THE_NEXT = (
     "a blob is made durable",
     "a blob gets its name",
@@ -63,14 +58,14 @@ def test_killed_before_any_step_nothing_is_lost_or_there_twice(
     blobs, reader, killed = Blobs(tmp_path / "media"), LogReader(told.story.directory), list[str]()
     with (
         psycopg.connect(dsn, autocommit=True) as connection,
-        mortal(dsn, told.story.directory, tmp_path / "state") as ask,
+        mortal("tests.worker.mortal", dsn, told.story.directory, tmp_path / "state") as ask,
     ):
 
         def live(last: str) -> list[str]:
             if cursor(connection) == reader.head():
                 told.go_on()
             steps = ask(last)
-            wait_until_gone(connection)
+            wait_until_alone(connection)
             assert media.prove(connection, blobs).broken is None
             (stored,) = connection.execute("SELECT count(*) FROM media").fetchone() or (0,)
             assert reader.consumed() <= told.fragments_at[stored], "the log has what is not yet a file"
@@ -128,31 +123,3 @@ def cursor(connection: psycopg.Connection[Any]) -> int:
     """Say how far the log is in the database."""
     (position,) = connection.execute("SELECT coalesce(max(position), 0) FROM cursors").fetchone() or (0,)
     return int(position)
-
-
-@contextmanager
-def mortal(dsn: str, log: Path, state: Path) -> Iterator[Callable[[str], list[str]]]:
-    """Give a way to have a worker killed before a step; it tells the steps that the worker came to."""
-    command = [sys.executable, "-m", "tests.worker.mortal", dsn, str(log), str(state)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        asked, said = process.stdin, process.stdout
-        assert asked is not None and said is not None
-
-        def ask(step: str) -> list[str]:
-            print(step, file=asked, flush=True)
-            come_to: list[str] = json.loads(said.readline())
-            return come_to
-
-        yield ask
-        asked.close()
-
-
-def wait_until_gone(connection: psycopg.Connection[Any]) -> None:
-    """Wait until the server has noticed that the worker is gone: it may have been told to commit."""
-    others = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    deadline = time.monotonic() + 60
-    while connection.execute(others + " AND backend_type = 'client backend'").fetchone() != (0,):
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
