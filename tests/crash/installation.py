@@ -172,8 +172,9 @@ class Installation:
         """The logs from their beginnings, with the segments that gateways have deleted since."""
         self._link_segments()
         for log in self.logs.iterdir():
-            for name in ("log.json", "head"):
-                shutil.copy(log / name, self._whole_logs / log.name)
+            for name in ("log.json", "head", "passed"):
+                with contextlib.suppress(FileNotFoundError):  # no log was passed over
+                    shutil.copy(log / name, self._whole_logs / log.name)
         return self._whole_logs
 
     def _keep_logs(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from store.log import settle
 from tests.crash.installation import Installation
 from tests.crash.terminals import Driver
 
@@ -15,7 +16,9 @@ GMT8 = timedelta(hours=8)
 
 
 def wait_until_read(place: Installation) -> None:
-    """Wait until the worker has read everything that the terminals were answered for."""
+    """Wait until the worker has read everything in the logs."""
+    for log in place.logs.iterdir():
+        settle(log)
     heads = {
         json.loads((log / "log.json").read_text())["uuid"]: int.from_bytes(
             (log / "head").read_bytes()[:8], "little"

@@ -5,7 +5,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import LiteralString, TypeAlias
@@ -61,18 +61,6 @@ FACTS: dict[str, LiteralString] = {
 }
 """What must not depend on crashes: everything but database identifiers and the moments of commits."""
 
-FACTS_OF_SEVERAL: dict[str, LiteralString] = {
-    "positions": """
-        SELECT t.identity, p.reported_at, p.last_received_at, p.placed_at, p.body_hash, p.copies, p.lat,
-               p.lon, p.speed_kmh, p.alarm_bits, p.status_bits, p.items
-        FROM positions p JOIN terminals t ON t.id = p.terminal_id""",
-    "quarantine": FACTS["quarantine"],
-}
-"""The same with several gateways: what does not depend on the order in which their logs were read. When
-gateways are killed it is not always that of the receive times (docs/decisions/processes.md), so a report may
-have come late that does not when the logs are read afterwards.
-"""
-
 
 async def drive_and_kill(place: Installation, kills: int, chance: random.Random) -> list[Driver]:
     """Report without pause while one part after another is killed and started again."""
@@ -116,9 +104,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-def facts(dsn: str, wanted: Mapping[str, LiteralString]) -> Facts:
+def facts(dsn: str) -> Facts:
     with psycopg.connect(dsn) as database:
-        return {name: Counter(database.execute(query).fetchall()) for name, query in wanted.items()}
+        return {name: Counter(database.execute(query).fetchall()) for name, query in FACTS.items()}
 
 
 def slots(place: Installation) -> set[object]:
@@ -153,10 +141,9 @@ def test_answered_reports_survive_any_kill(
                 place.command("verify")
             total = assert_answered_once(place, drivers)
             print(f"{total} reports answered over {sum(place.kills.values())} kills: {place.kills}")
-            wanted = FACTS if gateways == 1 else FACTS_OF_SEVERAL
-            crashed = facts(place.database.dsn(), wanted)
+            crashed = facts(place.database.dsn())
             assert slots(place) == set(range(gateways))
-            calm = calm_pass(place, embedded_server, wanted)
+            calm = calm_pass(place, embedded_server)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     print({name: rows.total() for name, rows in calm.items()})
@@ -167,7 +154,7 @@ def test_answered_reports_survive_any_kill(
         )
 
 
-def calm_pass(place: Installation, server: Server, wanted: Mapping[str, LiteralString]) -> Facts:
+def calm_pass(place: Installation, server: Server) -> Facts:
     """Read the same logs once, without interruption, into a fresh database."""
     dsn = server.clone()
     worker = Worker(worker_options(place.settings()), dsn, place.whole_logs(), place.directory / "calm")
@@ -175,6 +162,6 @@ def calm_pass(place: Installation, server: Server, wanted: Mapping[str, LiteralS
         while worker.step():
             pass
         worker.close()
-        return facts(dsn, wanted)
+        return facts(dsn)
     finally:
         server.drop(dsn)

@@ -1,15 +1,26 @@
 """Several logs read as one."""
 
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from northwatch.gateways import retire
-from store.log import LogLimits, LogRecord, LogWriter
-from store.merge import LOOK_S, PATIENCE_S, MergedReader, Positions, behind
+from store.log import MARK, LogLimits, LogReader, LogRecord, LogWriter
+from store.merge import LOOK_S, PATIENCE_S, MergedReader, Positions, behind, order
 from store.records import Tick
+from store.storage import Disk, DiskFile
+from tests.store.test_log import die
 
 SMALL = LogLimits(1 << 30, 0, 1 << 20)
+ANNOUNCING = 3
+"""The step of a sync after writing and syncing."""
+TINY = LogLimits(1 << 30, 0, 256)
+"""A segment holds some five records."""
 
 
 class Wall:
@@ -86,3 +97,162 @@ def test_a_log_is_removed_only_when_all_of_it_is_read(tmp_path: Path, logs: list
     assert not retire(tmp_path / "1", is_archived=True), "the archive has none of it"
     assert retire(tmp_path / "1", is_archived=False)
     assert [name.slot for name in MergedReader(tmp_path).logs] == [0]
+
+
+class Killed(BaseException):
+    """The writer dies here."""
+
+
+class Mortal(Disk):
+    """A disk whose user dies at a step from now, or in the middle of writing."""
+
+    left: int | None = None
+
+    def create(self, path: Path, head: bytes, size: int) -> DiskFile:
+        return self._watched(super().create(path, head, size))
+
+    def open(self, path: Path) -> DiskFile:
+        return self._watched(super().open(path))
+
+    def _watched(self, file: DiskFile) -> DiskFile:
+        return MortalFile(self, file._descriptor)
+
+    def is_last_step(self) -> bool:
+        self.left = None if self.left is None else self.left - 1
+        return self.left == 0
+
+
+class MortalFile(DiskFile):
+    def __init__(self, disk: Mortal, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self._disk = disk
+
+    def write(self, data: bytes, offset: int) -> None:
+        if self._disk.is_last_step():
+            if len(data) > MARK.size:  # which is written at once, or not at all
+                super().write(data[: len(data) // 2], offset)
+            raise Killed
+        super().write(data, offset)
+
+    def sync(self) -> None:
+        if self._disk.is_last_step():  # nobody switches the power off here
+            raise Killed
+
+
+class Step(NamedTuple):
+    """Something that happens to the writer in `slot`, or to the reader."""
+
+    what: str
+    slot: int
+    number: int
+
+
+WHAT = ("append", "append", "append", "sync", "sync", "kill", "start", "read", "read", "restart", "wait")
+steps = st.builds(Step, st.sampled_from(WHAT), st.integers(0, 2), st.integers(0, 4))
+
+
+class Machine:
+    """Writers that are killed anywhere, and a reader that reads meanwhile."""
+
+    def __init__(self, directory: Path, slots: int) -> None:
+        self.directory = directory
+        self.slots = slots
+        self.now_us = 100
+        self.wall = Wall()
+        self.writers: dict[int, LogWriter] = {}
+        self.start(0)
+        self.reader = MergedReader(directory, clock=self.wall)
+        self.positions: Positions = {}
+        self.given: list[LogRecord] = []
+        self.cuts: list[Positions] = []
+
+    def do(self, step: Step) -> None:
+        slot = step.slot % self.slots
+        match step.what:
+            case "append" if slot in self.writers:
+                self.now_us += step.number
+                self.writers[slot].append(Tick(), self.now_us)
+            case "sync" if slot in self.writers:
+                self.writers[slot].sync()
+            case "kill" if slot in self.writers:
+                self.kill(slot, step.number)
+            case "start" if slot not in self.writers:
+                self.start(slot)
+            case "read":
+                self.read()
+            case "restart":
+                self.reader = MergedReader(self.directory, clock=self.wall)
+            case "wait":
+                for _ in range(int(PATIENCE_S / LOOK_S) + 1):
+                    self.wall.now += LOOK_S
+                    self.read()
+
+    def start(self, slot: int) -> None:
+        self.now_us += 1
+        self.writers[slot] = LogWriter(self.directory / str(slot), limits=TINY, storage=Mortal())
+        self.writers[slot].append(Tick(), self.now_us)
+
+    def kill(self, slot: int, steps_left: int) -> None:
+        writer = self.writers.pop(slot)
+        disk = writer._storage
+        assert isinstance(disk, Mortal)
+        disk.left = steps_left
+        with suppress(Killed):
+            writer.sync()
+        die(writer)
+
+    def read(self) -> int:
+        self.cuts.append(self.positions)
+        records = self.reader.read(self.positions, 64)
+        self.given += records
+        self.positions = self.positions | behind(records)
+        return len(records)
+
+    def end(self) -> None:
+        for slot in list(self.writers):
+            self.kill(slot, slot + 1)
+        while self.read():
+            pass
+
+
+def calm(directory: Path, until: Positions | None = None) -> list[LogRecord]:
+    """Read everything from the beginning."""
+    records: list[LogRecord] = []
+    while more := MergedReader(directory).read(behind(records), until=until):
+        records += more
+    return records
+
+
+def places(records: list[LogRecord]) -> list[tuple[int, int]]:
+    return [(record.log.slot, record.position) for record in records]
+
+
+def test_what_a_killed_writer_left_is_read_in_its_place(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, 2)
+    machine.start(1)
+    write(machine.writers[1], 102, 110)
+    machine.writers[0].append(Tick(), 105)
+    machine.kill(0, ANNOUNCING)
+    assert times(machine.reader.read({})) == [(101, 0), (102, 1), (102, 1), (105, 0), (110, 1)]
+    assert LogReader(tmp_path / "0").head() == LogWriter(tmp_path / "0", limits=TINY).durable
+
+
+@settings(max_examples=60)
+@given(st.lists(steps, min_size=40, max_size=60), st.integers(2, 3))
+def test_the_order_is_that_of_a_calm_pass(story: list[Step], slots: int) -> None:
+    """Whatever is killed in the middle of a write, started again, or silent for long while others go on."""
+    with TemporaryDirectory() as name:
+        machine = Machine(Path(name), slots)
+        for step in story:
+            machine.do(step)
+        machine.end()
+        assert places(machine.given) == places(calm(Path(name)))
+        assert [order(each) for each in machine.given] == sorted(order(each) for each in machine.given)
+        was_silent = any(step.what == "wait" for step in story)
+        assert was_silent or not list(Path(name).glob("*/passed")), "else the times alone decide"
+        for cut in machine.cuts[:: max(1, len(machine.cuts) // 5)]:
+            before = calm(Path(name), until=cut)
+            assert places(before) == places(machine.given)[: len(before)] and behind(before) == cut
+        for log_id, end in machine.positions.items():
+            (log,) = (each for each in Path(name).iterdir() if LogReader(each).log_id == log_id)
+            assert LogWriter(log, limits=TINY).durable == end, "the next writer keeps what was read"
