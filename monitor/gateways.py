@@ -13,6 +13,7 @@ _AT_WORST: Final[dict[str, Callable[[Iterable[Any]], Any]]] = {
     "sync_ms": max,
     "free_bytes": min,
     "free_floor_bytes": max,
+    "holds_s": lambda values: min((each for each in values if each is not None), default=None),
 }
 """What is not added up: all logs are on one disk, and one that is unwell is enough."""
 

@@ -6,10 +6,11 @@ the log is known to the gateway. `judge` is pure: it makes a `Health` of what wa
 
 import asyncio
 import json
+import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -19,10 +20,10 @@ import structlog
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from typing_extensions import TypedDict
 
-from monitor.endurance import Endurance
 from monitor.gateways import together
 from monitor.options import MonitorOptions
 from store import live
+from store.endurance import Endurance
 from store.select import Connection, Row
 
 if TYPE_CHECKING:
@@ -208,7 +209,14 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
     ),
 }
 
-STALLS = {"database_unreachable", "worker_unreachable", "worker_failing", "worker_behind"}
+STALLS = {
+    "database_unreachable",
+    "worker_unreachable",
+    "worker_failing",
+    "worker_behind",
+    "keeper_unreachable",
+    "keeper_failing",
+}
 """While one of these lasts, the log grows and people want to know how long it can."""
 
 Answer: TypeAlias = dict[str, Any] | None
@@ -250,7 +258,7 @@ class HealthWatch:
             asyncio.gather(*(asyncio.to_thread(ask, url) for url in self._urls)), self._ask_database()
         )
         gateway = together([first, *siblings])
-        holds_s = self._endurance.look(_table(gateway or {}, "log"), time.monotonic())
+        holds_s = endures_s(self._endurance, _table(gateway or {}, "log"), time.monotonic())
         figures = self.picture.figures() if self.picture and self.picture.is_complete else {}
         self.now = judge(
             gateway,
@@ -270,6 +278,24 @@ class HealthWatch:
         except (psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests, OSError, TimeoutError):
             return None
         return row
+
+
+def endures_s(endurance: Endurance, log: Mapping[str, Any], now_s: float) -> float | None:
+    """Note what the gateway says of its log, and give the seconds for which that has room at this rate; until
+    it has been watched for long enough, what the gateway itself says.
+    """
+    written, quota, used, free, floor = (
+        _number(log, name, math.nan)
+        for name in ("durable", "quota_bytes", "used_bytes", "free_bytes", "free_floor_bytes")
+    )
+    room = min(quota - used, free - floor)
+    if math.isnan(written) or math.isnan(quota - used) or math.isnan(free - floor):
+        endurance.forget()
+        return None
+    endurance.note(written, now_s)
+    found = endurance.holds_s(room)
+    said = _number(log, "holds_s", -1)
+    return said if found is None and said >= 0 else found
 
 
 def ask(url: str | None) -> Answer:
@@ -426,7 +452,7 @@ def _table(said: dict[str, Any], name: str) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _number(said: dict[str, Any], name: str, otherwise: float) -> float:
+def _number(said: Mapping[str, Any], name: str, otherwise: float) -> float:
     """Give a number of what a process says."""
     number = said.get(name)
     if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < ABSURD:

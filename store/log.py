@@ -60,6 +60,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 from uuid import UUID, uuid4
 
+from store.endurance import Endurance
 from store.records import Event, Frames, RecordKind, encode
 from store.storage import Disk, LogFile, Storage, keep_file, sync_directory
 
@@ -180,6 +181,8 @@ class LogState:
     """Why the last sync failed; empty when it did not."""
     is_full: bool = False
     """It failed for want of room."""
+    holds_s: int | None = None
+    """At the present rate there is room for so long, if nothing is deleted; None where nobody can say yet."""
 
 
 class LogName(NamedTuple):
@@ -377,6 +380,7 @@ class LogWriter:
         self._storage: Storage = storage or Disk()
         self._lock = threading.Lock()
         """Guards what `append` and `sync` share: `_waiting` and the place of the next record."""
+        self._endurance = Endurance()
         self._syncing = threading.Lock()
         self._waiting: list[_Waiting] = []
         self._file: LogFile | None = None
@@ -431,6 +435,7 @@ class LogWriter:
             self._waiting.append(waiting)
             base, at = self._place(*self._next, waiting.size)
             self._next = base, at + waiting.size
+            self._endurance.note(at + waiting.size, received_at_us / 1e6)
         return at + waiting.size
 
     def sync(self) -> int:
@@ -483,19 +488,23 @@ class LogWriter:
 
     def state(self) -> LogState:
         """Look at the log for health and metrics."""
+        free = self._storage.free_bytes(self.directory)
         with self._lock:
             used, waiting = sum(self._sizes.values()), sum(len(record.payload) for record in self._waiting)
+            room = min(self.limits.quota_bytes - used, free - self.limits.free_floor_bytes)
+            holds_s = self._endurance.holds_s(room)
         return LogState(
             durable=self._durable,
             start=self.start,
             segments=len(self._sizes),
             used_bytes=used,
             quota_bytes=self.limits.quota_bytes,
-            free_bytes=self._storage.free_bytes(self.directory),
+            free_bytes=free,
             free_floor_bytes=self.limits.free_floor_bytes,
             waiting_bytes=waiting,
             fault=self._fault,
             is_full=self._is_full,
+            holds_s=None if holds_s is None else round(holds_s),
         )
 
     def close(self) -> None:

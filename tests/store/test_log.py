@@ -357,6 +357,17 @@ def test_a_disk_that_keeps_failing_does_not_fill_itself(tmp_path: Path) -> None:
     assert read_all(LogReader(tmp_path))[0] == [1, 2]
 
 
+def test_the_log_says_how_long_it_can_hold(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path, limits=LogLimits(1 << 20, free_floor_bytes=0, segment_bytes=1 << 16))
+    assert writer.state().holds_s is None
+    for second in range(31):
+        writer.append(rejected(second, 1000), second * 1_000_000)
+        writer.sync()
+    state = writer.state()
+    room = state.quota_bytes - state.used_bytes
+    assert state.holds_s is not None and room / 1100 < state.holds_s < room / 1000
+
+
 @pytest.mark.parametrize("limit", ["quota", "floor"])
 def test_a_full_log_takes_nothing_until_there_is_room(tmp_path: Path, limit: str) -> None:
     disk = FaultyDisk()
