@@ -8,7 +8,6 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -39,34 +38,37 @@ _BOM: Final = "\ufeff"
 
 def as_csv(export: Export) -> Iterator[bytes]:
     """UTF-8 with a byte order mark, a header line, times as ISO 8601 in UTC."""
-    names = [name for name, _ in export.columns]
     lines = io.StringIO()
     writer = csv.writer(lines)
     lines.write(_BOM)
-    writer.writerow(names)
+    writer.writerow(name for name, _ in export.columns)
+    writes = [(place, _CELLS.get(kind, _texts)) for place, (_, kind) in enumerate(export.columns)]
     for batch in export.batches:
-        writer.writerows([_cell(value) for value in row] for row in batch)
+        columns: list[Sequence[Any]] = list(zip(*batch, strict=True))
+        for place, write in writes:
+            if write is not None:
+                columns[place] = write(columns[place])
+        writer.writerows(zip(*columns, strict=True))
         yield lines.getvalue().encode()
         lines.seek(0)
         lines.truncate()
     yield lines.getvalue().encode()
 
 
-def _cell(value: Any) -> Any:
-    match value:
-        case None:
-            return ""
-        case datetime():
-            return _time(value)
-        case bool():
-            return int(value)
-        case str() if value.startswith(_FORMULA):
-            return "'" + value
-    return value
+def _texts(values: Sequence[Any]) -> list[Any]:
+    return [f"'{each}" if isinstance(each, str) and each.startswith(_FORMULA) else each for each in values]
 
 
-def _time(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
+def _bits(values: Sequence[bool | None]) -> list[int | None]:
+    return [None if each is None else int(each) for each in values]
+
+
+_CELLS: Final[dict[int, Callable[[Sequence[Any]], Sequence[Any]] | None]] = {
+    **dict.fromkeys((20, 21, 23, 700, 701, 1082)),  # numbers and days are written as they are
+    16: _bits,
+    1184: msgspec.to_builtins,  # ISO 8601
+}
+"""How a column's values become cells, by PostgreSQL's type number; what is missing here may be text."""
 
 
 def as_geojson(export: Export) -> Iterator[bytes]:
