@@ -1,5 +1,6 @@
 """What every process of the program does first: say what happens, notice the stop, outlive nobody."""
 
+import _thread
 import ctypes
 import faulthandler
 import logging
@@ -44,7 +45,8 @@ def stop_event() -> threading.Event:
     event = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        event.set()
+        # Not here: this interrupts the main thread, perhaps where it waits and holds the lock of the event.
+        _thread.start_new_thread(event.set, ())
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

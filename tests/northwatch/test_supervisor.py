@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -114,6 +115,20 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+STOP_OFTEN = (
+    "import os, signal, threading; from northwatch.process import stop_event\n"
+    "for _ in range(50):\n"
+    "    stop = stop_event()\n"
+    "    threading.Timer(0.001, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+    "    while not stop.wait(0): pass\n"
+)
+
+
+def test_a_signal_stops_whatever_it_interrupts() -> None:
+    """Also the wait for it, in the middle of which the event is locked."""
+    subprocess.run([sys.executable, "-c", STOP_OFTEN], check=True, timeout=120)
 
 
 def test_one_supervisor_per_data_directory(tmp_path: Path) -> None:
