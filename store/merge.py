@@ -12,8 +12,10 @@ given when nothing can come any more that belongs before it:
   asked for.
 * A writer that lives and yet writes nothing for `PATIENCE_S` (stopped, or its disk hangs) is waited for no
   longer. How far the others went is noted in its log: what it writes later has its place behind that.
-* Receive times of a log rise, except where somebody set the clock back by far (`gateway.clock`). A log stops
-  at such a **step** until the others have come to theirs, and all begin again together.
+* Receive times of a log rise, except where a clock was set back (`gateway.clock`). Where that is a little,
+  while a writer started again, its records count as received when the last one was, until the clock is there
+  again. Where it is far, the log stops at that **step** until the others have come to theirs, and all begin
+  again together.
 
 So the order is a function of what is in the directories, and not of who read them when. Only where a clock
 was set back by far may a call begin with a record that belongs before the one given last; the worker keeps a
@@ -45,6 +47,9 @@ PATIENCE_S: Final = 10.0
 """So long a writer that lives and says nothing holds the others back: longer than a disk takes to recover
 from a burst, shorter than people wait for an alarm.
 """
+
+SLEW_US: Final = 60_000_000
+"""A clock that was set back by more is followed at once, see `gateway.clock`."""
 
 LOOK_S: Final = 1.0
 """So much of that passes at most between two looks, so that a reader's own pauses are nobody's silence."""
@@ -257,15 +262,15 @@ class _Lane:
         records = self._placed(self.reader.read(self.position, max_bytes))
         if self.until is not None:
             records = [record for record in records if record.position < self.until]
-        rising = 0
         for record in records:
             at_us, _ = order(record)
-            if at_us < self.newest_us:
+            if at_us < self.newest_us - SLEW_US:
+                self.is_at_step = True
                 break
-            self.newest_us = at_us
-            rising += 1
-        self.is_at_step = rising < len(records)
-        self.records = records[:rising] if self.is_at_step else records
+            if at_us < self.newest_us:
+                record = record._replace(not_before_us=self.newest_us)
+            self.newest_us = max(at_us, self.newest_us)
+            self.records.append(record)
 
     def look(self, max_bytes: int, now: float) -> bool:
         """Find out up to where this log is known, and say whether nothing was read for that."""

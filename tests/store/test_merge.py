@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from northwatch.gateways import retire
 from store.log import MARK, LogLimits, LogReader, LogRecord, LogWriter
-from store.merge import LOOK_S, PATIENCE_S, MergedReader, Positions, behind, order
+from store.merge import LOOK_S, PATIENCE_S, SLEW_US, MergedReader, Positions, behind, order
 from store.records import Tick
 from store.storage import Disk, DiskFile
 from tests.store.test_log import die
@@ -79,12 +79,23 @@ def test_a_writer_that_is_gone_holds_nobody_back(tmp_path: Path, logs: list[LogW
 
 def test_logs_wait_for_each_other_at_a_step_of_the_clock(tmp_path: Path, logs: list[LogWriter]) -> None:
     reader = MergedReader(tmp_path)
-    write(logs[0], 1000, 400, 402)
-    write(logs[1], 999, 1001, 401)
+    high = 10 * SLEW_US
+    write(logs[0], high + 10, 400, 402)
+    write(logs[1], high + 9, high + 11, 401)
     first = reader.read({})
     second = reader.read(behind(first))
-    assert times(first) == [(999, 1), (1000, 0), (1001, 1)]
+    assert times(first) == [(high + 9, 1), (high + 10, 0), (high + 11, 1)]
     assert times(second) == [(400, 0), (401, 1)]
+
+
+def test_a_writer_that_starts_behind_its_predecessor_waits_for_nobody(
+    tmp_path: Path, logs: list[LogWriter]
+) -> None:
+    """The clock was set back a little while it started."""
+    write(logs[0], 900, 903, 906)
+    write(logs[1], 901, 700, 702, 904)
+    given = times(MergedReader(tmp_path).read({}))
+    assert given == [(900, 0), (901, 1), (700, 1), (702, 1), (903, 0), (904, 1)]
 
 
 def test_a_log_is_removed_only_when_all_of_it_is_read(tmp_path: Path, logs: list[LogWriter]) -> None:
