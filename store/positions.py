@@ -147,7 +147,7 @@ def write(connection: Connection, rows: PositionRows) -> None:
     order = chosen[stable_order(rows.terminal_id[chosen])]
     try:
         with connection.transaction():  # a savepoint
-            copy_in(connection, "position_records", *columns, order)
+            copy_in(connection, "position_records", _told(columns[0], order), columns[1], order)
     except psycopg.errors.UniqueViolation:
         _merge(connection, columns, chosen)
 
@@ -227,6 +227,11 @@ def _has_leading_mileage(rows: PositionRows) -> Flags:
     is_mileage = (rows.data[begin] == _MILEAGE_HEAD[0]) & (rows.data[begin + 1] == _MILEAGE_HEAD[1])
     leads: Flags = is_long_enough & is_mileage & ~np.isnan(rows.mileage_km)
     return leads
+
+
+def _told(columns: list[Column], chosen: Order) -> list[Column]:
+    """Leave out what none of the chosen rows has: the server would look at each null of each row."""
+    return [each for each in columns if each.is_null is None or not each.is_null[chosen].all()]
 
 
 def _sent(name: str, kind: str, values: F64, scale: float) -> Column:
