@@ -6,6 +6,7 @@ Whatever goes wrong, the rule is the same: the transaction is undone, the state 
 restored from the snapshot and the logs up to the committed cursors, and the same records are read again.
 
 * The database cannot be reached, is read-only, full or restarting: try again, later and later. The log holds.
+* The database is slower than the stream: less is taken at a time, so that nothing waits long for its turn.
 * A record cannot be written however often it is tried: it is found by halving, and goes to quarantine alone.
 * The log has no such position, or is damaged: nothing is skipped; the worker waits and its health says why.
 """
@@ -56,6 +57,12 @@ GATHER_S = 0.1
 """A worker that keeps up begins a transaction at most so often. One costs as much as a thousand reports, so
 one for each turn of a busy gateway would fill a processor. No alarm waits longer than this.
 """
+LONGEST_S = 2.0
+"""A transaction that took longer makes the next one smaller. So catching up with a slow database, or with
+late data for compressed days, goes in steps, and after each of them the picture is newer.
+"""
+LEAST_BYTES = 64 << 10
+"""No transaction is made smaller: its statements and its sync would be most of what it does."""
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
 NETWORK: dict[str, Any] = {
@@ -136,6 +143,7 @@ class Worker:
         self._snapshot_positions: Positions | None = None
         self._snapshots = _Cadence(options.snapshot_s, share=0.05)
         self._states = _Cadence(options.states_s, share=0.1)
+        self._pace = _Pace(options.batch_bytes)
         self._is_behind = False
         """The last batch was a large one, and more is there."""
         self._error = ""
@@ -170,9 +178,11 @@ class Worker:
             psycopg.Error, LogError, CursorMoved, …: not now. Nothing was written; call again later.
         """
         reader = self._ready()
-        records = reader.read(self._positions, self.options.batch_bytes)
-        self._is_behind = sum(len(each.payload) for each in records) > self.options.batch_bytes // 2
+        records = reader.read(self._positions, self._pace.bytes)
+        size = sum(len(each.payload) for each in records)
+        self._is_behind = size > self._pace.bytes // 2
         if records:
+            began = time.monotonic()
             self._claim(reader)
             if self._reached is not None and order(records[0]) < self._reached:
                 self._keep_snapshot(now=True)  # reading again must not cross this place, see `store.merge`
@@ -180,6 +190,8 @@ class Worker:
             if error is not None:
                 log.error("batch_poisoned", position=records[0].position, error=_told(error))
                 self._divide(records)
+            else:
+                self._pace.took(size, time.monotonic() - began)
             self._error = ""
         elif self._states.is_due():
             self._write_states_alone()
@@ -438,6 +450,7 @@ class Worker:
         if message != self._error:
             log.warning("worker_waits", error=message)
         self._error = message
+        self._pace.failed()
         self._metrics.failures.inc()
         if isinstance(error, LogError):
             self._reader = None
@@ -463,6 +476,27 @@ def _parts(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
             begin, size = place + 1, 0
     if begin < len(records):
         yield records[begin:]
+
+
+class _Pace:
+    """How much of the logs is taken at a time: what the database takes within `LONGEST_S`."""
+
+    def __init__(self, most: int) -> None:
+        self.bytes = self._most = most
+
+    def took(self, size: int, seconds: float) -> None:
+        """Note how long a transaction took with so many bytes."""
+        if seconds > LONGEST_S:
+            self._set(round(size * LONGEST_S / seconds))
+        elif seconds < LONGEST_S / 4:
+            self._set(2 * self.bytes)
+
+    def failed(self) -> None:
+        """Try with less next time: it may have been too much for somebody's memory, disk or patience."""
+        self._set(self.bytes // 2)
+
+    def _set(self, wanted: int) -> None:
+        self.bytes = min(self._most, max(LEAST_BYTES, wanted))
 
 
 class _Cadence:

@@ -15,9 +15,10 @@ from protocol.messages import encode_body
 from store.fleet import LIVE_CHANNEL
 from store.quality import Quality
 from store.records import Cloned, CloseReason
-from tests.worker.stories import BEGIN, Story, facts, finish, work, worker
+from tests.worker.stories import BEGIN, Story, begin, facts, finish, work, worker
 from tickets.policy import TicketPolicy
 from tickets.silence import SilencePolicy
+from worker import run
 from worker.digest import Policies
 from worker.run import Worker, WorkerOptions
 
@@ -111,6 +112,30 @@ def test_a_clock_ahead_makes_no_honest_report_late(story: Story, state: Path, ds
     ahead, honest = sorted(facts(dsn)["positions"], key=lambda row: row["received_at"])
     assert ahead["quality"] == Quality.CLOCK_IMPLAUSIBLE and not honest["late"]
     assert one(facts(dsn)["terminal_states"])["reported_at"] == honest["reported_at"]
+
+
+def test_a_slow_database_is_given_less_at_a_time(
+    story: Story, state: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And more again when it is quick; what it holds in the end does not depend on it."""
+    session = story.open("13912345678")
+    for _ in range(500):
+        story.tick()
+        story.tell(session)
+    story.sync()
+    monkeypatch.setattr(run, "LEAST_BYTES", 1000)
+    sizes = [0]
+    with worker(story, dsn, state, batch_bytes=8000) as made:
+        for longest_s in (1e-9, 1e9):
+            monkeypatch.setattr(run, "LONGEST_S", longest_s)
+            for _ in range(6):
+                assert begin(made)
+                sizes.append(made.health()["cursor"] - sum(sizes))
+        finish(made)
+    first, *slow = sizes[1:7]
+    assert max(slow) < first / 4, "as soon as one has taken too long"
+    assert sizes[-1] > first / 2
+    assert len(facts(dsn)["positions"]) == 500
 
 
 def test_one_condition_is_one_alarm(story: Story, state: Path, dsn: str) -> None:
