@@ -1,9 +1,10 @@
 """Positions, trips, alarms and others of a period as a file."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
@@ -12,10 +13,12 @@ from monitor.exports import FORMATS
 from monitor.problems import Problem
 from monitor.routes import From, IdFilter, To, problems
 from monitor.signing import At, By
-from store.exports import SUBJECTS, Chosen, Export, export
+from store.exports import SUBJECTS, Chosen, export
 from store.people import audit
 
 router = APIRouter(prefix="/exports", tags=["exports"])
+
+Done = TypeVar("Done")
 
 AT_ONCE: Final = 2
 """Exports that run together in a process: each keeps a core of the database busy."""
@@ -29,6 +32,36 @@ Kind = Annotated[Literal["csv", "parquet", "geojson"], Query(alias="format", des
 _FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {each.media_type.partition(";")[0]: {} for each in FORMATS.values()}}
 }
+
+
+class Running:
+    """An export that runs, in a thread of its own: memory that one thread gave back is not there for the next
+    one to take, and several would hold several times as much.
+    """
+
+    def __init__(self, center: Any, name: str) -> None:
+        self.stack = ExitStack()
+        self._thread = ThreadPoolExecutor(1, f"export-{name}")
+        self._center = center
+        center.exports += 1
+
+    def do(self, what: Callable[..., Done], *given: Any) -> "asyncio.Future[Done]":
+        """Do something in the thread."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, what, *given)
+
+    async def pieces(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """Give the file, and end with it, or when nobody wants it any more."""
+        try:
+            while (piece := await self.do(next, pieces, None)) is not None:
+                yield piece
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Close the connection, once the thread is done with it; nobody waits for that."""
+        self._center.exports -= 1
+        self._thread.submit(self.stack.close)
+        self._thread.shutdown(wait=False)
 
 
 @router.get(
@@ -67,35 +100,22 @@ async def exported(
             terminal_id=terminal_id,
             vehicle_id=vehicle_id,
         )
-    stack = ExitStack()
-    center.exports += 1
-    stack.callback(_ended, center)
+    running = Running(center, name)
+    opening = export(center.options.database_url, chosen)
     try:
-        running = await asyncio.to_thread(stack.enter_context, export(center.options.database_url, chosen))
+        opened = await running.do(running.stack.enter_context, opening)
     except BaseException:
-        stack.close()
+        running.end()
         raise
     period = f"{since:%Y%m%d}-{until:%Y%m%d}"
     headers = {
         "Content-Disposition": f'attachment; filename="northwatch-{name}-{period}.{kind}"',
-        "X-About-Rows": str(running.about),
+        "X-About-Rows": str(opened.about),
     }
     if kind == "parquet":
         headers["Content-Encoding"] = "identity"  # compressed already
     return StreamingResponse(
-        _pieces(stack, running, kind), media_type=FORMATS[kind].media_type, headers=headers
+        running.pieces(FORMATS[kind].write(opened)),
+        media_type=FORMATS[kind].media_type,
+        headers=headers,
     )
-
-
-async def _pieces(stack: ExitStack, running: Export, kind: str) -> AsyncIterator[bytes]:
-    """Give the file, and close the connection at its end or when nobody wants it any more."""
-    pieces = FORMATS[kind].write(running)
-    try:
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
-    finally:
-        stack.close()
-
-
-def _ended(center: Any) -> None:
-    center.exports -= 1
