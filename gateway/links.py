@@ -30,6 +30,9 @@ READ_BUDGET: Final = 8 * 1024
 read meanwhile. It slows itself, not the others: the most expensive frames of this size take some 10 ms.
 """
 
+MAX_GATHERED_BYTES: Final = 16 * 1024 * 1024
+"""More than this is not read while the log is busy."""
+
 WRITE_LIMIT: Final = 64 * 1024
 """A link that leaves more answers than this unread is not read until it takes them."""
 
@@ -63,6 +66,8 @@ class Inbox(Protocol):
     gathered: list["Link"]
     """Links with unread data of this turn."""
     gathered_bytes: int
+    is_awake: bool
+    """The gathered data will be read before the loop waits again."""
     greedy: list["Link"]
     """Those that sent more than their share."""
 
@@ -153,19 +158,20 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         inbox = self._inbox
         inbox.gathered_bytes += len(data)
-        is_first = self.turn != inbox.turn
-        # Most chunks are whole frames: then the tail is a flag, and so is the first byte (`columns.rejoin`).
-        if is_first and self.unread == FLAG and data[0] == 0x7E:
-            self.unread = data
+        if self.turn == inbox.turn:
+            self.unread = data = self.unread + data
         else:
-            self.unread += data
-        if len(self.unread) > READ_BUDGET and not self.paused & Pause.BUDGET:
+            self.turn = inbox.turn
+            # Most chunks are whole frames: the tail is a flag, and so is the first byte (`columns.rejoin`).
+            if self.unread != FLAG or data[0] != 0x7E:
+                data = self.unread + data
+            self.unread = data
+            inbox.gathered.append(self)
+        if not inbox.is_awake or inbox.gathered_bytes > MAX_GATHERED_BYTES:
+            inbox.wake()
+        if len(data) > READ_BUDGET and not self.paused & Pause.BUDGET:
             self.pause(Pause.BUDGET)
             inbox.greedy.append(self)
-        if is_first:
-            self.turn = inbox.turn
-            inbox.gathered.append(self)
-            inbox.wake()
 
     def hold(self) -> None:
         """Leave what is over this turn's budget for later ones."""

@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -164,6 +165,10 @@ class Listening:
             yield counter("datagrams_sent", "Datagrams sent", sum(each.sent for each in self.datagrams))
             yield counters("datagrams_dropped", "Datagrams passed over or not sent", "reason", dropped)
             yield gauge("datagram_peers", "UDP addresses with a link", sum(map(len, self.datagrams)))
+
+    def together(self) -> AbstractContextManager[None]:
+        """Send together what is written to plain connections in this block."""
+        return nullcontext() if self._sockets is None else self._sockets.together()
 
     def close(self) -> None:
         """Let nobody in any more. Links stay, and what is answered over UDP still leaves."""

@@ -32,7 +32,7 @@ from gateway.commits import Answers, Commits, Log
 from gateway.conditions import Condition
 from gateway.credentials import Credentials, load_secret
 from gateway.fleet import Fleet, FleetData, FleetSource
-from gateway.links import Link, LinkTable, Pause
+from gateway.links import MAX_GATHERED_BYTES, Link, LinkTable, Pause
 from gateway.listening import Listening, Ports
 from gateway.metrics import Figures, counter, counters, gauge, sync_histogram
 from gateway.pipeline import Counts, Pipeline
@@ -47,9 +47,6 @@ logger = structlog.get_logger()
 
 TICK_S: Final = 1.0
 """The log's clock."""
-
-MAX_GATHERED_BYTES: Final = 16 * 1024 * 1024
-"""More than this is not read while the log is busy."""
 
 HALF_FRAME_S: Final = 30.0
 """A frame takes less than a second even over a bad mobile link. Who needs longer holds a place for
@@ -203,7 +200,7 @@ class Gateway:
         self._unchecked_bytes = 0
         self._dismissed: list[Link] = []
         """Links to be closed because we stop."""
-        self._is_awake = False
+        self.is_awake = False
         self._is_reading = False
         self._is_paused = False
         self._is_stopping = False
@@ -345,8 +342,8 @@ class Gateway:
         self.wake()
 
     def wake(self) -> None:
-        if not self._is_awake:
-            self._is_awake = True
+        if not self.is_awake:
+            self.is_awake = True
             self._loop.call_soon(self._take_turn)
         if self.gathered_bytes > MAX_GATHERED_BYTES:
             if self._commits.is_busy:
@@ -358,7 +355,7 @@ class Gateway:
 
     def _take_turn(self) -> None:
         """Read, append, sync and answer what was gathered."""
-        self._is_awake = False
+        self.is_awake = False
         if self._commits.is_busy:
             return  # `_log_changed` comes back to it
         self._is_reading = True
@@ -449,9 +446,10 @@ class Gateway:
     def _deliver(self, answers: Answers) -> None:
         """Write answers to their links, and close those that are to leave."""
         self._turns += 1
-        for link, data in answers:
-            if not link.is_lost:
-                link.write(data)
+        with self._listening.together():
+            for link, data in answers:
+                if not link.is_lost:
+                    link.write(data)
         for link, reason in _drained(self._leaving):
             if reason is CloseReason.GARBAGE:
                 self._shun(link)

@@ -1,16 +1,34 @@
 """Plain connections: what asyncio's transports promise their protocols, held by our own."""
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.sockets import MANY_BYTES, Connection, Sockets
+import numpy as np
+import pytest
+
+from gateway import ring, sockets
+from gateway.ring import ENTRIES, Ring, open_ring
+from gateway.sockets import FEW_BYTES, MANY_BYTES, Connection, Sockets
 from tests.gateway.device import until
 
 LOTS = bytes(range(256)) * 40_000
 """More than the system takes for a peer that reads nothing."""
+
+
+needs_ring = pytest.mark.skipif(open_ring() is None, reason="this system gives us no io_uring")
+
+
+@pytest.fixture(params=["one by one", pytest.param("together", marks=needs_ring)], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets are read and written with a system call for each, or with one for all of them."""
+    if request.param == "together":
+        monkeypatch.setattr(sockets, "RING_PAYS", 1)
+    else:
+        monkeypatch.setattr(sockets, "open_ring", lambda: None)
 
 
 class Heard(asyncio.Protocol):
@@ -138,3 +156,87 @@ async def test_a_mistake_costs_its_own_connection() -> None:
         peer.send(b"mistake")
         await until(lambda: link.told == ["lost"])
     assert faults == ["connection not read"]
+
+
+async def test_what_is_written_together_arrives_in_order() -> None:
+    async with connected() as (link, peer):
+        own = link.transport._sockets
+        with own.together():
+            link.transport.write(b"one ")
+            link.transport.write(b"two ")
+        assert await received(peer, 8) == b"one two "
+        with own.together():
+            link.transport.write(LOTS)
+        with own.together():
+            link.transport.write(b"behind it")
+        assert link.told == ["full"]
+        assert await received(peer, len(LOTS) + 9) == LOTS + b"behind it"
+        with own.together():
+            link.transport.write(b"the end")
+            link.transport.close()
+        assert await received(peer, 7) == b"the end"
+
+
+async def test_all_that_is_said_before_leaving_is_read() -> None:
+    for size in (
+        0,
+        1,
+        FEW_BYTES - 1,
+        FEW_BYTES,
+        FEW_BYTES + 1,
+        MANY_BYTES,
+        MANY_BYTES + FEW_BYTES,
+        3 * MANY_BYTES,
+    ):
+        async with connected() as (link, peer):
+            await asyncio.get_running_loop().sock_sendall(peer, LOTS[:size])
+            peer.shutdown(socket.SHUT_WR)
+            await until(lambda: "lost" in link.told)
+            assert link.data == LOTS[:size] and link.error is None
+
+
+def pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
+    made = [socket.socketpair() for _ in range(count)]
+    for both in made:
+        for end in both:
+            end.setblocking(False)
+    return made
+
+
+@needs_ring
+@pytest.mark.parametrize("most", [ENTRIES, 7, 0])
+def test_a_ring_does_all_or_says_which_not(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = ring._system_call
+
+    def short(number: int, descriptor: int, count: int, *others: object) -> int:
+        return int(call(number, descriptor, min(count, most), *others))
+
+    own, made = Ring(), pairs(150)
+    monkeypatch.setattr(ring, "_system_call", short)
+    descriptors = np.array([end.fileno() for end, _ in made], np.int32)
+    made[3][1].close()
+    memory = np.zeros(150 * 100, np.uint8)
+    addresses = memory.ctypes.data + np.arange(150, dtype=np.uint64) * 100
+    for turn in range(30):
+        words = [b"%d of %d" % (turn, number) for number in range(150)]
+        wire = np.frombuffer(b"".join(words), np.uint8)
+        lengths = np.array([len(word) for word in words], np.uint32)
+        sent = own.send(descriptors, wire.ctypes.data, lengths).tolist()
+        for number, ((_, other), count) in enumerate(zip(made, sent, strict=True)):
+            if number == 3:
+                assert count in (-errno.EPIPE, -errno.EAGAIN)
+                continue
+            assert count == (len(words[number]) if number < most else -errno.EAGAIN)
+            if count > 0:
+                assert other.recv(100) == words[number]
+                other.send(words[number][::-1])
+        came = own.receive(descriptors, addresses, 100).tolist()
+        for number, count in enumerate(came):
+            if number != 3:
+                assert count == sent[number]
+                answer = memory[number * 100 :][: max(count, 0)].tobytes()
+                assert answer == (words[number][::-1] if count > 0 else b"")
+    own.close()
+    for both in made:
+        for end in both:
+            end.close()
