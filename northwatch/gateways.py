@@ -63,8 +63,10 @@ def run(settings: Settings, config: Path | None) -> None:
     """
     stop = stop_event()
     supervisor.require_directory(settings.data_dir)
+    journal = Journal(Console(soft_wrap=True, highlight=False, stderr=True))
+    supervisor.await_orphans(journal)
     require_ports(settings)
-    crew = Supervisor(Journal(Console(soft_wrap=True, highlight=False, stderr=True)))
+    crew = Supervisor(journal)
     start(crew, settings, ["--config", str(config)] if config else [], os.environ)
     crew.run(stop)
     crew.stop(["gateway"])

@@ -230,6 +230,29 @@ def lock(directory: Path) -> IO[str]:
     return file
 
 
+def await_orphans(journal: Journal) -> None:
+    """Wait for what a supervisor that was killed had started: it is ending, and holds ports until then."""
+    deadline = time.monotonic() + STOP_GRACE_S
+    if left := orphans():
+        journal.say("up", f"waiting for processes of one that was killed to end: {left}")
+    while orphans() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+
+
+def orphans() -> list[int]:
+    """Find our processes whose supervisor is gone; where there is no /proc, none."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # ended since, or somebody else's
+            variables = dict(
+                each.split(b"=", 1) for each in environ.read_bytes().split(b"\0") if b"=" in each
+            )
+            parent = variables.get(PARENT_VARIABLE.encode())
+            if parent is not None and not Path(f"/proc/{parent.decode()}").exists():
+                found.append(int(environ.parent.name))
+    return found
+
+
 def require_free(host: str, port: int, setting: str, *, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
     """Make sure that we can listen there; UDP is SOCK_DGRAM.
 

@@ -129,6 +129,7 @@ class Up:
         """
         stop = stop_event()
         with supervisor.lock(self.settings.data_dir):
+            supervisor.await_orphans(self._journal)
             self._require_ports()
             with Database(self.settings, self._journal) as database:
                 gateways.start(self._supervisor, self.settings, self._options, self._environ)

@@ -88,12 +88,14 @@ def test_what_will_not_stop_is_killed(crew: Supervisor, output: io.StringIO) -> 
     assert "is killed" in output.getvalue()
 
 
-def test_children_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    """A process that follows its supervisor dies with it, so that nothing keeps the ports."""
-    note = tmp_path / "pid"
+def test_children_end_with_a_supervisor_that_is_killed(tmp_path: Path, output: io.StringIO) -> None:
+    """What follows its supervisor ends with it, in its own time; the next supervisor waits for that."""
+    note, leave = tmp_path / "pid", tmp_path / "leave"
     child = (
-        "import time, os, pathlib; from northwatch.process import prepare; prepare();"
-        f"pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(600)"
+        "import pathlib, os, time; from northwatch.process import prepare, stop_event;"
+        "stop = stop_event(); prepare();"
+        f"pathlib.Path({str(note)!r}).write_text(str(os.getpid())); stop.wait()\n"
+        f"while not pathlib.Path({str(leave)!r}).exists(): time.sleep(0.02)"
     )
     parent = (
         "import io, os, sys, time; from rich.console import Console;"
@@ -104,10 +106,14 @@ def test_children_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     pid = os.posix_spawn(sys.executable, [sys.executable, "-c", parent], os.environ)
     while not note.exists() or not note.read_text():
         time.sleep(0.02)
+    orphan = int(note.read_text())
+    assert orphan not in supervisor.orphans()
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    while _is_alive(int(note.read_text())):
-        time.sleep(0.02)
+    assert orphan in supervisor.orphans()
+    leave.touch()
+    supervisor.await_orphans(Journal(Console(file=output)))
+    assert not _is_alive(orphan)
 
 
 def _is_alive(pid: int) -> bool:
