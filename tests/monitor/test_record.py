@@ -9,7 +9,8 @@ from tests.monitor.facts import T0, Facts
 
 
 async def _a_day(facts: Facts) -> None:
-    if (await facts.one("SELECT relkind FROM pg_class WHERE oid = 'position_records'::regclass"))["relkind"] == "p":
+    kind = await facts.one("SELECT relkind FROM pg_class WHERE oid = 'position_records'::regclass")
+    if kind["relkind"] == "p":
         name = f"position_records_{T0:%Y%m%d}"
         await facts.connection.execute(
             f"CREATE TABLE {name} PARTITION OF position_records"  # type: ignore[arg-type]
