@@ -112,7 +112,7 @@ class Ring:
     def receive(
         self, descriptors: npt.NDArray[np.int32], addresses: npt.NDArray[np.uint64], most: int
     ) -> npt.NDArray[np.int32]:
-        """Read at most so many bytes of each to its address. Give how many came, or errors, as `send` does."""
+        """Read at most so many bytes of each to its address. Give how many came, or errors, as `send`."""
         return self._do(_RECEIVE, descriptors, addresses, np.full(len(descriptors), most, np.uint32))
 
     def _do(
