@@ -35,7 +35,7 @@ together.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -75,7 +75,8 @@ _WITH_PLACE: Final = sum(1 << bit for bit in (OVERSPEED, AREA, ROUTE, SECTION))
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """The location reports of one batch, one element per report, in any order."""
+    """The location reports of one batch, one element per report, in any order. By terminal, frame and time is
+    the cheapest."""
 
     terminal: I64
     """Dense index of the terminal."""
@@ -98,6 +99,16 @@ class Reports:
 
     def __len__(self) -> int:
         return len(self.terminal)
+
+    @property
+    def at_us(self) -> I64:
+        """When each was made, as far as that is believed."""
+        return np.where(self.is_plausible, self.reported_us, self.received_us)
+
+    def take(self, rows: I64) -> "Reports":
+        """Give some of the reports."""
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{name: some[rows] for name, some in columns.items() if some is not None})
 
 
 class Change(StrEnum):
@@ -173,11 +184,17 @@ class Judgement:
 def judge(state: AlarmState, reports: Reports) -> Judgement:
     """Read the alarm words of a batch, and move `state` on.
 
-    Columns find the few reports that can change anything; only those meet the rules below, one by one.
+    Columns find the terminals of which anything can change, and of these the few reports that can change it;
+    only those meet the rules below, one by one.
     """
-    if not len(reports):
+    rows = _order(reports)
+    if rows is not None:
+        reports = reports.take(rows)
+    stirred = _stirred(state, reports)
+    if not len(stirred):
         return Judgement([], [])
-    columns, found = _Columns(state, reports), _Found()
+    rows = stirred if rows is None else rows[stirred]
+    columns, found = _Columns(state, reports.take(stirred), rows), _Found()
     current: _Terminal | None = None
     for i in np.flatnonzero(columns.matters).tolist():
         report = columns.report(i)
@@ -227,25 +244,60 @@ class _Report:
         return self.places[2] if bit == SECTION else 0
 
 
-class _Columns:
-    """The batch ordered by terminal and arrival, with the live word before every report."""
+def _stirred(state: AlarmState, reports: Reports) -> I64:
+    """Give the reports, which are in order, of all terminals but the calm ones: what these say is live, and
+    what they said before. Of them the state learns the time here.
+    """
+    if not len(reports):
+        return np.zeros(0, np.int64)
+    terminal, edition = reports.terminal, reports.edition
+    word = reports.alarm_bits & _DEFINED[edition]
+    begins = (terminal[1:] != terminal[:-1]).nonzero()[0]
+    first, last = np.append(0, begins + 1), np.append(begins, len(terminal) - 1)
+    whose = terminal[first]
+    stirs = reports.is_late.copy()
+    stirs[1:] |= (word[1:] != word[:-1]) | (edition[1:] != edition[:-1])
+    stirs[first] = reports.is_late[first] | (word[first] != state.live[whose])
+    stirs[first] |= edition[first] != state.edition[whose]
+    _mark_repeats(stirs, word, reports)
+    is_stirred = (state.late_us[whose] != NEVER) & (state.fence_us[whose] == NEVER)
+    is_stirred[np.searchsorted(first, stirs.nonzero()[0], "right") - 1] = True
+    calm = ~is_stirred
+    state.live_us[whose[calm]] = reports.at_us[last[calm]]
+    return np.repeat(is_stirred, last - first + 1).nonzero()[0]
 
-    def __init__(self, state: AlarmState, reports: Reports) -> None:
-        at_us = np.where(reports.is_plausible, reports.reported_us, reports.received_us)
-        order = _order(reports.terminal, reports.frame, at_us)
+
+def _mark_repeats(stirs: Flags, word: U32, reports: Reports) -> None:
+    """Mark reports that matter although they repeat the word before."""
+    rows = word.nonzero()[0]
+    if not len(rows):
+        return
+    said = word[rows]
+    repeats = (said & _BY_OPERATOR_WORDS[reports.edition[rows]]) != 0
+    for places in (reports.overspeed_place, reports.crossed_place, reports.timed_section):
+        if places is not None:
+            repeats |= ((said & np.uint32(_WITH_PLACE)) != 0) & (places[rows] != 0)
+    stirs[rows[repeats]] = True
+
+
+class _Columns:
+    """The reports of stirred terminals, in order, with the live word before every report."""
+
+    def __init__(self, state: AlarmState, reports: Reports, rows: I64) -> None:
         self.state = state
-        self.order = order
         self.reports = reports
-        self.at_us = at_us[order]
-        self.terminal = reports.terminal[order]
-        self.edition = reports.edition[order]
-        self.word = reports.alarm_bits[order] & _DEFINED[self.edition]
-        self.is_late = reports.is_late[order]
+        self.rows = rows
+        """Where each stands in the batch."""
+        self.at_us = reports.at_us
+        self.terminal = reports.terminal
+        self.edition = reports.edition
+        self.word = reports.alarm_bits & _DEFINED[self.edition]
+        self.is_late = reports.is_late
         starts = np.flatnonzero(np.diff(self.terminal, prepend=-1))
         self.starts = starts
-        self.group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
+        self.group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(rows)))
         self.places = [
-            np.zeros(len(order), np.int64) if column is None else column[order]
+            np.zeros(len(rows), np.int64) if column is None else column
             for column in (reports.overspeed_place, reports.crossed_place, reports.timed_section)
         ]
         self._look_back()
@@ -254,7 +306,7 @@ class _Columns:
     def _look_back(self) -> None:
         """Find, for every report, the live report of its terminal that came before it, in the batch or the
         state."""
-        index = np.arange(len(self.order))
+        index = np.arange(len(self.rows))
         self.newest_live = np.maximum.accumulate(np.where(self.is_late, -1, index))
         before = np.concatenate([[-1], self.newest_live[:-1]])
         in_batch = before >= self.starts[self.group]
@@ -276,12 +328,11 @@ class _Columns:
         return matters
 
     def report(self, i: int) -> _Report:
-        row = int(self.order[i])
         return _Report(
-            row=row,
+            row=int(self.rows[i]),
             terminal=int(self.terminal[i]),
             at_us=int(self.at_us[i]),
-            received_us=int(self.reports.received_us[row]),
+            received_us=int(self.reports.received_us[i]),
             word=int(self.word[i]),
             edition=int(self.edition[i]),
             is_late=bool(self.is_late[i]),
@@ -293,7 +344,7 @@ class _Columns:
 
     def leave(self) -> None:
         """Write the newest live and late report of every terminal into the state."""
-        state, ends = self.state, np.append(self.starts[1:], len(self.order)) - 1
+        state, ends = self.state, np.append(self.starts[1:], len(self.rows)) - 1
         newest = self.newest_live[ends]
         newest = newest[newest >= self.starts]
         terminal = self.terminal[newest]
@@ -304,7 +355,7 @@ class _Columns:
 
     def _leave_late(self) -> None:
         """Write how far the late data of every terminal came, and the first live report beyond."""
-        state, index = self.state, np.arange(len(self.order))
+        state, index = self.state, np.arange(len(self.rows))
         terminal = self.terminal[self.starts]
         newest = np.maximum.reduceat(np.where(self.is_late, index, -1), self.starts)
         is_new = newest >= 0
@@ -319,21 +370,24 @@ class _Columns:
         state.late_edition[terminal[is_new]] = self.edition[newest[is_new]]
 
 
-def _order(terminal: I64, frame: I64, at_us: I64) -> I64:
-    """Order reports by terminal, those of a terminal by frame, and those of a frame by their time.
+def _order(reports: Reports) -> I64 | None:
+    """Order reports by terminal, those of a terminal by frame, and those of a frame by their time; None where
+    they stand so.
 
     Few frames have several reports, and only these need their times compared.
     """
-    keys = terminal << 32 | frame
-    order = np.argsort(keys)
-    keys = keys[order]
-    is_one_of_several = np.zeros(len(order), np.bool_)
-    is_one_of_several[1:] = keys[1:] == keys[:-1]
-    is_one_of_several[:-1] |= is_one_of_several[1:]
-    places = np.flatnonzero(is_one_of_several)
-    several = order[places]
-    order[places] = several[np.lexsort((several, at_us[several], keys[places]))]
-    return order
+    keys = reports.terminal << 32 | reports.frame
+    is_ordered = not (keys[1:] < keys[:-1]).any()
+    order = np.arange(len(keys)) if is_ordered else np.argsort(keys)
+    keys = keys if is_ordered else keys[order]
+    same = (keys[1:] == keys[:-1]).nonzero()[0]
+    if len(same):
+        places = np.union1d(same, same + 1)
+        several = order[places]
+        by_time = several[np.lexsort((several, reports.take(several).at_us, keys[places]))]
+        is_ordered = is_ordered and bool((by_time == several).all())
+        order[places] = by_time
+    return None if is_ordered else order
 
 
 class _Terminal:

@@ -34,27 +34,32 @@ def overspeed_places(data: U8, offset: I64, length: I64) -> I64:
         data: the bytes in which the items lie.
         offset, length: of the item's value, one per report; a length of another size means no place.
     """
-    kind, place = _fields(data, offset, length == 5)
-    kind[kind == 4] = _SECTION  # table 28 calls 4 a section (路段), table 29 a route (路线)
-    return np.where(kind > 0, _code(np.int64(_AT), kind, place), 0)
+    codes, rows = _none_yet(length, 5)
+    if len(rows):
+        kind, place = _fields(data, offset[rows])
+        kind[kind == 4] = _SECTION  # table 28 calls 4 a section (路段), table 29 a route (路线)
+        codes[rows] = np.where(kind > 0, _code(np.int64(_AT), kind, place), 0)
+    return codes
 
 
 def crossed_places(data: U8, offset: I64, length: I64) -> I64:
     """Read item 0x12 (进出区域/路线报警附加信息): kind u8, id u32, direction u8 (0 in, 1 out)."""
-    usable = length == 6
-    kind, place = _fields(data, offset, usable)
-    direction = _at(data, offset + 5, usable)
-    return np.where(usable, _code(np.where(direction == 0, _IN, _OUT), kind, place), 0)
+    codes, rows = _none_yet(length, 6)
+    if len(rows):
+        kind, place = _fields(data, offset[rows])
+        codes[rows] = _code(np.where(data[offset[rows] + 5] == 0, _IN, _OUT), kind, place)
+    return codes
 
 
 def timed_sections(data: U8, offset: I64, length: I64) -> I64:
     """Read item 0x13 (路段行驶时间不足/过长报警附加信息): id u32, seconds u16, result u8 (0 too short, 1 too
     long)."""
-    usable = length == 7
-    _, place = _fields(data, offset - 1, usable)
-    result = _at(data, offset + 6, usable)
-    kind = np.full(len(place), _SECTION, np.int64)
-    return np.where(usable, _code(np.where(result == 0, _TOO_SHORT, _TOO_LONG), kind, place), 0)
+    codes, rows = _none_yet(length, 7)
+    if len(rows):
+        _, place = _fields(data, offset[rows] - 1)
+        what = np.where(data[offset[rows] + 6] == 0, _TOO_SHORT, _TOO_LONG)
+        codes[rows] = _code(what, np.full(len(rows), _SECTION), place)
+    return codes
 
 
 def object_name(code: int) -> str:
@@ -72,15 +77,14 @@ def _code(what: I64 | np.int64, kind: I64, place: I64) -> I64:
     return code
 
 
-def _fields(data: U8, offset: I64, usable: npt.NDArray[np.bool_]) -> tuple[I64, I64]:
-    """Read a u8 and the big-endian u32 behind it; zeros where the item is not usable."""
+def _none_yet(length: I64, size: int) -> tuple[I64, I64]:
+    """Give a code for every report, nothing so far, and which reports have an item of that size: few."""
+    return np.zeros(len(length), np.int64), (length == size).nonzero()[0]
+
+
+def _fields(data: U8, offset: I64) -> tuple[I64, I64]:
+    """Read a u8 and the big-endian u32 behind it."""
     place = np.zeros(len(offset), np.int64)
     for step in range(1, 5):
-        place = place << 8 | _at(data, offset + step, usable)
-    return _at(data, offset, usable), place
-
-
-def _at(data: U8, offset: I64, usable: npt.NDArray[np.bool_]) -> I64:
-    values = np.zeros(len(offset), np.int64)
-    values[usable] = data[offset[usable]]
-    return values
+        place = place << 8 | data[offset + step]
+    return data[offset].astype(np.int64), place

@@ -19,7 +19,7 @@ log. Tickets are not replayed: opening one is a decision of that day, and somebo
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -208,8 +208,8 @@ class Reading:
         batch = read_batch(records, self._aside)
         if self.about.identity is not None:
             batch = _only(batch, self.about.identity)
-        recognise(lambda: self._shadow, batch, fleet)
-        facts = digest(batch, fleet, self._options.policies)
+        terminal = recognise(lambda: self._shadow, batch, fleet)
+        facts = digest(batch, terminal, fleet, self._options.policies)
         facts.tickets.clear()
         facts.clones.clear()  # of now, and not of then
         if self.about.identity is not None:
@@ -397,21 +397,14 @@ def _only(batch: Batch, identity: str) -> Batch:
     number = int(identity, 16)
     key = np.uint64(number >> 64), np.uint64(number & (1 << 64) - 1)
     kept = ((batch.frames.key_high == key[0]) & (batch.frames.key_low == key[1])).nonzero()[0]
-    columns = ("session", "received_us", "authenticated", "log", "position", "ordinal")
-    parts = [
-        replace(
-            part,
-            rows=slice(*np.searchsorted(kept, (part.rows.start, part.rows.stop)).tolist()),
-            events=[
-                each
-                for each in part.events
-                if not isinstance(each.event, SessionOpened) or each.event.identity == identity
-            ],
-        )
-        for part in batch.parts
-    ]
-    chosen = {name: getattr(batch, name)[kept] for name in columns}
-    return replace(batch, frames=batch.frames.take(kept), parts=parts, **chosen)
+    batch = batch.take(kept)
+    for part in batch.parts:
+        part.events[:] = [
+            each
+            for each in part.events
+            if not isinstance(each.event, SessionOpened) or each.event.identity == identity
+        ]
+    return batch
 
 
 class _Spans:

@@ -1,6 +1,6 @@
 """Writing alarms: what the rules decided becomes rows, in the transaction that moves the cursor.
 
-Many alarms change in one batch when a fleet is busy, so each kind of change is one statement over arrays.
+Many alarms change in one batch when a fleet is busy, so each kind of change is one statement.
 Changes of one alarm must keep their order: they are written in rounds, and a round has at most one change of
 each key.
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import msgspec
 import psycopg
 
 from store.times import from_us
@@ -76,16 +77,19 @@ condition, object, edition, severity, ends, late, on_desk, began_at, received_at
 lon, speed_kmh
 """
 
+_GIVEN = """
+    SELECT * FROM json_to_recordset(%s::json) AS r (
+        n integer, terminal_id integer, condition text, object text, edition text, severity smallint,
+        ends text, late boolean, on_desk boolean, began_at timestamptz, ended_at timestamptz,
+        last_seen_at timestamptz, received_at timestamptz, lat float8, lon float8, speed_kmh float4,
+        reports integer
+    )
+"""
+"""The changes, whatever their kind says of them. As JSON, because that takes a tenth of the processor time
+that psycopg needs for as many arrays."""
+
 _RAISED = """
-WITH r AS (
-    SELECT * FROM unnest(
-        %(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[], %(edition)s::text[],
-        %(severity)s::smallint[], %(ends)s::text[], %(late)s::boolean[], %(on_desk)s::boolean[],
-        %(began_at)s::timestamptz[], %(ended_at)s::timestamptz[], %(last_seen_at)s::timestamptz[],
-        %(received_at)s::timestamptz[], %(lat)s::float8[], %(lon)s::float8[], %(speed_kmh)s::float4[]
-    ) WITH ORDINALITY AS r (terminal_id, condition, object, edition, severity, ends, late, on_desk, began_at,
-                            ended_at, last_seen_at, received_at, lat, lon, speed_kmh, n)
-), open AS (
+WITH r AS ({given}), open AS (
     UPDATE alarms a
        SET reports = a.reports + 1, last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
       FROM r WHERE {key} AND a.ended_at IS NULL AND r.ended_at IS NULL  -- history stands beside what is open
@@ -108,6 +112,7 @@ SELECT id, received_at, 'raised_again' FROM (SELECT * FROM open {also_same}) kno
 
 # One that begins where an old one began is the old one, and goes on.
 _RAISED_LIVE = _RAISED.format(
+    given=_GIVEN,
     key=_KEY,
     columns=_NEW_COLUMNS,
     same=f"""
@@ -120,6 +125,7 @@ _RAISED_LIVE = _RAISED.format(
 )
 # A late one that begins where an old one began is a copy.
 _RAISED_LATE = _RAISED.format(
+    given=_GIVEN,
     key=_KEY,
     columns=_NEW_COLUMNS,
     same=f"SELECT a.id, r.n FROM alarms a JOIN r ON {_KEY} AND a.began_at = r.began_at",
@@ -127,12 +133,7 @@ _RAISED_LATE = _RAISED.format(
 )
 
 _ENDED_LIVE = f"""
-WITH r AS (
-    SELECT *
-      FROM unnest(%(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[],
-                  %(ended_at)s::timestamptz[], %(received_at)s::timestamptz[])
-        AS r (terminal_id, condition, object, ended_at, received_at)
-), over AS (
+WITH r AS ({_GIVEN}), over AS (
     UPDATE alarms a SET ended_at = greatest(a.began_at, r.ended_at)
       FROM r WHERE {_KEY} AND a.ended_at IS NULL
  RETURNING a.id, r.received_at
@@ -140,29 +141,22 @@ WITH r AS (
 INSERT INTO alarm_changes (alarm_id, at, change) SELECT id, received_at, 'ended' FROM over
 """
 _ENDED_LATE = f"""
+WITH r AS ({_GIVEN})
 UPDATE alarms a SET ended_at = r.ended_at
-  FROM unnest(%(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[],
-              %(began_at)s::timestamptz[], %(ended_at)s::timestamptz[])
-       AS r (terminal_id, condition, object, began_at, ended_at)
- WHERE {_KEY} AND a.began_at = r.began_at AND a.late AND a.ended_at < r.ended_at
+  FROM r WHERE {_KEY} AND a.began_at = r.began_at AND a.late AND a.ended_at < r.ended_at
 """
 _SEEN_OPEN = f"""
+WITH r AS ({_GIVEN})
 UPDATE alarms a
    SET reports = a.reports + r.reports, last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
-  FROM unnest(%(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[], %(reports)s::integer[],
-              %(last_seen_at)s::timestamptz[])
-       AS r (terminal_id, condition, object, reports, last_seen_at)
- WHERE {_KEY} AND a.ended_at IS NULL
+  FROM r WHERE {_KEY} AND a.ended_at IS NULL
 """
 _SEEN_LATE = f"""
+WITH r AS ({_GIVEN})
 UPDATE alarms a
    SET reports = a.reports + r.reports, ended_at = greatest(a.ended_at, r.ended_at),
        last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
-  FROM unnest(%(terminal_id)s::integer[], %(condition)s::text[], %(object)s::text[],
-              %(began_at)s::timestamptz[], %(ended_at)s::timestamptz[], %(reports)s::integer[],
-              %(last_seen_at)s::timestamptz[])
-       AS r (terminal_id, condition, object, began_at, ended_at, reports, last_seen_at)
- WHERE {_KEY} AND a.began_at = r.began_at AND a.late AND a.ended_at IS NOT NULL
+  FROM r WHERE {_KEY} AND a.began_at = r.began_at AND a.late AND a.ended_at IS NOT NULL
 """
 
 
@@ -179,7 +173,7 @@ def apply(connection: Connection, changes: Sequence[Change]) -> None:
         ):
             chosen = [each for each in part if type(each) is kind and _is_late(each) is late]
             if chosen:
-                connection.execute(statement, _arrays(chosen))
+                connection.execute(statement, [_told(chosen)])
 
 
 def _is_late(change: Change) -> bool:
@@ -200,18 +194,24 @@ def _rounds(changes: Sequence[Change]) -> Iterator[list[Change]]:
     return iter(rounds)
 
 
-def _arrays(changes: Sequence[Change]) -> dict[str, list[Any]]:
-    """Give one array per field, with the columns' names."""
-    names = {
-        "began_us": "began_at",
-        "ended_us": "ended_at",
-        "seen_us": "last_seen_at",
-        "received_us": "received_at",
-    }
-    arrays: dict[str, list[Any]] = {}
-    for name in changes[0].__slots__:
-        values = [getattr(each, name) for each in changes]
-        if name in names:
-            values = [None if each is None else from_us(each) for each in values]
-        arrays[names.get(name, name)] = values
-    return arrays
+def _told(changes: Sequence[Change]) -> str:
+    """Give changes as JSON, with the columns' names."""
+    return msgspec.json.encode([_columns(n, each) for n, each in enumerate(changes)]).decode()
+
+
+_TIMES = {
+    "began_us": "began_at",
+    "ended_us": "ended_at",
+    "seen_us": "last_seen_at",
+    "received_us": "received_at",
+}
+
+
+def _columns(n: int, change: Change) -> dict[str, Any]:
+    columns: dict[str, Any] = {"n": n}
+    for name in change.__slots__:
+        value = getattr(change, name)
+        if name in _TIMES:
+            name, value = _TIMES[name], None if value is None else from_us(value)
+        columns[name] = value
+    return columns

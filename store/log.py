@@ -85,6 +85,8 @@ FIRST: Final = SEGMENT_HEAD.size
 MAGIC: Final = b"NWLOG\x00\x00\x01"
 """The last byte is the version of this layout."""
 
+_KINDS: Final = {int(kind): kind for kind in RecordKind}
+
 MARK: Final = struct.Struct("<QQ")
 """A position and its complement, which tells a torn or never written mark."""
 
@@ -347,7 +349,8 @@ def _records(data: memoryview, position: int, log: LogName) -> Iterator[LogRecor
         if kind == 0 or len(payload) < length or crc != _crc(position + at, kind, received_at_us, payload):
             return
         size = record_size(length)
-        yield LogRecord(position + at, position + at + size, received_at_us, RecordKind(kind), payload, log)
+        said = _KINDS.get(kind) or RecordKind(kind)
+        yield LogRecord(position + at, position + at + size, received_at_us, said, payload, log)
         at += size
 
 

@@ -11,6 +11,7 @@ and restarts, so they are the connection epoch: what an older session says canno
 established. Their low bits are the **slot** of the gateway process, so that no two processes give the same.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
@@ -96,6 +97,22 @@ class Frames:
         head = np.frombuffer(payload, FRAME_HEAD, count, 4)
         data = np.frombuffer(payload, np.uint8, offset=4 + count * FRAME_HEAD.itemsize)
         return cls(head["session"], head["length"], head["flags"], data)
+
+    @staticmethod
+    def count(payload: bytes | memoryview) -> int:
+        """Say how many frames a payload holds."""
+        return int.from_bytes(payload[:4], "little")
+
+    @classmethod
+    def joined(cls, payloads: Sequence[bytes | memoryview], margin: int = 0) -> "Frames":
+        """Read many payloads as one: a record costs two pieces of bytes and no array. The data goes on for
+        `margin` zero bytes behind the last frame.
+        """
+        ends = [4 + cls.count(each) * FRAME_HEAD.itemsize for each in payloads]
+        pairs = list(zip(payloads, ends, strict=True))
+        head = np.frombuffer(b"".join([each[4:end] for each, end in pairs]), FRAME_HEAD)
+        data = b"".join([*(each[end:] for each, end in pairs), bytes(margin)])
+        return cls(head["session"], head["length"], head["flags"], np.frombuffer(data, np.uint8))
 
 
 class Rejected(msgspec.Struct, frozen=True, array_like=True):
@@ -183,6 +200,15 @@ def decode(kind: int, payload: bytes | memoryview) -> Frames | Event:
     """
     if kind == RecordKind.FRAMES:
         return Frames.from_payload(payload)
+    return decode_event(kind, payload)
+
+
+def decode_event(kind: int, payload: bytes | memoryview) -> Event:
+    """Read an event.
+
+    Raises:
+        ValueError: the kind is unknown, which means that a newer gateway wrote this log.
+    """
     decoder = _DECODERS.get(RecordKind(kind))
     if decoder is None:  # pragma: no cover - RecordKind() has already refused it
         raise ValueError(f"record kind {kind} is unknown")

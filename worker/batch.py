@@ -15,7 +15,7 @@ from protocol.columns import FrameBatch, as_plain
 from store.log import LogName, LogRecord
 from store.merge import Order, Positions, behind, order
 from store.quarantine import POISONED
-from store.records import Event, FrameFlag, Frames, Started, Tick, decode
+from store.records import Event, FrameFlag, Frames, RecordKind, Started, Tick, decode_event
 from worker.fleet import FRAME_BYTES
 
 I64: TypeAlias = npt.NDArray[np.int64]
@@ -73,17 +73,16 @@ class Batch:
     """Behind the last record of each log."""
     reached: Order
     """The place of the last record among those of all logs."""
-    logs: list[UUID]
     frames: FrameBatch
     session: I64
     received_us: I64
     authenticated: Flags
-    log: I64
-    """Where in `logs` the frame's log is."""
-    position: I64
-    """Of the record that holds the frame."""
-    ordinal: I64
-    """The frame's place in its record."""
+    number: I64
+    """Which of all frames of `held` it is, those that are not used included."""
+    held: list[LogRecord]
+    """The records with frames."""
+    first: I64
+    """The number of the first frame of each of these."""
     parts: list[Part]
     unusable: list[Unusable]
 
@@ -92,9 +91,24 @@ class Batch:
         """Receive time of the last record."""
         return self.reached[0]
 
-    def log_id(self, row: int) -> UUID:
-        """Give the log in which a frame stands."""
-        return self.logs[int(self.log[row])]
+    def place(self, row: int) -> Place:
+        """Say where a frame stands."""
+        number = int(self.number[row])
+        at = int(np.searchsorted(self.first, number, "right")) - 1
+        return self.held[at].log.log_id, self.held[at].position, number - int(self.first[at])
+
+    def _of_rows(self, rows: I64) -> "Batch":
+        """Give the batch of some of its frames, ascending, but for `frames` itself; events stay."""
+        columns = ("session", "received_us", "authenticated", "number")
+        return replace(
+            self,
+            parts=[replace(part, rows=_among(rows, part.rows)) for part in self.parts],
+            **{name: getattr(self, name)[rows] for name in columns},
+        )
+
+    def take(self, rows: I64) -> "Batch":
+        """Give the batch of some of its frames, ascending; events stay."""
+        return replace(self._of_rows(rows), frames=self.frames.take(rows))
 
     def events(self) -> Iterator[Happened]:
         """Give all events in order."""
@@ -106,93 +120,85 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
     """Read consecutive records, at least one. Frames and records that are `poisoned` are not
     read.
     """
+    held: list[tuple[LogRecord, int]] = []
     unusable: list[Unusable] = []
-    heads: list[Frames] = []
-    held: list[LogRecord] = []
     parts: list[Part] = []
     events: list[Happened] = []
     begin = row = 0
     for record in records:
         if poisoned and (record.log.log_id, record.position, WHOLE_RECORD) in poisoned:
             unusable.append(_unusable_record(record))
-            continue
-        content = decode(record.kind, record.payload)
-        if isinstance(content, Frames):
-            heads.append(content)
-            held.append(record)
-            row += len(content.sessions)
-        elif isinstance(content, Tick):
+        elif record.kind is RecordKind.FRAMES:
+            held.append((record, row))
+            row += Frames.count(record.payload)
+        elif isinstance(event := decode_event(record.kind, record.payload), Tick):
             parts.append(Part(events, slice(begin, row), record.received_at_us, record.log.slot))
             events, begin = [], row
         else:
-            if isinstance(content, Started) and row > begin:
+            if isinstance(event, Started) and row > begin:
                 # What a gateway says of its links is not mixed with frames of the one before it.
                 parts.append(Part(events, slice(begin, row), None))
                 events, begin = [], row
-            events.append(Happened(content, record.received_at_us, record.position, record.log))
+            events.append(Happened(event, record.received_at_us, record.position, record.log))
     if events or row > begin:
         parts.append(Part(events, slice(begin, row), None))
-    batch = _with_frames(records, heads, held, parts, poisoned)
+    batch = _with_frames(records, held, parts)
     batch.unusable.extend(unusable)
-    return batch
+    return _without(batch, poisoned) if poisoned else batch
 
 
-def _with_frames(
-    records: Sequence[LogRecord],
-    heads: list[Frames],
-    held: list[LogRecord],
-    parts: list[Part],
-    poisoned: Collection[Place],
-) -> Batch:
-    counts = np.array([len(each.sessions) for each in heads], np.int64)
-    length = _joined([each.lengths for each in heads], np.int64)
-    flags = _joined([each.flags for each in heads], np.int64)
-    data = np.frombuffer(b"".join(each.data.tobytes() for each in heads), np.uint8)
-    as_received = (flags & FrameFlag.RAW) != 0
+def _with_frames(records: Sequence[LogRecord], held: list[tuple[LogRecord, int]], parts: list[Part]) -> Batch:
+    """Read the frames of records, all that have a good header; `parts` count the others as well. `held` says
+    the number of the first frame of each record that has some.
+    """
+    read = Frames.joined([record.payload for record, _ in held], FRAME_BYTES)
+    data, length = read.data, read.lengths.astype(np.int64)
+    as_received = (read.flags & FrameFlag.RAW) != 0
     if as_received.any():
-        data, length = as_plain(data, length, as_received)
-    frames, bad = FrameBatch.from_plain(data, length)
-    frames = replace(frames, data=np.concatenate([frames.data, np.zeros(FRAME_BYTES, np.uint8)]))
-    starts = np.cumsum(counts) - counts
-    logs = list({record.log.log_id: None for record in held})
+        plain, length = as_plain(data[:-FRAME_BYTES], length, as_received)
+        data = np.concatenate([plain, np.zeros(FRAME_BYTES, np.uint8)])
+    frames, bad = FrameBatch.from_padded(data, length, FRAME_BYTES)
+    first = np.array([number for _, number in held], np.int64)
+    received_us = np.array([record.received_at_us for record, _ in held], np.int64)
     columns: dict[str, npt.NDArray[Any]] = {
-        "session": _joined([each.sessions for each in heads], np.int64),
-        "received_us": np.repeat(np.array([each.received_at_us for each in held], np.int64), counts),
-        "log": np.repeat(np.array([logs.index(each.log.log_id) for each in held], np.int64), counts),
-        "position": np.repeat(np.array([each.position for each in held], np.int64), counts),
-        "ordinal": np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(starts, counts),
-        "authenticated": (flags & FrameFlag.AUTHENTICATED) != 0,
+        "session": read.sessions.astype(np.int64),
+        "received_us": np.repeat(received_us, np.diff(first, append=len(length))),
+        "authenticated": (read.flags & FrameFlag.AUTHENTICATED) != 0,
+        "number": np.arange(len(length)),
     }
-    unusable: list[Unusable] = []
-    if poisoned:
-        is_poisoned = np.zeros(len(length), np.bool_)
-        for log_id, position, ordinal in poisoned:
-            log = logs.index(log_id) if log_id in logs else -1
-            is_there = (columns["log"] == log) & (columns["position"] == position)
-            is_poisoned |= is_there & (columns["ordinal"] == ordinal)
-        frames = frames.take(~np.delete(is_poisoned, bad))
-        bad = np.union1d(bad, is_poisoned.nonzero()[0])
-    if len(bad):
-        ends = np.cumsum(length)
-        for at in bad.tolist():
-            session, at_us, log, position, ordinal = (
-                int(columns[name][at]) for name in ("session", "received_us", "log", "position", "ordinal")
-            )
-            raw = bytes(data[ends[at] - length[at] : ends[at]])
-            reason = POISONED if (logs[log], position, ordinal) in poisoned else BAD_HEADER
-            unusable.append(Unusable(raw, reason, session, at_us, logs[log], position, ordinal))
-        kept = np.setdiff1d(np.arange(len(length)), bad)
-        columns = {name: column[kept] for name, column in columns.items()}
-        parts = [replace(each, rows=_among(kept, each.rows)) for each in parts]
-    return Batch(
+    batch = Batch(
         end=behind(records),
         reached=order(records[-1]),
-        logs=logs,
         frames=frames,
+        held=[record for record, _ in held],
+        first=first,
         parts=parts,
-        unusable=unusable,
+        unusable=[],
         **columns,
     )
+    if not len(bad):
+        return batch
+    ends = np.cumsum(length)
+    for row in bad.tolist():
+        raw = data[ends[row] - length[row] : ends[row]].tobytes()
+        batch.unusable.append(_unusable_frame(batch, row, raw, BAD_HEADER))
+    return replace(batch._of_rows(np.delete(columns["number"], bad)), frames=frames)
+
+
+def _without(batch: Batch, poisoned: Collection[Place]) -> Batch:
+    """Leave out frames that cannot be written."""
+    records = {(each.log.log_id, each.position): at for at, each in enumerate(batch.held)}
+    found = [(records.get((log_id, position)), ordinal) for log_id, position, ordinal in poisoned]
+    numbers = [int(batch.first[at]) + ordinal for at, ordinal in found if at is not None]
+    is_poisoned = np.isin(batch.number, numbers)
+    for row in is_poisoned.nonzero()[0].tolist():
+        batch.unusable.append(_unusable_frame(batch, row, batch.frames.plain(row), POISONED))
+    return batch.take((~is_poisoned).nonzero()[0])
+
+
+def _unusable_frame(batch: Batch, row: int, raw: bytes, reason: str) -> Unusable:
+    at_us, session = int(batch.received_us[row]), int(batch.session[row])
+    return Unusable(raw, reason, session, at_us, *batch.place(row))
 
 
 def _unusable_record(record: LogRecord) -> Unusable:
@@ -210,7 +216,3 @@ def _unusable_record(record: LogRecord) -> Unusable:
 def _among(kept: I64, rows: slice) -> slice:
     """Give the place of a range of rows among those that are kept."""
     return slice(*np.searchsorted(kept, (rows.start, rows.stop)).tolist())
-
-
-def _joined(columns: list[npt.NDArray[Any]], kind: type[np.int64]) -> I64:
-    return np.concatenate(columns).astype(kind) if columns else np.zeros(0, kind)

@@ -12,14 +12,14 @@ from store.blobs import Blobs
 from store.cursors import Connection
 from store.placement import Placement, days_of
 from store.records import SessionOpened
-from worker.batch import Batch
+from worker.batch import I64, Batch
 from worker.facts import Facts
 from worker.fleet import Fleet
 
 
-def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> None:
-    """Let the fleet know every session and terminal of the batch; new ones get their number here, and only
-    they need the connection.
+def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> I64:
+    """Let the fleet know every session and terminal of the batch, and give the index of every frame's
+    terminal. New ones get their number here, and only they need the connection.
     """
     opened: dict[int, str] = {}
     seen: dict[str, int] = {}
@@ -27,10 +27,13 @@ def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> 
         if isinstance(each.event, SessionOpened):
             opened[each.event.session] = each.event.identity
             seen.setdefault(each.event.identity, each.at_us)
-    for row in _strange_sessions(batch, fleet, opened):
+    terminal = fleet.of_sessions(batch.session)
+    for row in _strange_sessions(batch, terminal, opened):
         identity = _identity(batch.frames, row)
         opened[int(batch.session[row])] = identity
         seen.setdefault(identity, int(batch.received_us[row]))
+    if not opened:
+        return terminal
     new = {identity: at_us for identity, at_us in seen.items() if identity not in fleet.index}
     if new:
         connection = connect()
@@ -39,16 +42,16 @@ def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> 
         for identity in new:
             fleet.add(identity, numbers[identity])
         fleet.grow()
-    if opened:
-        fleet.open_sessions({session: fleet.index[identity] for session, identity in opened.items()})
+    fleet.open_sessions({session: fleet.index[identity] for session, identity in opened.items()})
+    return fleet.of_sessions(batch.session)
 
 
-def _strange_sessions(batch: Batch, fleet: Fleet, opened: dict[int, str]) -> list[int]:
+def _strange_sessions(batch: Batch, terminal: I64, opened: dict[int, str]) -> list[int]:
     """Give one frame of each session whose beginning was not seen: its header says whose it is.
 
     There are such sessions only where the snapshot was lost and the beginning of the log is deleted.
     """
-    unknown = fleet.of_sessions(batch.session) < 0
+    unknown = terminal < 0
     if not unknown.any():
         return []
     numbers, rows = np.unique(batch.session[unknown], return_index=True)

@@ -32,10 +32,12 @@ from worker.messages import (
     Whole,
     assemble,
     follow_editions,
+    is_plain,
     quarantined,
     read_others,
 )
 from worker.reports import Reports, joined, position_rows, read_reports, with_bodies
+from worker.runs import Runs, newest
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U8: TypeAlias = npt.NDArray[np.uint8]
@@ -57,22 +59,23 @@ class Policies:
     tickets: TicketPolicy = field(default_factory=TicketPolicy)
 
 
-def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
+def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Facts:
     """Say what the batch means, and move the fleet on.
 
-    The fleet knows every terminal and session of the batch. What reports say is judged for the whole batch at
-    once; links, silence and tickets go from tick to tick.
+    The fleet knows every session of the batch, and `terminal` is the index of every frame's (`recognise`).
+    What reports say is judged for the whole batch at once, terminal by terminal; links, silence and tickets
+    go from tick to tick.
     """
     facts = Facts()
-    terminal = fleet.of_sessions(batch.session)
     edition = follow_editions(batch, fleet, terminal, facts)
     whole = assemble(batch, fleet, terminal, facts)
     answers = read_others(batch, fleet, terminal, edition, facts, whole)
-    batch, reports = _reports(batch, fleet, terminal, facts, (whole, answers))
-    reporter = terminal[reports.row]
-    late = _lateness(fleet, reporter, reports)
-    reports = replace(reports, quality=reports.quality | _doubts(fleet, reporter, reports, late))
-    said = _Said(batch, terminal, edition, reports, reporter, late)
+    order = stable_order(terminal)
+    batch, reports = _reports(batch, fleet, terminal, order, facts, (whole, answers))
+    runs = Runs.of(terminal[reports.row])
+    late = _lateness(fleet, runs, reports)
+    reports = replace(reports, quality=reports.quality | _doubts(fleet, runs.key, reports, late))
+    said = _Said(batch, terminal, edition, order, reports, runs, late)
     _judge_alarms(fleet, said, facts)
     _note_authentication(fleet, said, facts)
     _follow_ticks(fleet, said, policies, facts)
@@ -82,20 +85,25 @@ def digest(batch: Batch, fleet: Fleet, policies: Policies) -> Facts:
 
 
 def _reports(
-    batch: Batch, fleet: Fleet, terminal: I64, facts: Facts, elsewhere: tuple[list[Whole], list[Report]]
+    batch: Batch,
+    fleet: Fleet,
+    terminal: I64,
+    order: I64,
+    facts: Facts,
+    elsewhere: tuple[list[Whole], list[Report]],
 ) -> tuple[Batch, Reports]:
-    """Read the location reports, those in pieces and in answers as well, and give the batch with the data in
-    which they lie.
+    """Read the location reports in the `order` of their terminals, those in pieces and in answers as well,
+    and give the batch with the data in which they lie.
     """
     whole, answers = elsewhere
-    found = locations(batch.frames)
+    found = locations(batch.frames, order[is_plain(batch.frames)[order]])
     bad, reports = found.bad, read_reports(batch, found)
     if whole or answers:
         data, start = with_bodies(batch.frames.data, [each.body for each in whole])
         batch = replace(batch, frames=replace(batch.frames, data=data))
         for more in _located(batch, whole, start, answers):
             bad = bad + more.bad
-            reports = joined(reports, read_reports(batch, more))
+            reports = joined(reports, read_reports(batch, more), terminal)
     _quarantine_bad(batch, fleet, terminal, bad, facts)
     return batch, reports
 
@@ -125,30 +133,40 @@ def _located(
 
 @dataclass(slots=True)
 class _Said:
-    """What the terminals said in a batch."""
+    """What the terminals said in a batch: frames in order of arrival, reports by terminal."""
 
     batch: Batch
     terminal: I64
     """Of every frame."""
     edition: U8
     """Of every frame."""
+    order: I64
+    """The frames by terminal."""
     reports: Reports
-    reporter: I64
+    runs: Runs
     """The terminal of every report."""
     late: Flags
     """Of every report."""
     remembered: int = 0
     """So many frames are among the last ones that the fleet keeps of each terminal."""
 
+    def within(self, rows: slice) -> tuple[I64, I64]:
+        """Give the frames and the live reports of a range of arrival, by terminal."""
+        live = ~self.late
+        if rows == slice(0, len(self.terminal)):
+            return self.order, live.nonzero()[0]
+        is_chosen = np.zeros(len(self.terminal), np.bool_)
+        is_chosen[rows] = True
+        return self.order[is_chosen[self.order]], (live & is_chosen[self.reports.row]).nonzero()[0]
+
     def remember(self, fleet: Fleet, frames: int) -> None:
         """Let the fleet keep the last of each terminal up to this frame."""
         rows = slice(self.remembered, frames)
         if rows.start == rows.stop:
             return
-        chosen = self.reports.of_rows(rows)
-        live = np.flatnonzero(~self.late[chosen]) + chosen.start
-        _remember_latest(fleet, self.reports, self.reporter, live)
-        fleet.keep_frames(self.batch.frames, rows, self.terminal[rows], self.batch.received_us[rows])
+        order, live = self.within(rows)
+        _remember_latest(fleet, self.reports, self.runs.key, live)
+        fleet.keep_frames(self.batch.frames, order, self.terminal[order], self.batch.received_us)
         self.remembered = frames
 
 
@@ -156,7 +174,8 @@ def _follow_ticks(fleet: Fleet, said: _Said, policies: Policies, facts: Facts) -
     """Follow links and silence from tick to tick, and decide what it means for repair work."""
     for part in said.batch.parts:
         follow_links(part.events, fleet, facts)
-        _listen(fleet, said, part.rows)
+        if part.rows.start < part.rows.stop:
+            _listen(fleet, said, part.rows)
         if part.tick_us is not None:
             follow_gateways(part.slot, part.tick_us, fleet, facts)
             decided = _judge_tick(fleet, part.tick_us, policies)
@@ -168,51 +187,51 @@ def _follow_ticks(fleet: Fleet, said: _Said, policies: Policies, facts: Facts) -
 
 
 def _listen(fleet: Fleet, said: _Said, rows: slice) -> None:
-    """Let silence and tickets know what was said between two ticks."""
-    batch, reports = said.batch, said.reports
-    chosen = reports.of_rows(rows)
-    live = np.flatnonzero(~said.late[chosen]) + chosen.start
-    frame, reporter = reports.row[live], said.reporter[live]
+    """Let silence and tickets know what was said between two ticks. Of a terminal's live reports the last
+    one counts.
+    """
+    batch, reports, reporter = said.batch, said.reports, said.runs.key
+    order, live = said.within(rows)
     heard = silence.Heard(
-        terminal=said.terminal[rows],
-        received_us=batch.received_us[rows],
-        msg_id=batch.frames.msg_id[rows],
-        authenticated=batch.authenticated[rows],
+        terminal=said.terminal[order],
+        received_us=batch.received_us[order],
+        msg_id=batch.frames.msg_id[order],
+        authenticated=batch.authenticated[order],
     )
+    last = newest(reporter, live)
+    frame = reports.row[last]
     live_reports = silence.LiveReports(
-        terminal=reporter,
+        terminal=reporter[last],
         frame=frame - rows.start,
-        status_bits=reports.status_bits[live],
-        alarm_bits=reports.alarm_bits[live],
-        speed_kmh=reports.speed_kmh[live],
-        io_state=reports.io_state[live],
+        status_bits=reports.status_bits[last],
+        alarm_bits=reports.alarm_bits[last],
+        speed_kmh=reports.speed_kmh[last],
+        io_state=reports.io_state[last],
         is_2019=batch.frames.is_2019[frame],
     )
     silence.observe(fleet.silence, heard, live_reports)
-    policy.credit(fleet.tickets, reporter[(reports.moves_forward & reports.has_fix)[live]])
+    policy.credit(fleet.tickets, reporter[live[(reports.moves_forward & reports.has_fix)[live]]])
 
 
-def _lateness(fleet: Fleet, terminal: I64, reports: Reports) -> Flags:
+def _lateness(fleet: Fleet, runs: Runs, reports: Reports) -> Flags:
     """Say which reports are late: stored in the blind zone, or older than one that came before.
 
-    A terminal's clock has whole seconds, so a terminal and a time fit one number, and one running maximum
-    over all terminals is one over each.
+    A terminal's clock has whole seconds, so a terminal's run and a time fit one number, and one running
+    maximum over all of them is one over each.
     """
-    newest = fleet.terminals["newest_us"]
+    newest_us = fleet.terminals["newest_us"]
     counts = reports.moves_forward & ~reports.is_backfill
-    order = stable_order(terminal)
-    ordered = terminal[order]
-    seconds = np.where(counts, reports.reported_us // 1_000_000, 0)[order]
-    begins = np.diff(ordered, prepend=-1) != 0
-    group = np.cumsum(begins) << _SECONDS_BITS
+    seconds = np.where(counts, reports.reported_us // 1_000_000, 0)
+    run = np.arange(len(runs)) << _SECONDS_BITS
     # Before the first report of a terminal in this batch stands what the fleet remembers of it.
-    known = np.maximum(newest[ordered] // 1_000_000, 0)
-    reached = np.maximum.accumulate(group | np.maximum(seconds, known))
-    before = np.where(begins, known, np.roll(reached, 1) & _SECONDS)
-    late = np.empty(len(terminal), np.bool_)
-    late[order] = counts[order] & (seconds < before)
-    moving = counts & ~late
-    np.maximum.at(newest, terminal[moving], reports.reported_us[moving])
+    known = np.maximum(newest_us[runs.keys] // 1_000_000, 0)
+    reached = runs.spread(run) | seconds
+    reached[runs.first] = np.maximum(reached[runs.first], run | known)
+    np.maximum.accumulate(reached, out=reached)
+    late: Flags = counts & (seconds < runs.before(reached & _SECONDS, known))
+    newer = reached[runs.last] & _SECONDS
+    moved = newer > known
+    newest_us[runs.keys[moved]] = newer[moved] * 1_000_000
     return late | reports.is_backfill
 
 
@@ -237,7 +256,7 @@ def _judge_alarms(fleet: Fleet, said: _Said, facts: Facts) -> None:
     judgement = bits.judge(
         fleet.alarms,
         bits.Reports(
-            terminal=said.reporter,
+            terminal=said.runs.key,
             frame=reports.row,
             reported_us=reports.reported_us,
             received_us=reports.received_us,
@@ -299,22 +318,23 @@ def _alarm_change(change: bits.AlarmChange, terminal_id: int, reports: Reports) 
 
 
 def _remember_latest(fleet: Fleet, reports: Reports, reporter: I64, live: I64) -> None:
-    """Keep the newest live report of each terminal: of equal indices numpy keeps the last.
+    """Keep the newest live report of each terminal; `live` is by terminal.
 
     A live report with a wrong clock came over the link just now, so it says where the vehicle is; only its
     time is not kept.
     """
     latest = fleet.terminals
-    for name in ("received_us", "speed_kmh", "heading_deg", "altitude_m", "alarm_bits", "status_bits"):
-        latest[name][reporter[live]] = getattr(reports, name)[live]
-    timed = live[reports.moves_forward[live]]
-    latest["reported_us"][reporter[timed]] = reports.reported_us[timed]
-    fixed = live[reports.has_fix[live]]
-    latest["lat"][reporter[fixed]] = reports.lat[fixed]
-    latest["lon"][reporter[fixed]] = reports.lon[fixed]
-    latest["fix_us"][reporter[fixed]] = reports.placed_us[fixed]
-    counted = live[~np.isnan(reports.mileage_km[live])]
-    latest["mileage_km"][reporter[counted]] = reports.mileage_km[counted]
+    for chosen, names in (
+        (live, ("received_us", "speed_kmh", "heading_deg", "altitude_m", "alarm_bits", "status_bits")),
+        (live[reports.moves_forward[live]], ("reported_us",)),
+        (live[reports.has_fix[live]], ("lat", "lon")),
+        (live[~np.isnan(reports.mileage_km[live])], ("mileage_km",)),
+    ):
+        rows = newest(reporter, chosen)
+        for name in names:
+            latest[name][reporter[rows]] = getattr(reports, name)[rows]
+        if "lat" in names:
+            latest["fix_us"][reporter[rows]] = reports.placed_us[rows]
 
 
 def _note_authentication(fleet: Fleet, said: _Said, facts: Facts) -> None:
@@ -381,7 +401,7 @@ def _incident_change(incident: policy.IncidentOpened | policy.IncidentClosed) ->
 
 def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody], facts: Facts) -> None:
     """Keep frames that brought something which is no location report, once each."""
-    for row, reason in {each.row: each.reason for each in reversed(bad)}.items():
+    for row, reason in sorted({each.row: each.reason for each in reversed(bad)}.items()):
         facts.quarantined.append(quarantined(batch, fleet, terminal, row, reason=reason))
     for each in batch.unusable:
         index = int(fleet.of_sessions(np.array([each.session]))[0])
@@ -400,7 +420,7 @@ def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody
 
 def _rows(fleet: Fleet, said: _Said) -> PositionRows:
     """Give the rows for `positions`, and remember whose clock is wrong."""
-    reports, reporter = said.reports, said.reporter
+    reports, reporter = said.reports, said.runs.key
     is_wrong = reports.placed_us != reports.reported_us
     clock_wrong = fleet.terminals["clock_wrong_us"]
     np.maximum.at(clock_wrong, reporter[is_wrong], reports.received_us[is_wrong])
@@ -409,6 +429,6 @@ def _rows(fleet: Fleet, said: _Said) -> PositionRows:
         reports,
         terminal_id=fleet.terminals["id"][reporter],
         late=said.late,
-        repeated=fleet.are_repeated(reporter, reports.body_hash),
+        repeated=fleet.are_repeated(said.runs, reports.body_hash),
         searched=reports.received_us - np.maximum(clock_wrong[reporter], 0) < _SEARCH_BACK_US,
     )

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from store.binary import stable_order
 from store.quality import Quality
 from tickets.silence import NEVER
+from worker.runs import Runs
 
 I64: TypeAlias = npt.NDArray[np.int64]
 I32: TypeAlias = npt.NDArray[np.int32]
@@ -81,7 +82,7 @@ NO_FIX: Final = Fix(NEVER, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Fixes:
-    """One element per report, in order of arrival."""
+    """One element per report, those of a terminal in order of arrival. By terminal is the cheapest."""
 
     terminal: I64
     is_late: Flags
@@ -109,42 +110,41 @@ def judge(lanes: npt.NDArray[np.void], fixes: Fixes) -> I32:
     `lanes` has the shape (terminals, 2), by terminal and lateness, and is changed in place.
     """
     doubts = np.zeros(len(fixes.terminal), np.int32)
-    rows = np.flatnonzero(fixes.is_usable)
+    rows = fixes.is_usable.nonzero()[0]
     if not len(rows):
         return doubts
     lane = fixes.terminal[rows] * LANES + fixes.is_late[rows]
-    order = stable_order(lane)
-    rows, lane = rows[order], lane[order]
-    ordered, known = fixes.take(rows), lanes.reshape(-1)
-    doubts[rows] += np.where(_drifting(known, lane, ordered), np.int32(Quality.DRIFT), np.int32(0))
-    doubts[rows] += np.where(_stuck(known, lane, ordered), np.int32(Quality.STUCK), np.int32(0))
+    if (lane[1:] < lane[:-1]).any():
+        order = stable_order(lane)
+        rows, lane = rows[order], lane[order]
+    known, runs = lanes.reshape(-1), Runs.of(lane)
+    if len(rows) < len(doubts) or (rows[1:] < rows[:-1]).any():
+        fixes = fixes.take(rows)
+    doubts[rows[_drifting(known, runs, fixes)]] |= int(Quality.DRIFT)
+    doubts[rows[_stuck(known, runs, fixes)]] |= int(Quality.STUCK)
     return doubts
 
 
-def _drifting(lanes: npt.NDArray[np.void], lane: I64, fixes: Fixes) -> Flags:
-    """Say which fixes, ordered by lane, are wild. A lane without a jump is decided as columns."""
-    begins = np.diff(lane, prepend=-1) != 0
-    before = (
-        np.where(begins, lanes["at_us"][lane], np.roll(fixes.at_us, 1)),
-        np.where(begins, lanes["lat"][lane], np.roll(fixes.lat, 1)),
-        np.where(begins, lanes["lon"][lane], np.roll(fixes.lon, 1)),
-    )
-    moved = (np.abs(fixes.lat - before[1]) > _NEAR_DEG) | (np.abs(fixes.lon - before[2]) > _NEAR_DEG)
-    far = np.flatnonzero(moved & (before[0] != NEVER))
-    jumps = np.zeros(len(lane), np.bool_)
-    jumps[far] = is_jump(
-        before[1][far], before[2][far], fixes.lat[far], fixes.lon[far], fixes.at_us[far] - before[0][far]
-    )
-    troubled = np.unique(lane[jumps | (lanes["wild_us"][lane] != NEVER)])
-    calm = np.append(begins[1:], True)
-    calm &= ~np.isin(lane, troubled)
+def _drifting(lanes: npt.NDArray[np.void], runs: Runs, fixes: Fixes) -> I64:
+    """Tell which fixes, ordered by lane, are wild. A lane without a jump is decided as columns."""
+    lane, lat, lon = runs.keys, fixes.lat, fixes.lon
+    before_us = runs.before(fixes.at_us, lanes["at_us"][lane])
+    before = runs.before(lat, lanes["lat"][lane]), runs.before(lon, lanes["lon"][lane])
+    far = ((np.abs(lat - before[0]) > _NEAR_DEG) | (np.abs(lon - before[1]) > _NEAR_DEG)).nonzero()[0]
+    far = far[before_us[far] != NEVER]
+    elapsed_us = fixes.at_us[far] - before_us[far]
+    jumps = far[is_jump(before[0][far], before[1][far], lat[far], lon[far], elapsed_us)]
+    is_troubled = lanes["wild_us"][lane] != NEVER
+    is_troubled[runs.of_rows(jumps)] = True
+    calm = (~is_troubled).nonzero()[0]
     for name in ("at_us", "lat", "lon"):
-        lanes[name][lane[calm]] = getattr(fixes, name)[calm]
-    wild = np.zeros(len(lane), np.bool_)
-    for number in troubled.tolist():
-        first, last = np.searchsorted(lane, (number, number + 1)).tolist()
-        wild[first:last] = _follow(lanes, number, fixes, slice(first, last))
-    return wild
+        lanes[name][lane[calm]] = getattr(fixes, name)[runs.last[calm]]
+    wild: list[int] = []
+    for run in is_troubled.nonzero()[0].tolist():
+        first, end = int(runs.first[run]), int(runs.last[run]) + 1
+        verdicts = _follow(lanes, int(lane[run]), fixes, slice(first, end))
+        wild += [first + step for step, is_wild in enumerate(verdicts) if is_wild]
+    return np.array(wild, np.int64)
 
 
 def is_jump(lat: F64, lon: F64, to_lat: F64, to_lon: F64, elapsed_us: I64) -> Flags:
@@ -193,24 +193,23 @@ def _cannot_follow(before: Fix, fix: Fix) -> bool:
     return distance_m > DRIFT_M and distance_m / elapsed_s * 3.6 > DRIFT_KMH
 
 
-def _stuck(lanes: npt.NDArray[np.void], lane: I64, fixes: Fixes) -> Flags:
-    """Say which fixes, ordered by lane, end a time of moving without moving."""
+def _stuck(lanes: npt.NDArray[np.void], runs: Runs, fixes: Fixes) -> I64:
+    """Tell which fixes, ordered by lane, end a time of moving without moving."""
+    lane, first, last = runs.keys, runs.first, runs.last
+    at_us, lat, lon = fixes.at_us, fixes.lat, fixes.lon
     claims = fixes.speed_kmh >= STUCK_KMH
-    begins = np.diff(lane, prepend=-1) != 0
-    same = np.where(
-        begins,
-        (lanes["still_us"][lane] != NEVER)
-        & (lanes["still_lat"][lane] == fixes.lat)
-        & (lanes["still_lon"][lane] == fixes.lon),
-        np.roll(claims, 1) & (np.roll(fixes.lat, 1) == fixes.lat) & (np.roll(fixes.lon, 1) == fixes.lon),
-    )
-    goes_on = claims & same
-    opens = begins | ~goes_on
-    since_us = np.where(begins & goes_on, lanes["still_us"][lane], fixes.at_us)
-    since_us = since_us[np.maximum.accumulate(np.where(opens, np.arange(len(lane)), 0))]
-    last = np.append(begins[1:], True)
-    lanes["still_us"][lane[last]] = np.where(claims, since_us, NEVER)[last]
-    lanes["still_lat"][lane[last]] = fixes.lat[last]
-    lanes["still_lon"][lane[last]] = fixes.lon[last]
-    stuck: Flags = claims & (fixes.at_us - since_us >= _STUCK_US)
-    return stuck
+    still_us = lanes["still_us"][lane]
+    goes_on = np.empty(len(claims), np.bool_)
+    goes_on[1:] = claims[1:] & claims[:-1] & (lat[1:] == lat[:-1]) & (lon[1:] == lon[:-1])
+    goes_on[first] = claims[first] & (still_us != NEVER)
+    goes_on[first] &= (lanes["still_lat"][lane] == lat[first]) & (lanes["still_lon"][lane] == lon[first])
+    since_us = at_us
+    if goes_on.any():
+        since_us = at_us.copy()
+        since_us[first] = np.where(goes_on[first], still_us, at_us[first])
+        goes_on[first] = False
+        since_us = since_us[np.maximum.accumulate(np.where(goes_on, 0, np.arange(len(claims))))]
+    lanes["still_us"][lane] = np.where(claims[last], since_us[last], NEVER)
+    lanes["still_lat"][lane] = lat[last]
+    lanes["still_lon"][lane] = lon[last]
+    return (at_us - since_us >= _STUCK_US).nonzero()[0]

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from alerts.state import AlarmState
 from protocol.columns import FrameBatch
-from store.binary import stable_order
 from store.merge import SLOTS
 from tickets.policy import TicketState
 from tickets.silence import NEVER, SilenceState
 from worker.fixes import LANE, no_lanes
 from worker.fragments import Fragments
+from worker.runs import Runs
 
 I64: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -33,6 +33,7 @@ FRAME_BYTES: Final = 128
 every terminal.
 """
 KEPT_FRAME: Final = np.dtype([("received_us", "<i8"), ("length", "<i4"), ("data", f"V{FRAME_BYTES}")])
+_OPAQUE_FRAME: Final = np.dtype((np.void, KEPT_FRAME.itemsize))
 
 REPORTS_KEPT: Final = 8
 """Hashes of the last reports of each terminal: a retransmission comes within seconds or a minute."""
@@ -157,24 +158,31 @@ class Fleet:
         """Give the index of the terminal of each session, -1 where the session is not known."""
         if not len(self.sessions):
             return np.full(len(numbers), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.sessions["number"], numbers), len(self.sessions) - 1)
-        return np.where(self.sessions["number"][at] == numbers, self.sessions["terminal"][at], -1)
+        runs = Runs.of(numbers)  # a terminal that has much to say says it at once
+        at = np.minimum(np.searchsorted(self.sessions["number"], runs.keys), len(self.sessions) - 1)
+        is_known = self.sessions["number"][at] == runs.keys
+        return runs.spread(np.where(is_known, self.sessions["terminal"][at], -1))
 
-    def keep_frames(self, frames: FrameBatch, rows: slice, terminal: I64, received_us: I64) -> None:
-        """Remember the last frames of each terminal. The data goes on for `FRAME_BYTES` behind them."""
-        order, slot = _ring_slots(terminal, self.terminals["next_frame"], FRAMES_KEPT)
-        kept = np.empty(len(order), KEPT_FRAME)
-        kept["received_us"] = received_us[order]
-        kept["length"] = frames.length[rows][order]
+    def keep_frames(self, frames: FrameBatch, order: I64, terminal: I64, received_us: I64) -> None:
+        """Remember the last frames of each terminal. `order` gives frames by terminal, and `terminal` the
+        terminal of each. The data goes on for `FRAME_BYTES` behind them.
+        """
+        rows, slot = _ring_slots(Runs.of(terminal), self.terminals["next_frame"], FRAMES_KEPT)
+        of, rows = terminal[rows], order[rows]
+        kept = np.empty(len(rows), KEPT_FRAME)
+        kept["received_us"] = received_us[rows]
+        kept["length"] = frames.length[rows]
         whole = np.ndarray((len(frames.data) - FRAME_BYTES + 1,), f"V{FRAME_BYTES}", frames.data, 0, (1,))
-        kept["data"] = whole[frames.start[rows][order]]
-        self.frames[terminal[order], slot] = kept
+        kept["data"] = whole[frames.start[rows]]
+        rings = self.frames.reshape(-1).view(_OPAQUE_FRAME)  # copied in one move, and not field by field
+        rings[of * FRAMES_KEPT + slot] = kept.view(_OPAQUE_FRAME)
 
-    def are_repeated(self, terminal: I64, body_hash: I64) -> Flags:
+    def are_repeated(self, reporters: Runs, body_hash: I64) -> Flags:
         """Say which reports look like one of the last few of their terminals, and remember all of them."""
-        repeated: Flags = (self.recent[terminal] == body_hash[:, None]).any(axis=1)
-        order, slot = _ring_slots(terminal, self.terminals["next_report"], REPORTS_KEPT)
-        self.recent[terminal[order], slot] = body_hash[order]
+        equal = self.recent.take(reporters.key, axis=0) == body_hash[:, None]
+        repeated: Flags = equal.view(f"u{REPORTS_KEPT}")[:, 0] != 0  # any of the eight
+        rows, slot = _ring_slots(reporters, self.terminals["next_report"], REPORTS_KEPT)
+        self.recent[reporters.key[rows], slot] = body_hash[rows]
         return repeated
 
     def last_frames(self, index: int) -> list[KeptFrame]:
@@ -262,24 +270,18 @@ def _no_gateways() -> npt.NDArray[np.void]:
     return gateways
 
 
-def _ring_slots(terminal: I64, following: npt.NDArray[np.uint8], size: int) -> tuple[I64, I64]:
-    """Say which of these rows still stand in the rings of their terminals when all have been put in, and in
-    which slot.
+def _ring_slots(runs: Runs, following: npt.NDArray[np.uint8], size: int) -> tuple[I64, I64]:
+    """Say which rows still stand in the rings of their terminals when all have been put in, and in which
+    slot.
 
     Every terminal has a ring of `size` slots; `following` says where its next row goes, and moves on.
     """
-    order = stable_order(terminal)
-    ordered = terminal[order]
-    ends = np.flatnonzero(np.diff(ordered, append=-1))
-    counts = np.diff(ends, prepend=-1)
-    newer = np.repeat(ends, counts) - np.arange(len(order))
-    stays = newer < size
-    counts = np.minimum(counts, size)
-    order, ordered, newer = order[stays], ordered[stays], newer[stays]
-    slot = (following[ordered] + np.repeat(counts, counts) - 1 - newer) % size
-    last = ordered[newer == 0]
-    following[last] = (following[last] + counts) % size
-    return order, slot
+    kept, terminal = np.minimum(runs.lengths, size), runs.keys
+    end = following[terminal] + kept
+    following[terminal] = end % size
+    ends = np.cumsum(kept)
+    back = np.repeat(ends, kept) - np.arange(ends[-1] if len(ends) else 0)  # 1 for the newest
+    return np.repeat(runs.last + 1, kept) - back, (np.repeat(end, kept) - back) % size
 
 
 def _part(arrays: Arrays, prefix: str) -> Arrays:

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from alerts.bits import EDITIONS
+from protocol.columns import FrameBatch
 from protocol.edition import Edition, registered_edition
+from protocol.frame import CIPHER_BITS, FRAGMENT_BIT
 from protocol.message import MESSAGES, UP, Undecodable, decode_body
 from protocol.reassembly import Status, fingerprint_of, is_sensible, key_of
 from store.messages import Message
@@ -40,6 +42,12 @@ NOT_KEPT: Final = {
 0x0102 is nobody's business.
 """
 
+_IS_COLUMN: Final = np.zeros(1 << 16, np.bool_)
+_IS_COLUMN[[HEARTBEAT, LOCATION, BATCH_LOCATION]] = True
+"""By id: read with all others of a batch at once."""
+
+_NOT_PLAIN: Final = FRAGMENT_BIT | CIPHER_BITS
+
 UNKNOWN_ID = "unknown_id"
 UNDECODABLE_BODY = "undecodable_body"
 ENCRYPTED_BODY = "encrypted_body"
@@ -56,10 +64,10 @@ def follow_editions(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> 
     """
     frames, known = batch.frames, fleet.terminals["edition"]
     before = known[terminal]
-    edition = np.where(before == E2019, np.uint8(E2013), before)
+    edition: U8 = np.minimum(before, np.uint8(E2013))
     said: dict[int, int] = dict.fromkeys(terminal[frames.is_2019 & (before != E2019)].tolist(), E2019)
-    registrations = np.flatnonzero((frames.msg_id == REGISTER) & ~frames.is_2019 & ~frames.is_fragment)
-    for row in registrations.tolist():
+    registrations = (frames.msg_id == REGISTER).nonzero()[0]
+    for row in registrations[~(frames.is_2019 | frames.is_fragment)[registrations]].tolist():
         index = int(terminal[row])
         number = EDITIONS.index(registered_edition(int(frames.body_length[row])))
         later = np.flatnonzero(terminal[row:] == index) + row
@@ -97,11 +105,10 @@ def read_others(
     """Read what is not read as columns, in order, and give the location reports in it."""
     frames = batch.frames
     put_together = {each.row: each for each in whole}
-    is_column = np.isin(frames.msg_id, (HEARTBEAT, LOCATION, BATCH_LOCATION))
-    is_other = (~is_column | frames.is_fragment | (frames.cipher != 0)) & ~_are_pieces(batch)
-    is_other[list(put_together)] = True
     reports: list[Report] = []
-    for row in np.flatnonzero(is_other).tolist():
+    for row in others(batch):
+        if row not in put_together and _is_piece(batch, row):
+            continue
         msg_id = int(frames.msg_id[row])
         reason, detail = _unreadable(batch, row) if row not in put_together else "", ""
         if not reason and msg_id not in (LOCATION, BATCH_LOCATION):
@@ -128,19 +135,33 @@ def read_others(
     return reports
 
 
+def others(batch: Batch) -> list[int]:
+    """Give the frames that are not read as columns."""
+    frames = batch.frames
+    rows: list[int] = np.flatnonzero(~(_IS_COLUMN[frames.msg_id] & is_plain(frames))).tolist()
+    return rows
+
+
+def is_plain(frames: FrameBatch) -> Flags:
+    """Say which bodies are complete and not encrypted."""
+    plain: Flags = (frames.attributes & _NOT_PLAIN) == 0
+    return plain
+
+
 def _unreadable(batch: Batch, row: int) -> str:
     """Say why the body of a frame is not even tried; empty where it is."""
     declared = MESSAGES.get(int(batch.frames.msg_id[row]))
     if declared is None or declared.direction is not UP:
         return UNKNOWN_ID
-    if batch.frames.cipher[row]:
+    attributes = int(batch.frames.attributes[row])
+    if attributes & CIPHER_BITS:
         return ENCRYPTED_BODY
-    return FRAGMENT if batch.frames.is_fragment[row] else ""
+    return FRAGMENT if attributes & FRAGMENT_BIT else ""
 
 
 def assemble(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> list[Whole]:
     """Put messages that came in pieces together, and leave out what was there already."""
-    rows = np.flatnonzero(_are_pieces(batch))
+    rows = np.array([row for row in others(batch) if _is_piece(batch, row)], np.int64)
     uploads = fleet.fragments.uploads
     whole: list[Whole] = []
     for part in batch.parts:
@@ -168,9 +189,9 @@ def assemble(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> list[Wh
     return whole
 
 
-def gather(batch: Batch, fleet: Fleet) -> None:
+def gather(batch: Batch, terminal: I64, fleet: Fleet) -> None:
     """Hold the pieces of a batch of which everything else is known already."""
-    assemble(batch, fleet, fleet.of_sessions(batch.session), Facts())
+    assemble(batch, fleet, terminal, Facts())
 
 
 def _piece(batch: Batch, row: int) -> Piece:
@@ -179,26 +200,27 @@ def _piece(batch: Batch, row: int) -> Piece:
         frames.plain(row),
         int(frames.body_start[row] - frames.start[row]),
         int(batch.received_us[row]),
-        batch.log_id(row),
-        int(batch.position[row]),
-        int(batch.ordinal[row]),
+        *batch.place(row),
     )
 
 
-def _are_pieces(batch: Batch) -> Flags:
-    """Say which frames are fragments that can be put together, or messages that are kept as they are.
+def _is_piece(batch: Batch, row: int) -> bool:
+    """Say whether a frame is a fragment that can be put together, or a message that is kept as it is.
 
-    Not those that are encrypted, of ids that we do not know, or numbered without sense.
+    Not one that is encrypted, of an id that we do not know, or numbered without sense.
     """
-    frames = batch.frames
-    are: Flags = frames.is_fragment | ~np.isin(frames.msg_id, tuple(NOT_KEPT))
-    for row in np.flatnonzero(are).tolist():
-        are[row] = _unreadable(batch, row) in ("", FRAGMENT) and is_sensible(*_numbers(batch, row))
-    return are
+    if not _is_fragment(batch, row) and int(batch.frames.msg_id[row]) in NOT_KEPT:
+        return False
+    return _unreadable(batch, row) in ("", FRAGMENT) and is_sensible(*_numbers(batch, row))
+
+
+def _is_fragment(batch: Batch, row: int) -> bool:
+    return bool(batch.frames.attributes[row] & FRAGMENT_BIT)
 
 
 def _kept(batch: Batch, fleet: Fleet, terminal: I64, edition: U8, message: Whole) -> Message:
     row = message.row
+    log_id, position, ordinal = batch.place(row)
     return Message(
         terminal_id=int(fleet.terminals["id"][terminal[row]]),
         received_us=int(batch.received_us[row]),
@@ -206,15 +228,15 @@ def _kept(batch: Batch, fleet: Fleet, terminal: I64, edition: U8, message: Whole
         serial=message.serial,
         edition=EDITIONS[edition[row]].value,
         body=message.body,
-        log_id=batch.log_id(row),
-        position=int(batch.position[row]),
-        ordinal=int(batch.ordinal[row]),
+        log_id=log_id,
+        position=position,
+        ordinal=ordinal,
     )
 
 
 def _numbers(batch: Batch, row: int) -> tuple[int, int]:
     """Give how many fragments there are and which one this is, from 1: two WORDs before the body."""
-    if not batch.frames.is_fragment[row]:
+    if not _is_fragment(batch, row):
         return 1, 1
     end = int(batch.frames.body_start[row])
     total, index = batch.frames.data[end - 4 : end].view(">u2").tolist()
@@ -225,13 +247,14 @@ def quarantined(
     batch: Batch, fleet: Fleet, terminal: I64, row: int, *, reason: str, detail: str = ""
 ) -> Quarantined:
     """Give one frame of the batch as an entry of quarantine."""
+    log_id, position, ordinal = batch.place(row)
     return Quarantined(
         received_us=int(batch.received_us[row]),
         reason=reason,
         raw=batch.frames.plain(row),
-        log_id=batch.log_id(row),
-        position=int(batch.position[row]),
-        ordinal=int(batch.ordinal[row]),
+        log_id=log_id,
+        position=position,
+        ordinal=ordinal,
         terminal_id=int(fleet.terminals["id"][terminal[row]]),
         msg_id=int(batch.frames.msg_id[row]),
         detail=detail,

@@ -33,7 +33,7 @@ OVERSPEED_ITEM, CROSSED_ITEM, SECTION_ITEM = 0x11, 0x12, 0x13
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reports:
-    """One element per location report, in order of arrival. Times are µs since 1970."""
+    """One element per location report, by terminal and in order of arrival. Times are µs since 1970."""
 
     row: I64
     """The frame that brought it, as row of the batch."""
@@ -69,10 +69,6 @@ class Reports:
     def take(self, chosen: npt.NDArray[Any] | slice) -> "Reports":
         """Give some of the reports."""
         return Reports(*(getattr(self, each.name)[chosen] for each in fields(self)))
-
-    def of_rows(self, rows: slice) -> slice:
-        """Tell which reports came with a range of frames."""
-        return slice(*np.searchsorted(self.row, (rows.start, rows.stop)).tolist())
 
 
 def read_reports(batch: Batch, found: PositionBatch) -> Reports:
@@ -117,15 +113,15 @@ def read_reports(batch: Batch, found: PositionBatch) -> Reports:
     )
 
 
-def joined(first: Reports, second: Reports) -> Reports:
-    """Give the reports of both in order of arrival."""
+def joined(first: Reports, second: Reports, terminal: I64) -> Reports:
+    """Give the reports of both by terminal and in order of arrival. `terminal` is that of every frame."""
     if not len(second):
         return first
     columns = [
         np.concatenate([getattr(first, each.name), getattr(second, each.name)]) for each in fields(first)
     ]
     both = Reports(*columns)
-    return both.take(np.argsort(both.row, kind="stable"))
+    return both.take(np.lexsort((both.row, terminal[both.row])))
 
 
 def position_rows(

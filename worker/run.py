@@ -37,7 +37,7 @@ from store.placement import Placement
 from store.records import Frames, decode
 from store.times import from_us
 from worker import snapshot
-from worker.batch import WHOLE_RECORD, Batch, Place, read_batch
+from worker.batch import I64, WHOLE_RECORD, Batch, Place, read_batch
 from worker.commit import Places, recognise, write, write_states
 from worker.digest import Policies, digest
 from worker.fleet import Fleet
@@ -270,7 +270,7 @@ class Worker:
         if not found:
             self._keep_snapshot(now=True)  # so that there is one for every cursor
 
-    def _replay(self, kept: Snapshot, target: Positions, take: Callable[[Batch, Fleet], object]) -> None:
+    def _replay(self, kept: Snapshot, target: Positions, take: Callable[[Batch, I64, Fleet], object]) -> None:
         """Move the snapshot's fleet on to `target`."""
         reader, connection = self._reader, self._connection
         assert reader is not None and connection is not None
@@ -283,8 +283,8 @@ class Worker:
         while records := reader.read(positions, self.options.batch_bytes, until=target):
             batch = read_batch(records, aside)
             with connection.transaction():
-                recognise(lambda: connection, batch, kept.fleet)
-            take(batch, kept.fleet)
+                terminal = recognise(lambda: connection, batch, kept.fleet)
+            take(batch, terminal, kept.fleet)
             positions |= batch.end
             self._reached = batch.reached
         for log_id, end in self._positions.items():
@@ -348,8 +348,8 @@ class Worker:
         try:
             for part in _parts(records):
                 batch = read_batch(part, poisoned)
-                recognise(written, batch, fleet)
-                facts = digest(batch, fleet, self.options.policies)
+                terminal = recognise(written, batch, fleet)
+                facts = digest(batch, terminal, fleet, self.options.policies)
                 batches.append(batch)
                 if facts.is_visible:
                     news.add("facts")

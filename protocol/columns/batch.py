@@ -120,12 +120,17 @@ class FrameBatch:
         Raises:
             ValueError: the lengths do not add up to the data
         """
-        buffer = np.frombuffer(b"".join((data, bytes(MARGIN))), np.uint8)
+        return cls.from_padded(np.frombuffer(b"".join((data, bytes(MARGIN))), np.uint8), lengths, MARGIN)
+
+    @classmethod
+    def from_padded(cls, data: U8, lengths: ArrayLike, margin: int) -> "tuple[FrameBatch, I64]":
+        """Do the same with data that goes on for `margin` bytes already, `MARGIN` or more, without a copy."""
         length = np.asarray(lengths, np.int64)
         ends = length.cumsum()
-        if len(buffer) - MARGIN != (ends[-1] if len(ends) else 0):
-            raise ValueError(f"the frames' lengths do not add up to the {len(buffer) - MARGIN} bytes given")
-        batch, agrees = read_headers(buffer, ends - length, length)
+        size = len(data) - margin
+        if size != (ends[-1] if len(ends) else 0):
+            raise ValueError(f"the frames' lengths do not add up to the {size} bytes given")
+        batch, agrees = read_headers(data, ends - length, length)
         if agrees.all():
             return batch, np.empty(0, np.int64)
         return batch.take(agrees.nonzero()[0]), (~agrees).nonzero()[0]

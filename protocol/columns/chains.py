@@ -40,16 +40,16 @@ def walk(data: U8, start: I64, length: I64, *, has_word_lengths: bool = False) -
     steps = []
     while len(body) > FEW:
         # Behind the end of a chain stands no element either: its head alone reaches too far.
-        following = at + HEAD + _lengths(data, at, has_word_lengths)
+        size = _lengths(data, at, has_word_lengths)
+        following = at + HEAD + size
         fits = following <= end
         if not fits.all():
             going = fits.nonzero()[0]
-            body, at, end, following = body[going], at[going], end[going], following[going]
-        steps.append((body, at))
+            body, at, size, end, following = (each[going] for each in (body, at, size, end, following))
+        steps.append((body, at, size))
         at = following
     steps.append(_looped(data, body, at, end, has_word_lengths))
-    bodies, heads = (np.concatenate(columns) for columns in zip(*steps, strict=True))
-    lengths = _lengths(data, heads, has_word_lengths)
+    bodies, heads, lengths = (np.concatenate(columns) for columns in zip(*steps, strict=True))
     if len(heads) * HEAD + lengths.sum() == length.sum():  # no chain goes too far, so none breaks off
         return Chain(bodies, heads, lengths, np.ones(len(start), np.bool_))
     reached = start.copy()
@@ -65,19 +65,18 @@ def _lengths(data: U8, head: I64, has_word_lengths: bool) -> I64:
     return lengths
 
 
-def _looped(data: U8, body: I64, at: I64, end: I64, has_word_lengths: bool) -> tuple[I64, I64]:
-    """End the chains of few bodies one element at a time. Gives body and head of every element."""
+def _looped(data: U8, body: I64, at: I64, end: I64, has_word_lengths: bool) -> tuple[I64, I64, I64]:
+    """End the chains of few bodies one element at a time. Gives body, head and length of every element."""
     view = data.data
-    bodies: list[int] = []
-    heads: list[int] = []
+    found: list[tuple[int, int, int]] = []
     for index, position, limit in zip(body.tolist(), at.tolist(), end.tolist(), strict=True):
         while position + HEAD <= limit:
-            following = position + HEAD + view[position + 1]
+            size = view[position + 1]
             if has_word_lengths:
-                following += view[position] << 8
-            if following > limit:
+                size += view[position] << 8
+            if position + HEAD + size > limit:
                 break
-            bodies.append(index)
-            heads.append(position)
-            position = following
-    return np.array(bodies, np.int64), np.array(heads, np.int64)
+            found.append((index, position, size))
+            position += HEAD + size
+    bodies, heads, sizes = np.array(found, np.int64).reshape(-1, 3).T
+    return bodies, heads, sizes

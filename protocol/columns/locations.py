@@ -134,25 +134,30 @@ class PositionBatch:
 
 
 def locations(batch: FrameBatch, rows: I64 | None = None) -> PositionBatch:
-    """Read every location report in a batch, those inside 0x0704 included.
+    """Read every location report in a batch, those inside 0x0704 included, frame by frame.
 
     Args:
         batch: frames of any kind
-        rows: which of them to look at, ascending; by default all whose body is complete and not encrypted
+        rows: which of them to look at, and in which order; by default all whose body is complete and not
+            encrypted
     """
     if rows is None:
         rows = ((batch.attributes & (FRAGMENT_BIT | CIPHER_BITS)) == 0).nonzero()[0]
     msg_id = batch.msg_id[rows]
-    single = rows[(msg_id == LOCATION_REPORT).nonzero()[0]]
-    several = rows[(msg_id == BATCH_REPORT).nonzero()[0]]
-    start, length = batch.body_start, batch.body_length
+    single = (msg_id == LOCATION_REPORT).nonzero()[0]
+    several = (msg_id == BATCH_REPORT).nonzero()[0]
     alone = np.full(len(single), NOT_IN_BATCH)
-    reports = _Reports(single, start[single], length[single], alone)
+    reports = _Reports(single, *_bodies(batch, rows[single]), alone)
     bad: list[BadBody] = []
     if len(several):
-        inside, bad = _unpacked(batch.data, several, start[several], length[several])
+        inside, bad = _unpacked(batch.data, several, *_bodies(batch, rows[several]))
         reports = reports.merged(inside)
-    return _positions(batch.data, reports, bad)
+        bad = [BadBody(int(rows[each.row]), each.reason) for each in bad]
+    return _positions(batch.data, reports._replace(row=rows[reports.row]), bad)
+
+
+def _bodies(batch: FrameBatch, rows: I64) -> tuple[I64, I64]:
+    return batch.body_start[rows], batch.body_length[rows]
 
 
 def batch_locations(data: U8, row: I64, start: I64, length: I64) -> PositionBatch:
@@ -175,12 +180,12 @@ def single_locations(data: U8, row: I64, start: I64, length: I64) -> PositionBat
 
 def body_hashes(positions: PositionBatch) -> I64:
     """Give XXH3-64 of every report's body, as signed numbers: part of the identity of a position record."""
-    hashes = np.empty(len(positions), np.uint64)
-    for length in np.unique(positions.body_length).tolist():
+    hashes = np.empty(len(positions), np.int64)
+    for length in np.bincount(positions.body_length).nonzero()[0].tolist():
         rows = (positions.body_length == length).nonzero()[0]
         bodies = window(positions.data, opaque(length))[positions.body_start[rows]].tolist()
-        hashes[rows] = np.fromiter(map(xxhash.xxh3_64_intdigest, bodies), np.uint64, len(rows))
-    return hashes.view(np.int64)
+        hashes[rows] = np.frombuffer(b"".join(map(xxhash.xxh3_64_digest, bodies)), ">i8")
+    return hashes
 
 
 class _Reports(NamedTuple):
