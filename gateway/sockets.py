@@ -31,7 +31,7 @@ PLACES: Final = 1024
 PLACE_BYTES: Final = FEW_BYTES + 64
 """Memory of each of them. No power of two, whose places would all meet in the same lines of the cache."""
 
-RING_PAYS: Final = 12
+RING_PAYS: Final = 64
 """From so many connections on, one call for all is cheaper than one for each."""
 
 MANY_BYTES: Final = 256 * 1024

@@ -11,10 +11,12 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway import commits
+from gateway import commits, sockets
+from gateway.ring import Ring, open_ring
 from protocol.frame import Frame, parse
 from store.log import LogLimits, LogReader, LogWriter
 from store.records import SessionClosed, SessionOpened, Tick
@@ -172,6 +174,33 @@ async def test_after_a_stop_nothing_is_written(
     assert len(logged(tmp_path / "log").frames) == 2
 
 
+@pytest.mark.skipif(open_ring() is None, reason="this system gives us no io_uring")
+@pytest.mark.parametrize("fast_s", [0.0, 60.0], ids=["synced in a thread", "synced in the loop"])
+async def test_answers_that_leave_together_are_durable(
+    tmp_path: Path, fast_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace of system calls does not show what a ring is told."""
+    monkeypatch.setattr(commits, "FAST_SYNC_S", fast_s)
+    monkeypatch.setattr(sockets, "RING_PAYS", 1)
+    log, waiting, send = LogWriter(tmp_path / "log"), list[int](), Ring.send
+
+    def noted(self: Ring, *request: Any) -> Any:
+        waiting.append(log.state().waiting_bytes)
+        return send(self, *request)
+
+    monkeypatch.setattr(Ring, "send", noted)
+    async with running(tmp_path, log) as gateway:
+        devices = [await Device.connect(gateway, str(number)) for number in range(1, 21)]
+        for _ in range(10):
+            serials = [device.terminal.heartbeat() for device in devices]
+            for device in devices:
+                device.flush()
+            for device, serial in zip(devices, serials, strict=True):
+                assert (await device.fields())["ack_serial"] == serial
+    log.close()
+    assert waiting and set(waiting) == {0}
+
+
 async def test_the_log_has_a_clock(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
         for _ in range(3):
@@ -185,6 +214,7 @@ async def test_the_log_has_a_clock(tmp_path: Path) -> None:
 GATEWAY = """
 import asyncio, os, signal, sys
 from pathlib import Path
+from typing import Any
 import uvloop
 from gateway.server import Gateway, GatewayOptions
 from store.log import LogWriter
