@@ -2,10 +2,10 @@
 keep.
 
 Every round measures the 999 without it and with each kind, and begins with another one. Throughput is that of
-a closed loop with one in flight, p99 that of an open loop at 70 % of what the 999 reached alone. The processor
-time of an answer holds all that the gateway did in that time, for the bad one as well. The bad one shares the
-generator's core, but waits there until the gateway reads (it needs 1 or 2 % of it), and comes back 100 ms
-after it was closed.
+a closed loop with one in flight, p99 that of an open loop at 70 % of what the 999 reached alone. The
+processor time of an answer holds all that the gateway did in that time, for the bad one as well. The bad one
+shares the generator's core, but waits there until the gateway reads (it needs 1 or 2 % of it), and comes back
+100 ms after it was closed.
 """
 
 import tempfile
