@@ -130,8 +130,8 @@ class AlarmChange:
     * ENDED, live: end the open alarm of the key.
     * RAISED, late, `ended_us` None (an emergency that waits for an operator): as live, except that one with
       the same key and start is a copy: then nothing.
-    * RAISED, late, with `ended_us`: insert it as ended, whatever is open under the key. Same key and start:
-      nothing, it is a copy.
+    * RAISED, late, with `ended_us`: insert it as ended, whatever is open under the key. Same key and start,
+      or a start while a live one of the key held that the terminal ended: nothing, it is a copy.
     * ENDED, late: move the end of the alarm with this key and start forward, if it is a late one and has an
       end.
     """

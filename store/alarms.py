@@ -123,12 +123,18 @@ _RAISED_LIVE = _RAISED.format(
  RETURNING a.id, r.n""",
     also_same="UNION ALL SELECT * FROM same",
 )
-# A late one that begins where an old one began is a copy.
+# A late one that begins where an old one began is a copy, and so is history that begins while a live one held
+# that the terminal ended: one of its reports was sent once more.
 _RAISED_LATE = _RAISED.format(
     given=_GIVEN,
     key=_KEY,
     columns=_NEW_COLUMNS,
-    same=f"SELECT a.id, r.n FROM alarms a JOIN r ON {_KEY} AND a.began_at = r.began_at",
+    same=f"""
+    SELECT DISTINCT ON (r.n) a.id, r.n
+      FROM alarms a JOIN r ON {_KEY}
+       AND (a.began_at = r.began_at
+            OR a.ends = 'by_terminal' AND NOT a.late AND r.ended_at IS NOT NULL
+               AND r.began_at > a.began_at AND r.began_at <= a.ended_at)""",
     also_same="",
 )
 
