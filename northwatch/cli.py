@@ -327,16 +327,29 @@ def export(
     config: ConfigOption = None,
     plate: Annotated[str | None, typer.Option(help="Of this vehicle only")] = None,
     terminal: Annotated[str | None, typer.Option(help="Of this terminal only")] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="NAME=VALUE",
+            help="Alarms: condition, severity, desk (free, taken, handled), result; tickets: state, fault",
+        ),
+    ] = None,
 ) -> None:
     """Write the rows of a period to a .csv, .parquet or .geojson file."""
     from northwatch.export import export_file
     from northwatch.wiring import settings_for
 
-    raise typer.Exit(
-        export_file(
-            settings_for(config), subject, period(since, until), output, plate=plate, identity=terminal
-        )
+    code = export_file(
+        settings_for(config),
+        subject,
+        period(since, until),
+        output,
+        plate=plate,
+        identity=terminal,
+        filters=filters or (),
     )
+    raise typer.Exit(code)
 
 
 @app.command()

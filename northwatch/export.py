@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
@@ -32,6 +32,7 @@ def export_file(
     *,
     plate: str | None = None,
     identity: str | None = None,
+    filters: Sequence[str] = (),
 ) -> int:
     """Write the file beside its place and move it there when it is whole; give the exit code."""
     if subject not in SUBJECTS:
@@ -42,19 +43,32 @@ def export_file(
     half = output.with_name(output.name + ".part")
     try:
         terminal_id, vehicle_id = find(dsn(settings), plate=plate, identity=identity)
-        chosen = Chosen(SUBJECTS[subject], *period, terminal_id, vehicle_id)
+        chosen = Chosen(SUBJECTS[subject], *period, terminal_id, vehicle_id, _chosen_by(filters))
         with export(dsn(settings), chosen) as running, half.open("wb") as file, _progress() as progress:
             for piece in kind.write(_counted(running, progress)):
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         half.replace(output)
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         _fail(str(error))
     except (psycopg.Error, OSError) as error:
         half.unlink(missing_ok=True)
         _fail(f"nothing was exported: {without_password(str(error)).strip()}")
     return 0
+
+
+def _chosen_by(filters: Sequence[str]) -> dict[str, str]:
+    """Read `NAME=VALUE`.
+
+    Raises:
+        ValueError
+    """
+    pairs = [each.partition("=") for each in filters]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise ValueError(f"--filter {name}{equals}{value}: write it as condition=overspeed")
+    return {name: value for name, _, value in pairs}
 
 
 def _progress() -> Progress:

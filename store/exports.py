@@ -5,9 +5,9 @@ takes the memory of one batch and misses or doubles nothing while the worker goe
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, LiteralString, TypeAlias
 
@@ -40,6 +40,8 @@ class Subject:
     joins: LiteralString = ""
     order: LiteralString = "1"
     condition: LiteralString = "true"
+    filters: Mapping[str, LiteralString] = field(default_factory=dict)
+    """By what its rows can be chosen besides period, terminal and vehicle, as in the lists of the API."""
 
 
 _OF_ROW: LiteralString = (
@@ -81,6 +83,13 @@ SUBJECTS: Final = {
             _OF_ROW.replace("{0}", "a") + " LEFT JOIN users taker ON taker.id = a.taken_by"
             " LEFT JOIN users handler ON handler.id = a.handled_by",
             "a.began_at, a.id",
+            filters={
+                "condition": "a.condition = %(condition)s",
+                "severity": "a.severity = %(severity)s",
+                "desk": "CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL"
+                " THEN 'taken' ELSE 'free' END = %(desk)s",
+                "result": "a.result = %(result)s",
+            },
         ),
         *(
             Subject(
@@ -113,6 +122,7 @@ SUBJECTS: Final = {
             " assigned.name AS assigned_to, k.note",
             _OF_ROW.replace("{0}", "k") + " LEFT JOIN users assigned ON assigned.id = k.assigned_to",
             "k.opened_at, k.id",
+            filters={"state": "k.state = %(state)s", "fault": "k.fault = %(fault)s"},
         ),
     )
 }
@@ -121,13 +131,24 @@ SUBJECTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The rows of a period, of all or of one terminal or vehicle."""
+    """The rows of a period, of all or of one terminal or vehicle.
+
+    Raises:
+        ValueError: the subject has no such filter.
+    """
 
     subject: Subject
     since: datetime
     until: datetime
     terminal_id: int | None = None
     vehicle_id: int | None = None
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    """Values of some of the subject's filters."""
+
+    def __post_init__(self) -> None:
+        for name in self.filters.keys() - self.subject.filters.keys():
+            allowed = ", ".join(self.subject.filters) or "none"
+            raise ValueError(f"{self.subject.name} cannot be chosen by {name}; filters: {allowed}")
 
     def query(self) -> tuple[LiteralString, dict[str, Any]]:
         """Give the statement and its parameters."""
@@ -137,12 +158,14 @@ class Chosen:
             "until": self.until,
             "terminal_id": self.terminal_id,
             "vehicle_id": self.vehicle_id,
+            **self.filters,
         }
         conditions: dict[str, LiteralString] = {
             "since": at + " >= %(since)s",
             "until": at + " < %(until)s",
             "terminal_id": "t.id = %(terminal_id)s",
             "vehicle_id": "v.id = %(vehicle_id)s",
+            **self.subject.filters,
         }
         return (
             f"SELECT {self.subject.columns} FROM {table}{self.subject.joins}"

@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 
 from monitor.exports import FORMATS
+from monitor.models import Result
 from monitor.problems import Problem
-from monitor.routes import From, IdFilter, To, problems
+from monitor.routes import From, IdFilter, To, WordFilter, problems
+from monitor.routes.tickets import State
 from monitor.signing import At, By
 from store.exports import SUBJECTS, Chosen, export
 from store.people import audit
@@ -26,6 +28,21 @@ AT_ONCE: Final = 2
 Name = Annotated[
     Literal["positions", "trips", "stops", "days", "alarms", "tickets"], Path(description="What.")
 ]
+
+
+def _filters(
+    condition: WordFilter = None,
+    severity: Annotated[int | None, Query(ge=1, le=4)] = None,
+    desk: Literal["free", "taken", "handled"] | None = None,
+    result: Result | None = None,
+    state: State | None = None,
+    fault: WordFilter = None,
+) -> dict[str, Any]:
+    given = locals()
+    return {name: value for name, value in given.items() if value is not None}
+
+
+Filters = Annotated[dict[str, Any], Depends(_filters)]
 Kind = Annotated[Literal["csv", "parquet", "geojson"], Query(alias="format", description="As which file.")]
 
 
@@ -73,13 +90,15 @@ async def exported(
     name: Name,
     center: At,
     by: By,
+    filters: Filters,
     kind: Kind = "csv",
     since: From = None,
     until: To = None,
     terminal_id: IdFilter = None,
     vehicle_id: IdFilter = None,
 ) -> Any:
-    """All rows of the period, of everything or of one terminal or vehicle, in order of time.
+    """All rows of the period, of everything or of one terminal or vehicle, in order of time. Alarms can
+    be chosen by condition, severity, desk and result, tickets by state and fault.
 
     The header `X-About-Rows` tells about how many rows to expect. It is written down who exported what.
     """
@@ -87,7 +106,10 @@ async def exported(
         raise Problem(400, "bad_period", "An export needs `from` and, later than it, `to`.")
     if center.exports >= AT_ONCE:
         raise Problem(429, "busy", f"{AT_ONCE} exports are running. Wait until one has ended.")
-    chosen = Chosen(SUBJECTS[name], since, until, terminal_id, vehicle_id)
+    try:
+        chosen = Chosen(SUBJECTS[name], since, until, terminal_id, vehicle_id, filters)
+    except ValueError as error:
+        raise Problem(400, "bad_filter", f"{error}.") from None
     async with center.database() as connection:
         await audit(
             connection,
@@ -99,6 +121,7 @@ async def exported(
             format=kind,
             terminal_id=terminal_id,
             vehicle_id=vehicle_id,
+            **filters,
         )
     running = Running(center, name)
     opening = export(center.options.database_url, chosen)

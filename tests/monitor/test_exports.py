@@ -106,6 +106,33 @@ async def test_alarms_and_tickets_can_be_exported(root: httpx.AsyncClient, facts
         assert answer.status_code == 200 and read(kind, answer.content) == []
 
 
+async def test_alarms_and_tickets_are_chosen_as_in_the_lists(
+    root: httpx.AsyncClient, facts: Facts, dsn: str, tmp_path: Path
+) -> None:
+    for condition, severity in (("emergency", 1), ("overspeed", 3), ("fatigue", 2)):
+        await facts.alarm(condition=condition, severity=severity, began_at=T0)
+    moments = T0 - timedelta(days=1), T0 + timedelta(days=1)
+    period = {"from": moments[0].isoformat(), "to": moments[1].isoformat()}
+
+    async def conditions(**filters: Any) -> list[str]:
+        answer = await root.get("/api/v1/exports/alarms", params=period | filters)
+        return sorted(row["condition"] for row in read("csv", answer.content))
+
+    assert await conditions(condition="overspeed") == ["overspeed"]
+    assert await conditions(severity=2) == ["fatigue"]
+    assert len(await conditions(desk="free")) == 3
+    assert await conditions(desk="handled") == await conditions(result="real") == []
+    assert (await root.get("/api/v1/exports/tickets", params=period | {"state": "open"})).status_code == 200
+    refused = await root.get("/api/v1/exports/positions", params=period | {"condition": "overspeed"})
+    assert refused.status_code == 400 and refused.json()["code"] == "bad_filter"
+    settings, path = Settings(database_url=dsn, data_dir=tmp_path), tmp_path / "alarms.csv"
+    export_file(settings, "alarms", moments, path, filters=["condition=fatigue", "severity=2"])
+    assert [row["condition"] for row in read("csv", path.read_bytes())] == ["fatigue"]
+    for wrong in ("state=open", "severity", "severity=high"):
+        with pytest.raises(SystemExit):
+            export_file(settings, "alarms", moments, path, filters=[wrong])
+
+
 async def test_exports_are_written_down_and_bounded(root: httpx.AsyncClient, vehicle: int) -> None:
     assert (await root.get("/api/v1/exports/positions")).status_code == 400
     backwards = {"from": PERIOD["to"], "to": PERIOD["from"]}
