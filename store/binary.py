@@ -6,6 +6,7 @@ format itself. Few shapes are common, so rows are made shape by shape, and each 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +28,8 @@ _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TAIL = b"\xff\xff"
 _BLOCK = 1024
 """So many rows are filled column by column at a time: they fit the processor's cache."""
+_TEMPLATES = 512
+"""So many shapes are remembered; making the type of one costs as much as some hundred rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,28 @@ def floats(name: str, values: Array, kind: str = ">f8") -> Column:
     return Column(name, kind, values, np.isnan(values))
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Rows in the binary format."""
+
+    names: list[str]
+    """Of the columns."""
+    data: memoryview
+
+
+def encode(columns: Sequence[Column], tail: Tail | None = None, order: Order | None = None) -> Encoded:
+    """Make rows ready to be sent: all, or those that `order` names, in that order."""
+    names = [each.name for each in columns] + ([tail.name] if tail else [])
+    return Encoded(names, rows(columns, tail, order))
+
+
+def send(connection: Connection, table: str, encoded: Encoded) -> None:
+    """Append rows to a table."""
+    statement = f"COPY {table} ({', '.join(encoded.names)}) FROM STDIN (FORMAT BINARY)"
+    with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        copy.write(encoded.data)
+
+
 def copy_in(
     connection: Connection,
     table: str,
@@ -67,11 +92,7 @@ def copy_in(
     order: Order | None = None,
 ) -> None:
     """Append the rows to a table: all, or those that `order` names, in that order."""
-    names = [each.name for each in columns] + ([tail.name] if tail else [])
-    with connection.cursor() as cursor:
-        statement = f"COPY {table} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)"
-        with cursor.copy(statement.encode()) as copy:
-            copy.write(rows(columns, tail, order))
+    send(connection, table, encode(columns, tail, order))
 
 
 def stable_order(values: Array) -> Order:
@@ -87,21 +108,42 @@ def stable_order(values: Array) -> Order:
 
 def rows(columns: Sequence[Column], tail: Tail | None = None, order: Order | None = None) -> memoryview:
     """Give the rows in the binary format: all, or those that `order` names, in that order."""
-    order = np.arange(len(columns[0].values)) if order is None else order
-    shapes = _shapes(columns, tail)[order]
+    shapes = _shapes(columns, tail)
+    if order is not None:
+        shapes = shapes[order]
+    if len(shapes) and (shapes == shapes[0]).all():
+        return _uniform(columns, tail, order, int(shapes[0]))
+    order = np.arange(len(shapes)) if order is None else order
     by_shape = stable_order(shapes)
     sizes = np.empty(len(order), np.int64)
     tables: list[tuple[Order, Array]] = []
     for group in np.split(by_shape, np.flatnonzero(np.diff(shapes[by_shape])) + 1) if len(order) else ():
-        table = _table(columns, tail, int(shapes[group[0]]), order[group])
+        template = _template(_kinds(columns), int(shapes[group[0]]), tail and tail.name)
+        table = np.empty(len(group), _opaque(template))
+        _fill(table, template, columns, tail, order[group])
         sizes[group] = table.itemsize
         tables.append((group, table))
     begins = np.cumsum(sizes) - sizes + len(_HEAD)
-    data = np.empty(len(_HEAD) + sizes.sum() + len(_TAIL), np.uint8)
-    data[: len(_HEAD)], data[-len(_TAIL) :] = bytearray(_HEAD), bytearray(_TAIL)
+    data = _framed(int(sizes.sum()))
     for group, table in tables:
         _windows(data, table.itemsize)[begins[group]] = table
     return data.data
+
+
+def _uniform(columns: Sequence[Column], tail: Tail | None, order: Order | None, shape: int) -> memoryview:
+    """Give rows that have one shape, which are one table in its place."""
+    template = _template(_kinds(columns), shape, tail and tail.name)
+    count = len(columns[0].values) if order is None else len(order)
+    data = _framed(count * template.itemsize)
+    _fill(data[len(_HEAD) : -len(_TAIL)].view(_opaque(template)), template, columns, tail, order)
+    return data.data
+
+
+def _framed(size: int) -> npt.NDArray[np.uint8]:
+    """Make room for rows, with what stands before and behind them."""
+    data = np.empty(len(_HEAD) + size + len(_TAIL), np.uint8)
+    data[: len(_HEAD)], data[-len(_TAIL) :] = bytearray(_HEAD), bytearray(_TAIL)
+    return data
 
 
 def _shapes(columns: Sequence[Column], tail: Tail | None) -> Array:
@@ -112,38 +154,55 @@ def _shapes(columns: Sequence[Column], tail: Tail | None) -> Array:
     if tail is not None:
         shapes += tail.length << len(columns)
     for bit, column in enumerate(columns):
-        if column.is_null is not None:
+        if column.is_null is not None and column.is_null.any():
             shapes += column.is_null.astype(np.int64) << bit
     return shapes
 
 
-def _table(columns: Sequence[Column], tail: Tail | None, shape: int, chosen: Order) -> Array:
-    """Give rows of one shape: for each column its length and, unless null, its bytes."""
-    present = [not shape >> bit & 1 for bit in range(len(columns))]
-    tail_length = shape >> len(columns)
+def _kinds(columns: Sequence[Column]) -> tuple[tuple[str, str], ...]:
+    return tuple((each.name, each.kind) for each in columns)
+
+
+@lru_cache(_TEMPLATES)
+def _template(kinds: tuple[tuple[str, str], ...], shape: int, tail: str | None) -> Array:
+    """Give one row of a shape: for each column its length and, unless null, its bytes."""
+    present = [not shape >> bit & 1 for bit in range(len(kinds))]
+    tail_length = shape >> len(kinds)
     parts: list[tuple[str, str]] = [("count", ">i2")]
-    for column, is_there in zip(columns, present, strict=True):
-        parts += [(f"{column.name} length", ">i4")] + ([(column.name, column.kind)] if is_there else [])
+    for (name, kind), is_there in zip(kinds, present, strict=True):
+        parts += [(f"{name} length", ">i4")] + ([(name, kind)] if is_there else [])
     if tail is not None:
-        parts += [(f"{tail.name} length", ">i4")]
-        parts += [(tail.name, f"V{tail_length}")] if tail_length else []
+        parts += [(f"{tail} length", ">i4")] + ([(tail, f"V{tail_length}")] if tail_length else [])
     template = np.zeros((), parts)
-    template["count"] = len(columns) + (tail is not None)
-    for column, is_there in zip(columns, present, strict=True):
-        template[f"{column.name} length"] = np.dtype(column.kind).itemsize if is_there else -1
+    template["count"] = len(kinds) + (tail is not None)
+    for (name, kind), is_there in zip(kinds, present, strict=True):
+        template[f"{name} length"] = np.dtype(kind).itemsize if is_there else -1
     if tail is not None:
-        template[f"{tail.name} length"] = tail_length or -1
-    opaque = np.dtype((np.void, template.itemsize))  # copied in one move, and not field by field
-    table = np.full(len(chosen), template.view(opaque))
-    filled = table.view(template.dtype)
-    for begin in range(0, len(chosen), _BLOCK):
-        block, some = filled[begin : begin + _BLOCK], chosen[begin : begin + _BLOCK]
-        for column, is_there in zip(columns, present, strict=True):
-            if is_there:
+        template[f"{tail} length"] = tail_length or -1
+    return template
+
+
+def _opaque(template: Array) -> np.dtype[np.void]:
+    """Rows as mere bytes are copied in one move, and not field by field."""
+    return np.dtype((np.void, template.itemsize))
+
+
+def _fill(
+    table: Array, template: Array, columns: Sequence[Column], tail: Tail | None, chosen: Order | None
+) -> None:
+    """Fill a table with rows of one shape: all, or those that are chosen."""
+    table[:] = template.view(table.dtype)
+    filled, there = table.view(template.dtype), template.dtype.names or ()
+    for begin in range(0, len(table), _BLOCK):
+        block = filled[begin : begin + _BLOCK]
+        span = slice(begin, begin + _BLOCK)
+        some = span if chosen is None else chosen[span]
+        for column in columns:
+            if column.name in there:
                 block[column.name] = column.values[some]
-        if tail is not None and tail_length:
-            block[tail.name] = _windows(tail.data, tail_length)[tail.start[some]]
-    return table
+        if tail is not None and tail.name in there:
+            size = template.dtype[tail.name].itemsize
+            block[tail.name] = _windows(tail.data, size)[tail.start[some]]
 
 
 def _windows(data: npt.NDArray[np.uint8], size: int) -> Array:

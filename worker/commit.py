@@ -74,13 +74,19 @@ class Places:
     """Contents of media."""
 
 
+def prepare(facts: Facts) -> None:
+    """Do what needs no connection."""
+    if facts.positions is not None:
+        facts.prepared = positions.prepare(facts.positions)
+
+
 def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     """Write the facts, and say whether an installation changed. With `bind`, plates of registrations fill the
     vehicles by themselves."""
     connection, placement = places.connection, places.placement
     if facts.positions is not None and len(facts.positions):
         placement.ensure(connection, days_of(facts.positions.placed_us))
-        positions.write(connection, facts.positions)
+        positions.write_prepared(connection, facts.prepared or positions.prepare(facts.positions))
         late = facts.positions.late
         if late.any():
             journeys.mark_stale(

@@ -7,7 +7,7 @@ from store.clones import Clone
 from store.links import LinkEvent
 from store.media import Medium
 from store.messages import Message
-from store.positions import PositionRows
+from store.positions import PositionRows, Prepared
 from store.quarantine import Quarantined
 from store.terminals import Registration
 from store.tickets import Change as TicketChange
@@ -18,6 +18,8 @@ class Facts:
     """Filled by `worker.digest`, written by `worker.commit`. Lists are in order of the log."""
 
     positions: PositionRows | None = None
+    prepared: Prepared | None = None
+    """The positions, where somebody did already what needs no connection."""
     quarantined: list[Quarantined] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     media: list[Medium] = field(default_factory=list)

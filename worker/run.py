@@ -38,7 +38,7 @@ from store.records import Frames, decode
 from store.times import from_us
 from worker import snapshot
 from worker.batch import I64, WHOLE_RECORD, Batch, Place, read_batch
-from worker.commit import Places, recognise, write, write_states
+from worker.commit import Places, prepare, recognise, write, write_states
 from worker.digest import Policies, digest
 from worker.fleet import Fleet
 from worker.messages import gather
@@ -47,9 +47,9 @@ from worker.recall import recall
 from worker.snapshot import Snapshot
 
 MIB = 1 << 20
-PART_BYTES = MIB // 2
-"""So much of a transaction is digested at a time: some 6,000 reports, and the rest of a large batch meanwhile
-has the database working.
+PART_BYTES = MIB
+"""So much of a transaction is digested at a time: some 13,000 reports, for which numpy's calls cost a tenth
+less each than for half as many, and the rest of a large batch meanwhile has the database working.
 """
 POLL_S = 0.02
 """How often an idle worker looks for new records: eight bytes to read."""
@@ -350,6 +350,7 @@ class Worker:
                 batch = read_batch(part, poisoned)
                 terminal = recognise(written, batch, fleet)
                 facts = digest(batch, terminal, fleet, self.options.policies)
+                prepare(facts)  # not beside the next part: two threads of numpy only wait for each other
                 batches.append(batch)
                 if facts.is_visible:
                     news.add("facts")
