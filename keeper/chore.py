@@ -19,9 +19,11 @@ class Done(NamedTuple):
     """What one step did."""
 
     what: str = ""
-    """A sentence for the messages; empty when there was nothing to do."""
+    """A sentence for the messages and the page; empty when there was nothing to do."""
     more: bool = False
     """There is more to do: the next step follows after a breath, not after the interval."""
+    zh: str = ""
+    """The same sentence in Chinese."""
 
 
 @dataclass(frozen=True, slots=True)

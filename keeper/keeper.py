@@ -17,7 +17,7 @@ import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from keeper.chore import Chore, Connection
+from keeper.chore import Chore, Connection, Done
 from keeper.options import KeeperOptions
 from store import schema, upkeep
 
@@ -37,6 +37,8 @@ class Account:
 
     did: str = ""
     """The last thing it did."""
+    did_zh: str = ""
+    """The same in Chinese."""
     did_at: datetime | None = None
     done_at: datetime | None = None
     """When it last found nothing left to do."""
@@ -93,6 +95,7 @@ class Keeper:
         chores = {
             name: {
                 "did": each.did,
+                "did_zh": each.did_zh,
                 "did_at": _text(each.did_at),
                 "done_at": _text(each.done_at),
                 "failures": each.failures,
@@ -117,7 +120,7 @@ class Keeper:
                 now = datetime.now(UTC)
                 done = chore.step(connection, self.options, now)
                 self._metrics.did(chore.name, time.monotonic() - began)
-                self._note(chore, done.what, now, is_done=not done.more)
+                self._note(chore, done, now)
                 if not done.more:
                     return
                 stop.wait(BREATH_S)
@@ -135,12 +138,12 @@ class Keeper:
             backoff = FIRST_BACKOFF_S
             stop.wait(chore.every_s)
 
-    def _note(self, chore: Chore, what: str, now: datetime, *, is_done: bool) -> None:
+    def _note(self, chore: Chore, done: Done, now: datetime) -> None:
         account = self.accounts[chore.name]
-        if what:
-            log.info(chore.name, did=what)
-            account.did, account.did_at = what, now
-        if is_done:
+        if done.what:
+            log.info(chore.name, did=done.what)
+            account.did, account.did_zh, account.did_at = done.what, done.zh, now
+        if not done.more:
             account.done_at = now
             self._metrics.done_at.labels(chore.name).set(now.timestamp())
         account.failures, account.error = 0, ""

@@ -46,7 +46,8 @@ def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
         sealed = archivist(options.data_dir).step(int(now.timestamp() * SECOND_US))
         if sealed is not None:
             amount = f"{sealed.frames} frames, {sealed.frame_bytes / MIB:.1f} MiB"
-            return Done(f"sealed chunk {sealed.number} of {sealed.day}: {amount}", more=True)
+            zh = f"已封存 {sealed.day} 的第 {sealed.number} 个归档块，共 {sealed.frames} 帧"
+            return Done(f"sealed chunk {sealed.number} of {sealed.day}: {amount}", more=True, zh=zh)
     return _let_go(connection, options, now)
 
 
@@ -59,7 +60,8 @@ def _let_go(connection: Connection, options: KeeperOptions, now: datetime) -> Do
         if not are_held(each, holds):
             why = f"kept for {options.retention.tracks.days} days"
             count = archive.remove_day(directory, each.day, why=why, now=now)
-            return Done(f"removed {count} chunks of {each.day}", more=True)
+            zh = f"已删除 {each.day} 的 {count} 个到期归档块"
+            return Done(f"removed {count} chunks of {each.day}", more=True, zh=zh)
     return Done()
 
 

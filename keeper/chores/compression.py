@@ -34,7 +34,9 @@ def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
     chunk = chosen[0]
     before, after = columnstore.compress(connection, chunk)
     share = f", {before / after:.1f} times smaller" if after else ""
-    return Done(f"compressed the positions of {chunk.begins_at:%Y-%m-%d}{share}", more=len(chosen) > 1)
+    day = f"{chunk.begins_at:%Y-%m-%d}"
+    what = f"compressed the positions of {day}{share}"
+    return Done(what, more=len(chosen) > 1, zh=f"已压缩 {day} 的定位数据")
 
 
 def choose(waiting: Sequence[Chunk], now: datetime) -> list[Chunk]:

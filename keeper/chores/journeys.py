@@ -46,7 +46,8 @@ def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
             journeys.refresh_online(connection, now)
         return Done()
     what = [f"{len(live)} terminals followed"] * bool(live) + [f"{len(stale)} days corrected"] * bool(stale)
-    return Done(", ".join(what), more=True)
+    zh = [f"跟进 {len(live)} 台终端"] * bool(live) + [f"更正 {len(stale)} 个终端日"] * bool(stale)
+    return Done(", ".join(what), more=True, zh="，".join(zh))
 
 
 def follow(connection: Connection, live: Sequence[Piece]) -> None:

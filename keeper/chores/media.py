@@ -26,7 +26,10 @@ def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
         return Done()
     shelf = next(_turns(directory)) % SHELVES
     swept = Blobs(directory).sweep(shelf, partial(media.named, connection), now.timestamp())
-    return Done(f"swept {swept} contents of media from shelf {shelf:02x}" if swept else "")
+    if not swept:
+        return Done()
+    what = f"swept {swept} contents of media from shelf {shelf:02x}"
+    return Done(what, zh=f"已清理 {swept} 个不再使用的多媒体文件")
 
 
 CHORE = Chore("media", every_s=EVERY_S, step=step)

@@ -22,7 +22,9 @@ def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
             dropped = expiry.drop_day(connection, day)
         if dropped:
             kept = " but for what is held" if are_held(day, holds) else ""
-            return Done(f"dropped the positions of {day.begins_at:%Y-%m-%d}{kept}", more=True)
+            date = f"{day.begins_at:%Y-%m-%d}"
+            zh = f"已清理 {date} 的定位数据" + ("（封存部分除外）" if kept else "")
+            return Done(f"dropped the positions of {date}{kept}", more=True, zh=zh)
     for tables, before in (
         (TRACK_TABLES, now - retention.tracks),
         (HANDLING_TABLES, now - retention.handling),
@@ -31,7 +33,9 @@ def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
             with connection.transaction():
                 deleted = expiry.delete_rows(connection, table, before, ROWS)
             if deleted:
-                return Done(f"deleted {deleted} rows of {table} from before {before:%Y-%m-%d}", more=True)
+                what = f"deleted {deleted} rows of {table} from before {before:%Y-%m-%d}"
+                zh = f"已删除表 {table} 中 {before:%Y-%m-%d} 之前的 {deleted} 行"
+                return Done(what, more=True, zh=zh)
     return Done()
 
 

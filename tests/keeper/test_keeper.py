@@ -54,7 +54,7 @@ def test_a_failing_chore_stops_no_other(dsn: str, monkeypatch: pytest.MonkeyPatc
 
     def work() -> Done:
         worked.release()
-        return Done("worked")
+        return Done("worked", zh="已完成")
 
     with Stage(dsn, chore("fails", fail), chore("works", work)) as keeper:
         for _ in range(FAILING_AFTER + 1):
@@ -62,7 +62,8 @@ def test_a_failing_chore_stops_no_other(dsn: str, monkeypatch: pytest.MonkeyPatc
             assert worked.acquire(timeout=PATIENCE_S)
         health = keeper.health()
     assert not health["ok"] and "fails: ValueError: no such thing" in health["error"]
-    assert health["chores"]["works"]["did"] == "worked" and health["chores"]["works"]["done_at"]
+    worked_well = health["chores"]["works"]
+    assert (worked_well["did"], worked_well["did_zh"]) == ("worked", "已完成") and worked_well["done_at"]
     assert 'northwatch_keeper_failures_total{chore="fails"}' in generate_latest(keeper.registry).decode()
 
 
