@@ -75,6 +75,18 @@ REST_S: Final = 0.02
 for one or two hundredths of the processor.
 """
 
+TURN_S: Final = 0.002
+"""While few of many links speak at a time, turns begin at most so often: one costs a third of a millisecond
+whatever it holds, and with a few reports in each those of a large fleet would take half of a processor. Where
+most links have spoken there is nobody to wait for.
+"""
+
+FEW_OF: Final = 8
+"""Few links are less than this part of all."""
+
+ALONE_S: Final = 0.005
+"""When nobody else has spoken for so long, there is time, and such a link goes on at once."""
+
 GARBAGE_REST_S: Final = 0.1
 """Of a link that sends nothing but garbage: until its budget is used up it takes no more of the processor."""
 
@@ -204,6 +216,8 @@ class Gateway:
         """Links that have used up their allowance."""
         self._resting: set[Link] = set()
         """Links that are not read for a moment."""
+        self._others_at = -math.inf
+        """When links last spoke that wanted no more than their share."""
         self._unchecked_bytes = 0
         self._dismissed: list[Link] = []
         """Links to be closed because we stop."""
@@ -367,6 +381,7 @@ class Gateway:
         if self._commits.is_busy:
             return  # `_log_changed` comes back to it
         self._is_reading = True
+        began = time.monotonic()
         links, self.gathered = self.gathered, []
         greedy, self.greedy = self.greedy, []
         for link in greedy:
@@ -395,10 +410,14 @@ class Gateway:
         self._siblings.tell(_drained(self._sessions.news))
         if self._unchecked_bytes > CHECK_BYTES:
             self._slow_down()
-        self._rest(greedy, is_alone=len(greedy) == len(links))
+        if len(greedy) < len(links):
+            self._others_at = self._loop.time()
+        self._rest(greedy)
+        if FEW_OF * len(links) < len(self._table):
+            self._listening.rest_until(began + TURN_S)
         self._is_reading = False
 
-    def _rest(self, greedy: list[Link], *, is_alone: bool) -> None:
+    def _rest(self, greedy: list[Link]) -> None:
         """Have links whose garbage nobody needs, and links that want more than their share, wait until others
         were heard: an own turn, with an own sync, would cost these more than what is read in it.
         """
@@ -409,7 +428,7 @@ class Gateway:
         for link in greedy:
             if link in self._slowed or link in self._resting:
                 continue
-            if is_alone:
+            if self._loop.time() - self._others_at > ALONE_S:
                 link.go_on()
             else:
                 self._rest_for(link, REST_S)
