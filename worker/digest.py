@@ -191,12 +191,12 @@ def _listen(fleet: Fleet, said: _Said, rows: slice) -> None:
     one counts.
     """
     batch, reports, reporter = said.batch, said.reports, said.runs.key
-    order, live = said.within(rows)
+    _, live = said.within(rows)
     heard = silence.Heard(
-        terminal=said.terminal[order],
-        received_us=batch.received_us[order],
-        msg_id=batch.frames.msg_id[order],
-        authenticated=batch.authenticated[order],
+        terminal=said.terminal[rows],
+        received_us=batch.received_us[rows],
+        msg_id=batch.frames.msg_id[rows],
+        authenticated=batch.authenticated[rows],
     )
     last = newest(reporter, live)
     frame = reports.row[last]
