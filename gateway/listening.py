@@ -170,13 +170,6 @@ class Listening:
         """Send together what is written to plain connections in this block."""
         return nullcontext() if self._sockets is None else self._sockets.together()
 
-    def rest_until(self, at: float) -> None:
-        """Read no plain connection before this time, by the monotonic clock: what comes meanwhile is read
-        together.
-        """
-        if self._sockets is not None:
-            self._sockets.rest_until(at)
-
     def close(self) -> None:
         """Let nobody in any more. Links stay, and what is answered over UDP still leaves."""
         if self._sockets is not None:

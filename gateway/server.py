@@ -414,7 +414,9 @@ class Gateway:
             self._others_at = self._loop.time()
         self._rest(greedy)
         if FEW_OF * len(links) < len(self._table):
-            self._listening.rest_until(began + TURN_S)
+            # The whole loop rests. To look away from the connections alone would have the system go through
+            # all of them, twice, for each turn.
+            time.sleep(max(0.0, began + TURN_S - time.monotonic()))
         self._is_reading = False
 
     def _rest(self, greedy: list[Link]) -> None:

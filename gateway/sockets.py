@@ -11,7 +11,6 @@ import errno
 import os
 import select
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -239,8 +238,6 @@ class Sockets:
         self.corked: dict[Connection, bytes] | None = None
         """What is to be sent together; None while everything is sent at once."""
         self._listening: list[socket.socket] = []
-        self._rest: asyncio.TimerHandle | None = None
-        """Until when nobody is looked at."""
         self._loop.add_reader(self._poll.fileno(), self._look)
 
     def listen(self, own: socket.socket, make: Callable[[str], asyncio.Protocol]) -> None:
@@ -270,25 +267,11 @@ class Sockets:
     def close(self) -> None:
         """Stop, when all connections are closed."""
         self.stop_listening()
-        if self._rest is not None:
-            self._rest.cancel()
         self._loop.remove_reader(self._poll.fileno())
         self._poll.close()
         if self._ring is not None:
             self._ring.close()
             self._ring = None
-
-    def rest_until(self, at: float) -> None:
-        """Look at nobody before this time, by the monotonic clock."""
-        seconds = at - time.monotonic()
-        if self._rest is None and seconds > 0:
-            self._loop.remove_reader(self._poll.fileno())
-            self._rest = self._loop.call_later(seconds, self._look_up)
-
-    def _look_up(self) -> None:
-        self._rest = None
-        self._loop.add_reader(self._poll.fileno(), self._look)
-        self._look()
 
     @contextmanager
     def together(self) -> Iterator[None]:
