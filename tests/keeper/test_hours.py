@@ -93,8 +93,8 @@ def _store(
 ) -> None:
     Placement().ensure(connection, [placed_at.date()])
     connection.execute(
-        "INSERT INTO position_records (terminal_id, placed_at, received_at, body_hash, alarm_bits, status_bits,"
-        " speed, heading, altitude, msg_id, serial, quality, authenticated, late)"
+        "INSERT INTO position_records (terminal_id, placed_at, received_at, body_hash, alarm_bits,"
+        " status_bits, speed, heading, altitude, msg_id, serial, quality, authenticated, late)"
         " VALUES (%s, %s, %s, %s, 0, 3, %s, 0, 0, 512, 1, %s, true, %s)",
         [terminal_id, placed_at, now, number, 10 * number, quality, late],
     )

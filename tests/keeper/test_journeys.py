@@ -162,8 +162,9 @@ def _arrives(connection: Any, report: dict[str, Any], received: int, newest: dic
     with connection.transaction():
         Placement().ensure(connection, [at.date()])
         connection.execute(
-            "INSERT INTO position_records (terminal_id, placed_at, received_at, body_hash, latitude, longitude,"
-            " alarm_bits, status_bits, speed, heading, altitude, msg_id, serial, quality, authenticated, late)"
+            "INSERT INTO position_records (terminal_id, placed_at, received_at, body_hash, latitude,"
+            " longitude, alarm_bits, status_bits, speed, heading, altitude, msg_id, serial, quality,"
+            " authenticated, late)"
             " VALUES (%(terminal_id)s, %(placed_at)s, %(placed_at)s, %(body_hash)s, %(lat)s * 1e6,"
             " %(lon)s * 1e6, 0, 3, %(speed_kmh)s * 10, 0, 0, 512, 1, %(quality)s, true, false)",
             report,
