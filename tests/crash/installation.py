@@ -150,6 +150,17 @@ class Installation:
                 time.sleep(0.05)
         raise TimeoutError(f"the gateway does not listen:\n{self.output('gateway')}")
 
+    def wait_for_all_gateways(self) -> None:
+        """Wait until every new one listens, so that the kernel divides the terminals among them."""
+        deadline = time.monotonic() + START_S
+        while not all(self._has_begun(part) for part in self.gateways):
+            assert time.monotonic() < deadline, [self.output(part) for part in self.gateways]
+            time.sleep(0.05)
+
+    def _has_begun(self, part: str) -> bool:
+        """What a gateway writes first, it writes when it listens."""
+        return bool(self.ask(part).get("log", {}).get("durable"))
+
     def ask(self, part: str) -> dict[str, Any]:
         """Give what the part's own endpoint says; nothing where it says nothing."""
         try:

@@ -130,7 +130,7 @@ def test_answered_reports_survive_any_kill(
             if is_long:  # by the minute it seals what was read, and derives trips and stops
                 place.start("keeper")
                 place.parts.append("keeper")
-            place.wait_for_gateway()
+            place.wait_for_all_gateways()
             kills = LONG_KILLS if is_long else SHORT_KILLS
             drivers = asyncio.run(drive_and_kill(place, kills, random.Random(seed)))
             for gateway in place.gateways:
