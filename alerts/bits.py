@@ -37,7 +37,7 @@ together.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -196,8 +196,7 @@ def judge(state: AlarmState, reports: Reports) -> Judgement:
     rows = stirred if rows is None else rows[stirred]
     columns, found = _Columns(state, reports.take(stirred), rows), _Found()
     current: _Terminal | None = None
-    for i in np.flatnonzero(columns.matters).tolist():
-        report = columns.report(i)
+    for report in columns.found():
         if current is None or current.terminal != report.terminal:
             if current is not None:
                 current.leave()
@@ -231,10 +230,10 @@ class _Report:
     word: int
     edition: int
     is_late: bool
-    places: tuple[int, int, int]
     live: int
     live_us: int
     live_edition: int
+    places: tuple[int, int, int]
 
     def place(self, bit: int) -> int:
         if bit == OVERSPEED:
@@ -327,19 +326,18 @@ class _Columns:
         matters: Flags = has_run[self.group] | (~self.is_late & (differs | repeats))
         return matters
 
-    def report(self, i: int) -> _Report:
-        return _Report(
-            row=int(self.rows[i]),
-            terminal=int(self.terminal[i]),
-            at_us=int(self.at_us[i]),
-            received_us=int(self.reports.received_us[i]),
-            word=int(self.word[i]),
-            edition=int(self.edition[i]),
-            is_late=bool(self.is_late[i]),
-            places=(int(self.places[0][i]), int(self.places[1][i]), int(self.places[2][i])),
-            live=int(self.live[i]),
-            live_us=int(self.live_us[i]),
-            live_edition=int(self.live_edition[i]),
+    def found(self) -> Iterator[_Report]:
+        """Give the reports that the rules must see."""
+        rows = self.matters.nonzero()[0]
+
+        def told(*columns: npt.NDArray[Any]) -> list[list[Any]]:
+            return [column[rows].tolist() for column in columns]
+
+        yield from map(
+            _Report,
+            *told(self.rows, self.terminal, self.at_us, self.reports.received_us, self.word, self.edition),
+            *told(self.is_late, self.live, self.live_us, self.live_edition),
+            zip(*told(*self.places), strict=True),
         )
 
     def leave(self) -> None:

@@ -91,7 +91,9 @@ def _today() -> date:
 def days_of(times_us: npt.NDArray[np.int64]) -> list[date]:
     """Give the UTC days in which these times (µs since 1970) lie."""
     epoch = date(1970, 1, 1)
-    return [epoch + timedelta(days=int(day)) for day in np.unique(times_us // DAY_US)]
+    first, last = int(times_us.min()) // DAY_US, int(times_us.max()) // DAY_US
+    days = [first] if first == last else np.unique(times_us // DAY_US).tolist()  # usually it is today
+    return [epoch + timedelta(days=day) for day in days]
 
 
 def _make(connection: Connection, day: date) -> None:
