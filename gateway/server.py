@@ -413,7 +413,7 @@ class Gateway:
         if len(greedy) < len(links):
             self._others_at = self._loop.time()
         self._rest(greedy)
-        if FEW_OF * len(links) < len(self._table):
+        if links and FEW_OF * len(links) < len(self._table):
             # The whole loop rests. To look away from the connections alone would have the system go through
             # all of them, twice, for each turn.
             time.sleep(max(0.0, began + TURN_S - time.monotonic()))
