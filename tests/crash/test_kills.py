@@ -87,6 +87,8 @@ async def go_on_without(place: Installation, gateway: str, drivers: list[Driver]
     """While one gateway is gone, every terminal that wants to is answered by the others."""
     for each in place.gateways:
         await until(partial(place.is_healthy, each))
+    # All listened when the terminals connected, so now each has some of them, and what these said in its log.
+    await until(lambda: all(driver.answered for driver in drivers))
     await asyncio.to_thread(place.kill, gateway)
     before = [len(driver.answered) for driver in drivers]
     await until(

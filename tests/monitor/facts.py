@@ -168,5 +168,5 @@ class Facts:
 
 
 def _sent(value: float | None, scale: float) -> int | None:
-    """Give a number as a terminal sends it."""
-    return None if value is None else round(value * scale)
+    """Give a number as a terminal sends it, in a column that has a sign."""
+    return None if value is None else (round(value * scale) + (1 << 31)) % (1 << 32) - (1 << 31)
