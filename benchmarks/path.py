@@ -39,6 +39,8 @@ FLOOR: Final = {1: 50_000, 10: 120_000}
 """Reports a second to be sustained, by how many leave together."""
 REACH: Final = {1: 65_000, 10: 160_000}
 SECONDS: Final = 60.0
+WARM_UP_S: Final = 10.0
+"""At the same rate: until the fleet has registered, all at once, and the worker has read that."""
 PROBE_S: Final = 15.0
 """So long a rate is tried before a minute is spent on it."""
 STEPS: Final = (1.3, 1.15, 1.0)
@@ -238,7 +240,7 @@ def highest(window: int, options: Options) -> Iterator[Trial]:
             window=window,
             rate=options.rate or rate,
             seconds=min(PROBE_S, seconds),
-            warmup=2,
+            warmup=WARM_UP_S,
         )
         if options.rate is None:
             yield (probe := trial(load))

@@ -39,18 +39,26 @@ UPDATE terminals
  WHERE terminals.id = said.terminal_id
 """
 
-_ADD_VEHICLE = (
-    "INSERT INTO vehicles (plate, plate_color) VALUES (%(plate)s, %(plate_color)s) ON CONFLICT DO NOTHING"
+_SAID_PLATES = "unnest(%(plate)s::text[], %(plate_color)s::smallint[]) AS said (plate, plate_color)"
+_ADD_VEHICLES = (
+    f"INSERT INTO vehicles (plate, plate_color) SELECT * FROM {_SAID_PLATES} ON CONFLICT DO NOTHING"
 )
-
-# Both partners must be free: who is where is a person's decision as soon as there is a conflict.
 _INSTALL = """
 INSERT INTO installations (terminal_id, vehicle_id, installed_at)
-SELECT %(terminal_id)s, id, %(at)s FROM vehicles WHERE plate = %(plate)s AND plate_color = %(plate_color)s
+SELECT said.terminal_id, v.id, said.at
+  FROM unnest(%(terminal_id)s::integer[], %(plate)s::text[], %(plate_color)s::smallint[],
+              %(at)s::timestamptz[]) AS said (terminal_id, plate, plate_color, at)
+  JOIN vehicles v ON (v.plate, v.plate_color) = (said.plate, said.plate_color)
 ON CONFLICT DO NOTHING
 """
 
 _BOUND = "SELECT terminal_id FROM installations WHERE terminal_id = ANY(%s) AND removed_at IS NULL"
+_TAKEN = f"""
+SELECT v.plate, v.plate_color
+  FROM {_SAID_PLATES}
+  JOIN vehicles v ON (v.plate, v.plate_color) = (said.plate, said.plate_color)
+  JOIN installations i ON i.vehicle_id = v.id AND i.removed_at IS NULL
+"""
 
 _STAGE_STATES = """
 CREATE TEMPORARY TABLE IF NOT EXISTS staged_states (
@@ -138,7 +146,7 @@ def register(connection: Connection, registrations: Sequence[Registration], *, b
     if not registrations:
         return False
     said = [_values(each) for each in {each.terminal_id: each for each in registrations}.values()]
-    connection.execute(_REGISTER, {name: [each[name] for each in said] for name in said[0]})
+    connection.execute(_REGISTER, _columns(said))
     return bind and _bind(connection, registrations)
 
 
@@ -158,23 +166,45 @@ def _values(said: Registration) -> dict[str, Any]:
 
 
 def _bind(connection: Connection, registrations: Sequence[Registration]) -> bool:
-    found = connection.execute(_BOUND, [[each.terminal_id for each in registrations]])
-    bound = {row[0] for row in found}
-    before = len(bound)
-    for each in registrations:
-        # Without a plate colour the text is a VIN (JT/T 808-2013 table 7), which names no vehicle on our
-        # screens.
-        if each.terminal_id in bound or not each.plate_color:
-            continue
-        values = _values(each)
-        try:
-            values["plate"] = clean_plate(values["plate"])
-        except Unacceptable:
-            continue
-        connection.execute(_ADD_VEHICLE, values)
-        if connection.execute(_INSTALL, values).rowcount:
-            bound.add(each.terminal_id)
-    return len(bound) > before
+    """Install whoever names a plate. Both partners must be free: who is where is a person's decision as soon
+    as there is a conflict.
+    """
+    bound = {row[0] for row in connection.execute(_BOUND, [[each.terminal_id for each in registrations]])}
+    wishes = [wish for each in registrations if each.terminal_id not in bound and (wish := _wish(each))]
+    if not wishes:
+        return False
+    taken = set(connection.execute(_TAKEN, _columns(wishes)).fetchall())
+    named, installed = list[dict[str, Any]](), list[dict[str, Any]]()
+    for wish in wishes:
+        vehicle = wish["plate"], wish["plate_color"]
+        if wish["terminal_id"] in bound:
+            continue  # since an earlier registration of its own
+        named.append(wish)
+        if vehicle not in taken:
+            installed.append(wish)
+            bound.add(wish["terminal_id"])
+            taken.add(vehicle)
+    connection.execute(_ADD_VEHICLES, _columns(named))
+    return bool(installed) and connection.execute(_INSTALL, _columns(installed)).rowcount > 0
+
+
+def _wish(said: Registration) -> dict[str, Any] | None:
+    """Give what a registration says, with the plate as vehicles have it; nothing if it names none.
+
+    Without a plate colour the text is a VIN (JT/T 808-2013 table 7), which names no vehicle on our screens.
+    """
+    if not said.plate_color:
+        return None
+    values = _values(said)
+    try:
+        return values | {"plate": clean_plate(values["plate"])}
+    except Unacceptable:
+        return None
+
+
+def _columns(said: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Give one list for each value."""
+    return {name: [each[name] for each in said] for name in said[0]}
 
 
 def set_edition(connection: Connection, editions: dict[int, str]) -> None:

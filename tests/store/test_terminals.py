@@ -42,6 +42,22 @@ def test_a_plate_binds_only_free_partners(known: psycopg.Connection[Any]) -> Non
     ]
 
 
+def test_in_one_batch_the_first_to_name_a_plate_has_it(known: psycopg.Connection[Any]) -> None:
+    """As if each registration came by itself."""
+    other = replace(SAID, plate="辽B99999")
+    said = [SAID, replace(SAID, terminal_id=2), other, replace(other, terminal_id=2)]
+    assert terminals.register(known, said, bind=True)
+    assert not terminals.register(known, said, bind=True)
+    assert [(each.identity, each.plate) for each in read_fleet(known)] == [
+        ("13912345678", "辽A12345"),
+        ("ABCDEF", "辽B99999"),
+    ]
+    assert known.execute("SELECT plate FROM vehicles ORDER BY id").fetchall() == [
+        ("辽A12345",),
+        ("辽B99999",),
+    ]
+
+
 @pytest.mark.parametrize("said", [replace(SAID, plate_color=0), replace(SAID, plate="  ")])
 def test_without_a_plate_nothing_is_bound(known: psycopg.Connection[Any], said: Registration) -> None:
     assert not terminals.register(known, [said], bind=True)
