@@ -50,11 +50,15 @@ def place(alias: LiteralString) -> LiteralString:
     )
 
 
+DESK: LiteralString = """
+CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL THEN 'taken' ELSE 'free' END
+"""
+"""How far the desk is with alarm `a`."""
+
 ALARM: LiteralString = f"""
 SELECT a.id, {TERMINAL_REF}, {VEHICLE_REF}, a.condition, a.object, a.edition, a.severity, a.ends, a.late,
        a.on_desk, a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports, {place("a")}, a.speed_kmh,
-       CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL THEN 'taken'
-            ELSE 'free' END AS desk,
+       {DESK} AS desk,
        {_someone("taker", "taken_by")}, a.taken_at, {_someone("handler", "handled_by")}, a.handled_at,
        a.result, a.note
 FROM alarms a

@@ -17,6 +17,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
+from store.desk import DESK
 from store.journeys import STOP, TRIP
 from store.select import where
 
@@ -86,8 +87,7 @@ SUBJECTS: Final = {
             filters={
                 "condition": "a.condition = %(condition)s",
                 "severity": "a.severity = %(severity)s",
-                "desk": "CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL"
-                " THEN 'taken' ELSE 'free' END = %(desk)s",
+                "desk": f"{DESK} = %(desk)s",
                 "result": "a.result = %(result)s",
             },
         ),

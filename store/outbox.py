@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
+from store.desk import DESK
 from store.select import Connection, Row, fetch_all, fetch_one
 
 KINDS = ("link", "alarm", "ticket")
@@ -88,8 +89,7 @@ SELECT 'link' AS kind, t.id, t.identity, true AS is_open, {_VEHICLE},
  WHERE """,
     "alarm": f"""
 SELECT 'alarm' AS kind, a.id, t.identity, a.ended_at IS NULL AS is_open, {_VEHICLE}, {_ALARM},
-       CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL THEN 'taken'
-            ELSE 'free' END AS desk, {_person("taker", "taken_by")}, {_person("handler", "handled_by")},
+       {DESK} AS desk, {_person("taker", "taken_by")}, {_person("handler", "handled_by")},
        a.result
   FROM alarms a JOIN terminals t ON t.id = a.terminal_id LEFT JOIN vehicles v ON v.id = a.vehicle_id
   LEFT JOIN users taker ON taker.id = a.taken_by LEFT JOIN users handler ON handler.id = a.handled_by
