@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keeper import replay
@@ -24,7 +24,7 @@ from keeper.options import KeeperOptions
 from keeper.replay import Reading, ReplayOptions
 from protocol.messages.location import location
 from tests.databases import Server
-from tests.worker.stories import SECOND, Story, work
+from tests.worker.stories import FEW_STORIES, SECOND, Story, work
 
 BEGIN = datetime(2026, 6, 1, 14, tzinfo=UTC)
 """22:00 in Beijing: what goes on for some hours crosses midnight, and the UTC midnight of a partition."""
@@ -194,12 +194,7 @@ def facts(dsn: str) -> dict[str, Counter[tuple[Any, ...]]]:
 
 @pytest.mark.timeout(900)
 @given(seed=st.integers(0, 2**32), is_replayed=st.booleans())
-@settings(
-    max_examples=6,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-)
+@FEW_STORIES
 def test_any_arrival_gives_the_facts_of_one_sorted_pass(
     tmp_path_factory: pytest.TempPathFactory, server: Server, seed: int, is_replayed: bool
 ) -> None:

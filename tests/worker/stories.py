@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
+from hypothesis import HealthCheck, Phase, settings
 from psycopg.rows import dict_row
 
 from protocol.edition import Edition
@@ -35,6 +36,13 @@ SECOND = 1_000_000
 GONE_S = 10.0
 BEGIN = datetime(2026, 6, 1, 4, tzinfo=UTC)
 BEGIN_US = round(BEGIN.timestamp() * 1e6)
+FEW_STORIES = settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+"""Of a property whose examples are whole stories: one that is shorter takes longer to find than to debug."""
 SMALL = LogLimits(quota_bytes=1 << 30, free_floor_bytes=0, segment_bytes=1 << 20)
 
 _FACTS: dict[str, LiteralString] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protocol.edition import Edition
@@ -23,7 +23,7 @@ from store.embedded import Embedded
 from store.records import CloseReason
 from tests.databases import Server
 from tests.worker.faults import ever_later
-from tests.worker.stories import Story, begin, facts, finish, work, worker
+from tests.worker.stories import FEW_STORIES, Story, begin, facts, finish, work, worker
 from tests.worker.test_worker import QUICK
 from worker.run import Worker, WorkerOptions
 
@@ -160,16 +160,7 @@ def test_a_connection_that_breaks_at_any_step_changes_nothing(
 
 @given(seed=st.integers(0, 2**32), cut=st.sampled_from([1, 300, 5000, 1 << 20]), restarts=st.booleans())
 @example(seed=1009, cut=300, restarts=False)  # reports after a deregistration of another terminal
-@settings(
-    max_examples=8,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(
-        Phase.explicit,
-        Phase.reuse,
-        Phase.generate,
-    ),  # a shorter story takes longer to find than to debug
-)
+@settings(FEW_STORIES, max_examples=8)
 def test_any_cut_into_batches_gives_the_same_facts(
     tmp_path_factory: pytest.TempPathFactory, server: Server, seed: int, cut: int, restarts: bool
 ) -> None:

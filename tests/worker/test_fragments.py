@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.edition import Edition
@@ -14,7 +14,7 @@ from protocol.messages import encode_body
 from protocol.messages.location import location
 from store.blobs import Blobs
 from tests.databases import Server
-from tests.worker.stories import Story, facts, finish, work, worker
+from tests.worker.stories import FEW_STORIES, Story, facts, finish, work, worker
 
 PICTURE = bytes(range(256)) * 20
 
@@ -178,12 +178,7 @@ def test_a_restart_in_the_middle_loses_nothing(story: Story, state: Path, dsn: s
 
 @pytest.mark.timeout(900)  # thousands of transactions, on whatever else the machine is doing
 @given(seed=st.integers(0, 2**32), cut=st.sampled_from([1, 2000, 1 << 20]))
-@settings(
-    max_examples=6,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-)
+@FEW_STORIES
 def test_any_loss_order_and_repetition_gives_bodies_or_named_gaps(
     tmp_path_factory: pytest.TempPathFactory, server: Server, seed: int, cut: int
 ) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.edition import Edition
 from store.log import LogWriter
 from store.records import SLOT_BITS, CloseReason, Event, FrameFlag, SessionOpened, Started, Tick
 from tests.databases import Server
-from tests.worker.stories import BEGIN_US, SMALL, Story, begin, facts, finish, work, worker
+from tests.worker.stories import BEGIN_US, FEW_STORIES, SMALL, Story, begin, facts, finish, work, worker
 from tests.worker.test_exactly_once import tell
 from tests.worker.test_worker import QUICK
 
@@ -112,12 +112,7 @@ def as_one(directory: Path, server: Server, seed: int, steps: int) -> dict[str, 
 
 
 @given(seed=st.integers(0, 2**32), cut=st.sampled_from([1, 3000, 1 << 20]), restarts=st.booleans())
-@settings(
-    max_examples=6,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-)
+@FEW_STORIES
 def test_hopping_between_gateways_changes_no_fact(
     tmp_path_factory: pytest.TempPathFactory, server: Server, seed: int, cut: int, restarts: bool
 ) -> None:
