@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ import psutil
 
 from northwatch.sim.roads import Place
 from protocol.jsonl import encode_record
+from tests.ports import reserve
 
 PATIENCE_S = 120
 """How long a test waits for what must come; far longer than it takes."""
@@ -43,7 +44,7 @@ class Center:
     """One running `northwatch up --demo`."""
 
     def __init__(self, directory: Path, vehicles: int) -> None:
-        self.terminal_port, self.web_port, *health_ports = free_ports(5)
+        self.terminal_port, self.web_port, *health_ports = reserve(5)
         self.directory = directory
         self.url = f"http://127.0.0.1:{self.web_port}"
         settings = {
@@ -113,14 +114,6 @@ def location_report(
     body += bytes.fromhex(f"{beijing:%y%m%d%H%M%S}")
     record = {"msg_id": "0x0200", "terminal": terminal, "body": {"raw": body.hex()}}
     return bytes.fromhex(encode_record(record)["hex"])
-
-
-def free_ports(count: int) -> Sequence[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def until(look: Callable[[], Found | None]) -> Found:

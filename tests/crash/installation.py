@@ -22,31 +22,11 @@ import pytest
 
 from northwatch.config import Settings, load
 from store.embedded import Embedded
+from tests.ports import reserve
 
 START_S = 120
 SLOT_PORTS = 100
 """So far apart are the health ports of gateway processes."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(s.getsockname()[1]) for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def ports_for_health(count: int) -> int:
-    """A port that is free, as are those of the other slots above it."""
-    while True:
-        (first,) = free_ports(1)
-        try:
-            for slot in range(1, count):
-                socket.create_server(("127.0.0.1", first + SLOT_PORTS * slot)).close()
-        except (OSError, OverflowError):
-            continue
-        return first
 
 
 class Installation:
@@ -61,8 +41,8 @@ class Installation:
         self.gateways = ["gateway"] if gateways == 1 else [f"gateway{slot}" for slot in range(gateways)]
         self.parts = [*self.gateways, "worker", "database"]
         self.database = Embedded(directory / "database", {"shared_buffers": "64MB", "max_wal_size": "1GB"})
-        gateway_health = ports_for_health(gateways)
-        self.port, worker_health, keeper_health, monitor = free_ports(4)
+        gateway_health, *_ = reserve(gateways, apart=SLOT_PORTS)
+        self.port, worker_health, keeper_health, monitor = reserve(4)
         self.health = {
             name: gateway_health + SLOT_PORTS * slot for slot, name in enumerate(self.gateways)
         } | {"worker": worker_health}

@@ -21,12 +21,13 @@ import pytest
 
 from protocol.edition import Edition
 from protocol.frame import Frame, raw_id_of
-from tests.crash.installation import Installation, free_ports
+from tests.crash.installation import Installation
 from tests.crash.promises import assert_answered_once, wait_until_read
 from tests.crash.terminals import Driver
 from tests.faults.hostile import HOSTILE, Hostile, junk
 from tests.faults.network import WEATHERS, Proxy, Weather
 from tests.gateway.authority import Authority
+from tests.ports import reserve
 
 pytestmark = pytest.mark.crash
 
@@ -246,7 +247,7 @@ def test_nothing_answered_is_lost(request: pytest.FixtureRequest) -> None:
     # Not pytest's own directory: the embedded server's account may not enter that.
     directory = Path(tempfile.mkdtemp(prefix="northwatch-faults-"))
     pair = Authority(directory).issue("gateway")
-    (tls_port,) = free_ports(1)
+    (tls_port,) = reserve(1)
     tls = {
         "NORTHWATCH_GATEWAY__TLS_PORT": str(tls_port),
         "NORTHWATCH_GATEWAY__TLS_CERTIFICATE": str(pair.certificate),

@@ -16,6 +16,7 @@ from northwatch.sim.fleet import Drive, Fleet, Plan, Route
 from protocol.connection import Connection, Received, Role, address_of
 from tests.gateway.authority import Authority
 from tests.gateway.device import running, until
+from tests.ports import reserve
 
 
 class Peer(asyncio.Protocol):
@@ -80,9 +81,7 @@ async def test_the_fleet_waits_for_a_gateway_and_comes_back_to_one() -> None:
         peers.append(Peer(heard))
         return peers[-1]
 
-    probe = await loop.create_server(accept, "127.0.0.1", 0)
-    port = probe.sockets[0].getsockname()[1]
-    probe.close()
+    (port,) = reserve(1)
     fleet, stop = Fleet(Plan(terminals=3, report_s=1.0)), asyncio.Event()
     driving = asyncio.create_task(Drive(fleet, Route("127.0.0.1", port)).run(stop, None))
     server = await loop.create_server(accept, "127.0.0.1", port)

@@ -23,8 +23,9 @@ import pytest
 
 from store import schema
 from store.embedded import Embedded
-from tests.crash.installation import SLOT_PORTS, free_ports, ports_for_health
+from tests.crash.installation import SLOT_PORTS
 from tests.events.broker import BrokerServer, brokers
+from tests.ports import reserve
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
@@ -37,9 +38,8 @@ class House:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         names = ("gateway", "monitor", "worker", "keeper", "events")
-        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
-        health = ports_for_health(2)
-        self.gateways = [health, health + SLOT_PORTS]
+        self.ports = dict(zip(names, reserve(len(names)), strict=True))
+        self.gateways = reserve(2, apart=SLOT_PORTS)
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("NORTHWATCH_")},
             "NORTHWATCH_DATA_DIR": str(directory),
