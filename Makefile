@@ -1,6 +1,6 @@
 # make run    set everything up and start the server with a demo fleet
 # make test   set everything up and pass the whole suite
-# make bench | crash | faults | fuzz | explore   the long ones
+# make bench | crash | faults | hostile | fuzz | explore   the long ones
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Where the machine has no Node of its own, the one in the venv builds the page.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run test lint types contracts browser web bench crash faults fuzz explore screenshots lock clean
+.PHONY: run test lint types contracts browser web bench crash faults hostile fuzz explore screenshots lock clean
 
 run: $(RUN_READY) $(WEB_READY)
 	$(BIN)/northwatch up --demo
@@ -49,6 +49,9 @@ crash: $(TEST_READY)
 
 faults: $(TEST_READY)
 	$(BIN)/python -m pytest tests/faults -s --long $(FAULTS)
+
+hostile: $(TEST_READY) $(WEB_READY)
+	$(BIN)/python -m pytest tests/hostile --long $(HOSTILE)
 
 fuzz: $(FUZZ_READY)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) $(FUZZ)

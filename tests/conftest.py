@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.databases", "tests.hostile.table"]
 
 # A busy machine must not fail a property, so neither profile has a deadline. The gate tries the same examples
 # on every machine: when it turns red, the change did it. New examples are what `make explore` is for.
@@ -22,6 +22,7 @@ SLOW_FIRST = (
     "worker",
     "crash",
     "faults",
+    "hostile",
     "browser",
     "keeper",
     "events",
