@@ -6,6 +6,7 @@ Who serves it decides about sockets and signals; everything else begins and ends
 lifespan.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
+from typing_extensions import TypedDict
 
 from monitor import metrics, pages, problems
 from monitor.center import Center
@@ -45,8 +47,21 @@ DESCRIPTION = (
 probes = APIRouter(tags=["probes"])
 
 
-def create_app(options: MonitorOptions) -> FastAPI:
-    """Make the application. It connects to nothing before its lifespan begins."""
+class Alive(TypedDict):
+    """How the process is."""
+
+    ok: bool
+    loop_delay_s: float
+    """The longest delay of its event loop of late, in seconds."""
+
+
+ALIVE: Alive = {"ok": True, "loop_delay_s": 0.0}
+
+
+def create_app(options: MonitorOptions, alive: Callable[[], Alive] = lambda: ALIVE) -> FastAPI:
+    """Make the application. It connects to nothing before its lifespan begins. `alive` is asked how whoever
+    serves it finds its event loop.
+    """
     center = Center(options)
     app = FastAPI(
         title="Northwatch",
@@ -59,6 +74,7 @@ def create_app(options: MonitorOptions) -> FastAPI:
         lifespan=center.running,
     )
     app.state.center = center
+    app.state.alive = alive
     for desk in (
         people,
         fleet,
@@ -91,10 +107,12 @@ def create_app(options: MonitorOptions) -> FastAPI:
     return app
 
 
-@probes.get("/healthz")
-async def healthz() -> dict[str, bool]:
-    """The process lives."""
-    return {"ok": True}
+@probes.get("/healthz", responses={503: {"model": Alive, "description": "The event loop was held up."}})
+async def healthz(request: Request, response: Response) -> Alive:
+    """The process lives, and its event loop runs."""
+    alive: Alive = request.app.state.alive()
+    response.status_code = 200 if alive["ok"] else 503
+    return alive
 
 
 @probes.get(

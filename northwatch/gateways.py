@@ -23,11 +23,17 @@ from rich.console import Console
 from northwatch import supervisor
 from northwatch.config import Settings
 from northwatch.process import stop_event
-from northwatch.supervisor import Journal, Supervisor
+from northwatch.supervisor import Backoff, Journal, Supervisor
 from store.log import LogError, LogLimits, LogReader, LogWriter, settle
 from store.merge import logs_in
 
 log = structlog.get_logger("gateway")
+
+FIRST_WAIT_S: Final = 0.1
+LONGEST_WAIT_S: Final = 0.5
+"""Nobody else answers in its place: however often a gateway dies, terminals find it again within two seconds,
+most of which it takes to start. One that cannot start costs two thirds of a processor.
+"""
 
 TEND_S: Final = 60.0
 """How often orphan logs are looked at. They are small work, and hold only room."""
@@ -51,7 +57,12 @@ def start(crew: Supervisor, settings: Settings, options: Sequence[str], environ:
     command = [sys.executable, "-m", "northwatch", "gateway", *options]
     count = settings.gateway.processes
     for slot, name in enumerate(names(settings)):
-        crew.add(name, [*command, "--processes", str(count), "--slot", str(slot)], environ)
+        crew.add(
+            name,
+            [*command, "--processes", str(count), "--slot", str(slot)],
+            environ,
+            Backoff(FIRST_WAIT_S, LONGEST_WAIT_S),
+        )
 
 
 def run(settings: Settings, config: Path | None) -> None:

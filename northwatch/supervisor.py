@@ -1,8 +1,8 @@
 """Keeps processes running: starts them, prints what they say, starts them again when they die, stops them in
 order.
 
-A process that dies is started again after one second, then two, then four … up to thirty; a minute without
-dying makes it a healthy one again.
+A process that dies is started again after one second, then two, then four … up to thirty, or as its `Backoff`
+says; a minute without dying makes it a healthy one again.
 """
 
 import contextlib
@@ -45,16 +45,16 @@ class PortTaken(Exception):
 
 @dataclass
 class Backoff:
-    """How long to wait before the next start."""
+    """How long to wait before the next start: twice as long each time, from the first wait to the longest."""
 
-    next_wait_s: float = FIRST_WAIT_S
+    first_s: float = FIRST_WAIT_S
+    longest_s: float = LONGEST_WAIT_S
+    _next_s: float = 0.0
 
     def after(self, ran_s: float) -> float:
         """Give the wait after a process that ran for `ran_s` has died."""
-        if ran_s >= HEALTHY_AFTER_S:
-            self.next_wait_s = FIRST_WAIT_S
-        wait_s = self.next_wait_s
-        self.next_wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        wait_s = self.first_s if ran_s >= HEALTHY_AFTER_S else max(self._next_s, self.first_s)
+        self._next_s = min(2 * wait_s, self.longest_s)
         return wait_s
 
 
@@ -123,7 +123,7 @@ class Child:
             return
         wait_s = self.backoff.after(now - self._started_at)
         self._start_at = now + wait_s
-        self.journal.say("up", f"{self.name} {_how_it_ended(code)}; starts again in {wait_s:.0f} s")
+        self.journal.say("up", f"{self.name} {_how_it_ended(code)}; starts again in {wait_s:g} s")
 
     def ask_to_stop(self) -> None:
         """Ask it to end, and do not start it again."""
@@ -158,9 +158,15 @@ class Supervisor:
         self.children: list[Child] = []
         self._watches: list[Callable[[], None]] = []
 
-    def add(self, name: str, command: Sequence[str], environ: Mapping[str, str]) -> Child:
-        """Start a child and keep it running."""
-        child = Child(name, command, environ, self.journal)
+    def add(
+        self,
+        name: str,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        backoff: Backoff | None = None,
+    ) -> Child:
+        """Start a child and keep it running; without a `backoff` of its own as everybody."""
+        child = Child(name, command, environ, self.journal, backoff or Backoff())
         child.start(time.monotonic())
         self.children.append(child)
         return child

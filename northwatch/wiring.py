@@ -18,6 +18,7 @@ from northwatch.config import ConfigError, Settings, load, without_password
 from northwatch.endpoint import Endpoint
 from northwatch.gateways import Orphans, log_limits
 from northwatch.process import prepare, stop_event
+from northwatch.pulse import Pulse
 from store import outbox, people, schema
 from store.embedded import Embedded, EmbeddedError
 from store.log import LogError, LogWriter
@@ -200,7 +201,7 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
         max_connections=wanted.max_connections,
         fleet_refresh_s=wanted.fleet_refresh_s,
     )
-    directory, limits = logs_directory(settings) / str(slot), log_limits(settings)
+    directory, limits, pulse = logs_directory(settings) / str(slot), log_limits(settings), Pulse()
 
     async def serve() -> None:
         stop = _stop_signal()
@@ -208,8 +209,12 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
             writer = LogWriter(directory, limits=limits, is_archived=settings.keeper.archive)
             held.enter_context(closing(writer))
             gateway = Gateway(options, writer, FleetSource(dsn(settings)))
-            endpoint = Endpoint(wanted.health_ports[slot], gateway.health, gateway.registry)
+            pulse.measure(gateway.registry)
+            endpoint = Endpoint(
+                wanted.health_ports[slot], lambda: pulse.health(gateway.health()), gateway.registry
+            )
             held.enter_context(closing(endpoint))
+            held.enter_context(pulse.beating())
             if slot == 0:
                 held.enter_context(closing(Orphans(settings)))
             await gateway.start()
@@ -315,13 +320,15 @@ def run_events(settings: Settings) -> None:
         _fail(2, "mqtt_url is not set: there is no broker to tell")
     prepare()
     wanted = settings.events
-    options = EventOptions(parse(settings.mqtt_url, wanted.ca_file), wanted.prefix)
+    options, pulse = EventOptions(parse(settings.mqtt_url, wanted.ca_file), wanted.prefix), Pulse()
 
     async def publish() -> None:
         publisher = Publisher(options, dsn(settings))
+        pulse.measure(publisher.registry)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, publisher.stop)
-        with closing(Endpoint(wanted.health_port, publisher.health, publisher.registry)):
+        health = Endpoint(wanted.health_port, lambda: pulse.health(publisher.health()), publisher.registry)
+        with closing(health), pulse.beating():
             await publisher.run()
 
     try:
@@ -341,8 +348,9 @@ def _stop_signal() -> asyncio.Event:
 def run_monitor(settings: Settings) -> None:
     """`northwatch monitor`: serve page and API until SIGTERM or SIGINT."""
     import uvicorn
+    import uvloop
 
-    from monitor.app import create_app
+    from monitor.app import Alive, create_app
     from monitor.options import MapOptions, MonitorOptions
 
     prepare()
@@ -363,15 +371,26 @@ def run_monitor(settings: Settings) -> None:
         trusted_origins=frozenset(wanted.trusted_origins),
         map=MapOptions(wanted.tiles_url, wanted.tiles_attribution, wanted.center, wanted.zoom),
     )
-    uvicorn.run(
-        create_app(options),
-        host=wanted.host,
-        port=wanted.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
+    pulse = Pulse()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(options, lambda: Alive(ok=not pulse.is_stalled, loop_delay_s=round(pulse.delay_s, 3))),
+            host=wanted.host,
+            port=wanted.port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
     )
+
+    async def serve() -> None:
+        with pulse.beating():
+            await server.serve()
+
+    uvloop.run(serve())
+    if not server.started:
+        raise typer.Exit(1)  # it has said why
 
 
 def _built_page() -> Path | None:

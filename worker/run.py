@@ -61,6 +61,10 @@ LONGEST_S = 2.0
 """A transaction that took longer makes the next one smaller. So catching up with a slow database, or with
 late data for compressed days, goes in steps, and after each of them the picture is newer.
 """
+STANDS_S = 30.0
+"""A worker that has something to read and has done no batch for so long stands, whatever the reason: each is
+made to take `LONGEST_S`.
+"""
 LEAST_BYTES = 64 << 10
 """No transaction is made smaller: its statements and its sync would be most of what it does."""
 FIRST_BACKOFF_S = 0.1
@@ -147,6 +151,8 @@ class Worker:
         self._is_behind = False
         """The last batch was a large one, and more is there."""
         self._error = ""
+        self._moved_at = time.monotonic()
+        """When it last did a batch, or found nothing to do."""
         self._metrics = _Metrics(self.registry)
 
     def __repr__(self) -> str:
@@ -193,8 +199,10 @@ class Worker:
             else:
                 self._pace.took(size, time.monotonic() - began)
             self._error = ""
-        elif self._states.is_due():
-            self._write_states_alone()
+        else:
+            self._moved_at = time.monotonic()
+            if self._states.is_due():
+                self._write_states_alone()
         self._keep_snapshot()
         return bool(records)
 
@@ -209,22 +217,29 @@ class Worker:
         self._writer.shutdown()
 
     def health(self) -> dict[str, Any]:
-        """Say how far behind the worker is, and what it waits for. Positions are sums over all logs."""
+        """Say how far behind the worker is, what it waits for, and for how long it has stood at one place.
+        Positions are sums over all logs.
+        """
         head, positions, reached = self._head(), dict(self._positions), self._reached
         lag_bytes = None
         if head is not None:
             lag_bytes = sum(max(0, end - positions.get(log_id, 0)) for log_id, end in head.items())
         lag_s = max(0.0, time.time() - reached[0] / 1e6) if lag_bytes and reached else 0.0
+        stands_s = time.monotonic() - self._moved_at if lag_bytes else 0.0
+        error = self._error
+        if not error and stands_s > STANDS_S:
+            error = f"no batch was done for {stands_s:.0f} s"
         return {
-            "ok": not self._error,
+            "ok": not error,
             "cursor": sum(positions.values()),
             "snapshot": sum((self._snapshot_positions or {}).values()),
             "logs": len(head or ()),
             "lag_bytes": lag_bytes,
             "lag_s": round(lag_s, 3),
             "log_time": from_us(reached[0]).isoformat() if reached else None,
+            "stands_s": round(stands_s, 3),
             "terminals": self._terminals,
-            "error": self._error,
+            "error": error,
         }
 
     def _ready(self) -> MergedReader:
@@ -363,7 +378,7 @@ class Worker:
         return next((each for each in ("fleet", "facts") if each in news), "")
 
     def _committed(self, batches: Sequence[Batch], fleet: Fleet, states_too: bool) -> None:
-        self._fleet, self._terminals = fleet, len(fleet)
+        self._fleet, self._terminals, self._moved_at = fleet, len(fleet), time.monotonic()
         for batch in batches:
             self._positions, self._reached = self._positions | batch.end, batch.reached
             self._metrics.took(batch, sum(self._positions.values()))

@@ -155,7 +155,7 @@ async def test_neighbours_are_asked(options: MonitorOptions, gateway: Endpoint, 
 
 async def test_probes(monitor: Served) -> None:
     async with monitor.client() as probe:
-        assert (await probe.get("/healthz")).json() == {"ok": True}
+        assert (await probe.get("/healthz")).json() == {"ok": True, "loop_delay_s": 0.0}
         assert (await probe.get("/readyz")).json() == {"ok": True}
 
 

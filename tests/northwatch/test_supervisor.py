@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from northwatch import supervisor
+from northwatch import gateways, supervisor
 from northwatch.supervisor import (
     FIRST_WAIT_S,
     HEALTHY_AFTER_S,
@@ -168,11 +168,17 @@ def test_a_taken_port_names_the_setting() -> None:
         supervisor.require_free("no.such.host.invalid", 1, "monitor.port")
 
 
-@given(st.lists(st.floats(0, 10 * HEALTHY_AFTER_S)))
-def test_backoff_doubles_to_its_limit_and_forgets_after_a_healthy_minute(runs: list[float]) -> None:
-    backoff, expected = Backoff(), FIRST_WAIT_S
+@given(
+    st.lists(st.floats(0, 10 * HEALTHY_AFTER_S)),
+    st.sampled_from([(FIRST_WAIT_S, LONGEST_WAIT_S), (gateways.FIRST_WAIT_S, gateways.LONGEST_WAIT_S)]),
+)
+def test_backoff_doubles_to_its_limit_and_forgets_after_a_healthy_minute(
+    runs: list[float], waits: tuple[float, float]
+) -> None:
+    first, longest = waits
+    backoff, expected = Backoff(first, longest), first
     for ran_s in runs:
         if ran_s >= HEALTHY_AFTER_S:
-            expected = FIRST_WAIT_S
+            expected = first
         assert backoff.after(ran_s) == expected
-        expected = min(2 * expected, LONGEST_WAIT_S)
+        expected = min(2 * expected, longest)

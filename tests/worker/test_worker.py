@@ -413,6 +413,25 @@ def test_a_worker_without_log_or_database_waits_and_says_why(story: Story, state
         stop.clear()
 
 
+def test_a_worker_that_stands_says_so(
+    story: Story, state: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has something to read and does nothing, whatever it is doing."""
+    story.open("13912345678")
+    story.sync()
+    with worker(story, dsn, state) as made:
+        finish(made)
+        monkeypatch.setattr(run, "STANDS_S", 0.0)
+        assert made.health()["ok"], "there is nothing to read"
+        story.tick()
+        story.sync()
+        said = made.health()
+        assert not said["ok"] and said["stands_s"] > 0 and "no batch" in said["error"]
+        finish(made)
+        said = made.health()
+        assert said["ok"] and said["stands_s"] == 0 and not said["error"]
+
+
 def test_only_one_worker_reads_a_log(story: Story, state: Path, dsn: str) -> None:
     story.open("13912345678")
     story.sync()
