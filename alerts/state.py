@@ -14,6 +14,8 @@ from typing import Any, Final, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from protocol.columns.growth import extended
+
 U8: TypeAlias = npt.NDArray[np.uint8]
 U32: TypeAlias = npt.NDArray[np.uint32]
 I64: TypeAlias = npt.NDArray[np.int64]
@@ -96,7 +98,7 @@ class AlarmState:
         """Make room for terminals up to that number; existing ones keep their index."""
         new = AlarmState.empty(max(0, terminals - len(self)))
         for name in new.to_arrays().keys() - {"keys", "episodes"}:
-            setattr(self, name, np.concatenate([getattr(self, name), getattr(new, name)]))
+            setattr(self, name, extended(getattr(self, name), getattr(new, name)))
 
     def copy(self) -> Self:
         """Give a state that changes independently of this one."""

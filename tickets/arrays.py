@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from protocol.columns.growth import extended
+
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
@@ -31,7 +33,7 @@ class PerTerminal:
         for name in _names(self):
             value = getattr(self, name)
             if isinstance(value, np.ndarray):
-                setattr(self, name, np.concatenate([value, getattr(new, name)]))
+                setattr(self, name, extended(value, getattr(new, name)))
 
     def copy(self) -> Self:
         """Give a state that changes independently of this one."""

@@ -27,7 +27,7 @@ def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> 
         if isinstance(each.event, SessionOpened):
             opened[each.event.session] = each.event.identity
             seen.setdefault(each.event.identity, each.at_us)
-    terminal = fleet.of_sessions(batch.session)
+    terminal = fleet.sessions.terminals(batch.session)
     for row in _strange_sessions(batch, terminal, opened):
         identity = _identity(batch.frames, row)
         opened[int(batch.session[row])] = identity
@@ -42,8 +42,8 @@ def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> 
         for identity in new:
             fleet.add(identity, numbers[identity])
         fleet.grow()
-    fleet.open_sessions({session: fleet.index[identity] for session, identity in opened.items()})
-    return fleet.of_sessions(batch.session)
+    fleet.sessions.open({session: fleet.index[identity] for session, identity in opened.items()})
+    return fleet.sessions.terminals(batch.session)
 
 
 def _strange_sessions(batch: Batch, terminal: I64, opened: dict[int, str]) -> list[int]:

@@ -404,7 +404,7 @@ def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody
     for row, reason in sorted({each.row: each.reason for each in reversed(bad)}.items()):
         facts.quarantined.append(quarantined(batch, fleet, terminal, row, reason=reason))
     for each in batch.unusable:
-        index = int(fleet.of_sessions(np.array([each.session]))[0])
+        index = int(fleet.sessions.terminals(np.array([each.session]))[0])
         facts.quarantined.append(
             Quarantined(
                 received_us=each.at_us,

@@ -6,7 +6,6 @@ committed. After any failure they are thrown away and restored from a snapshot (
 log.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -21,6 +20,7 @@ from tickets.silence import NEVER, SilenceState
 from worker.fixes import LANE, no_lanes
 from worker.fragments import Fragments
 from worker.runs import Runs
+from worker.sessions import SESSION, Sessions
 
 I64: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -76,8 +76,6 @@ _NOTHING_YET: Final = {
     "speed_kmh": np.nan,
 }
 
-SESSION: Final = np.dtype([("number", "<i8"), ("terminal", "<i8")])
-
 GATEWAY: Final = np.dtype(
     [
         ("ticked_us", "<i8"),  # its last sign of life; NEVER while it is not expected to give any
@@ -103,8 +101,7 @@ class Fleet:
     identities: list[str] = field(default_factory=list)
     index: dict[str, int] = field(default_factory=dict)
     terminals: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, TERMINAL))
-    sessions: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SESSION))
-    """Ascending by number."""
+    sessions: Sessions = field(default_factory=Sessions)
     gateways: npt.NDArray[np.void] = field(default_factory=lambda: _no_gateways())
     """By slot."""
     frames: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros((0, FRAMES_KEPT), KEPT_FRAME))
@@ -136,32 +133,6 @@ class Fleet:
         for state in (self.alarms, self.silence, self.tickets):
             if len(state) < len(self):
                 state.grow(len(self))
-
-    def open_sessions(self, opened: dict[int, int]) -> None:
-        """Remember whose sessions these are: session number → index."""
-        new = np.array(sorted(opened.items()), np.int64).reshape(-1, 2)
-        known = np.isin(new[:, 0], self.sessions["number"])
-        both = np.concatenate([self.sessions, np.rec.fromarrays(new[~known].T, dtype=SESSION)])
-        self.sessions = both[np.argsort(both["number"], kind="stable")]
-
-    def close_sessions(self, numbers: Collection[int]) -> None:
-        """Forget sessions: no frame of theirs can follow."""
-        if numbers:
-            self.sessions = self.sessions[~np.isin(self.sessions["number"], list(numbers))]
-
-    def keep_sessions(self, slot: int, numbers: Collection[int]) -> None:
-        """Forget all sessions of a gateway but these."""
-        known = self.sessions["number"]
-        self.sessions = self.sessions[(slots_of(known) != slot) | np.isin(known, list(numbers))]
-
-    def of_sessions(self, numbers: I64) -> I64:
-        """Give the index of the terminal of each session, -1 where the session is not known."""
-        if not len(self.sessions):
-            return np.full(len(numbers), -1, np.int64)
-        runs = Runs.of(numbers)  # a terminal that has much to say says it at once
-        at = np.minimum(np.searchsorted(self.sessions["number"], runs.keys), len(self.sessions) - 1)
-        is_known = self.sessions["number"][at] == runs.keys
-        return runs.spread(np.where(is_known, self.sessions["terminal"][at], -1))
 
     def keep_frames(self, frames: FrameBatch, order: I64, terminal: I64, received_us: I64) -> None:
         """Remember the last frames of each terminal. `order` gives frames by terminal, and `terminal` the
@@ -199,7 +170,7 @@ class Fleet:
         arrays: Arrays = {
             "identities": np.frombuffer("\n".join(self.identities).encode(), np.uint8),
             "terminals": self.terminals[: len(self)],
-            "sessions": self.sessions,
+            "sessions": self.sessions.to_array(),
             "gateways": self.gateways,
             "frames": self.frames[: len(self)],
             "recent": self.recent[: len(self)],
@@ -232,7 +203,7 @@ class Fleet:
             identities=identities,
             index={identity: number for number, identity in enumerate(identities)},
             terminals=arrays["terminals"].copy(),
-            sessions=arrays["sessions"].copy(),
+            sessions=Sessions(arrays["sessions"]),
             gateways=arrays["gateways"].copy(),
             frames=arrays["frames"].copy(),
             recent=arrays["recent"].copy(),
@@ -256,11 +227,6 @@ class Fleet:
         fixes = no_lanes(len(larger))
         fixes[: len(self.fixes)] = self.fixes
         self.terminals, self.frames, self.recent, self.fixes = larger, frames, recent, fixes
-
-
-def slots_of(sessions: I64) -> I64:
-    """Tell by whose gateway sessions are, by their numbers."""
-    return sessions & (SLOTS - 1)
 
 
 def _no_gateways() -> npt.NDArray[np.void]:

@@ -14,7 +14,8 @@ from tickets import silence
 from tickets.silence import NEVER
 from worker.batch import Happened
 from worker.facts import Facts
-from worker.fleet import Fleet, slots_of
+from worker.fleet import Fleet
+from worker.sessions import slots_of
 
 OPENED = "opened"
 GATEWAY_RESTARTED = "gateway_restarted"
@@ -35,7 +36,7 @@ _CLOSED = {int(reason): reason.name.lower() for reason in CloseReason}
 def follow_links(happened: Sequence[Happened], fleet: Fleet, facts: Facts) -> None:
     """Take note of events, in their order."""
     numbers: list[int] = [getattr(each.event, "session", 0) for each in happened]
-    terminals = fleet.of_sessions(np.array(numbers, np.int64)).tolist()
+    terminals = fleet.sessions.terminals(np.array(numbers, np.int64)).tolist()
     for each, index in zip(happened, terminals, strict=True):
         match each.event:
             case SessionOpened(session=session, peer=peer) if index >= 0:
@@ -94,8 +95,8 @@ def forget_sessions(happened: Iterable[Happened], fleet: Fleet) -> None:
             case Started():
                 restarted[each.log.slot] = set(opened)
     for slot, before in restarted.items():
-        fleet.keep_sessions(slot, opened - before)
-    fleet.close_sessions(closed)
+        fleet.sessions.keep(slot, opened - before)
+    fleet.sessions.close(closed)
 
 
 def _open(fleet: Fleet, index: int, session: int, at_us: int) -> None:

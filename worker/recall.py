@@ -12,7 +12,8 @@ from protocol.edition import Edition
 from store import terminals
 from store.cursors import Connection
 from tickets.silence import NEVER, Mode
-from worker.fleet import Fleet, slots_of
+from worker.fleet import Fleet
+from worker.sessions import slots_of
 
 _LATEST = [
     *("linked", "link_changed_us", "session", "reported_us", "received_us", "fix_us", "lat", "lon"),
