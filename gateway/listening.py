@@ -21,6 +21,7 @@ from gateway.datagrams import Datagrams
 from gateway.doors import Door
 from gateway.links import Inbox, Link
 from gateway.metrics import counter, counters, gauge
+from gateway.ring import Way
 from gateway.sockets import Sockets
 
 BACKLOG: Final = 4096
@@ -90,6 +91,7 @@ class Ports:
     """Whether other gateway processes listen on the same."""
     balancers: tuple[Network, ...] = ()
     """Connections from there, plain or TLS, begin with a PROXY header."""
+    io_uring: Way = "auto"
 
 
 class Listening:
@@ -110,7 +112,7 @@ class Listening:
         """Listen.
 
         Raises:
-            OSError: an address cannot be used. Nothing is listened on then.
+            OSError: an address cannot be used, or not in the way that is wanted. Nothing is listened on then.
         """
         try:
             await self._open(ports)
@@ -120,7 +122,7 @@ class Listening:
             raise
 
     async def _open(self, ports: Ports) -> None:
-        self._sockets = Sockets()
+        self._sockets = Sockets(ports.io_uring)
         for each in self._bind(ports, "tcp", ports.tcp):
             if ports.balancers:
                 self._open_door(each, ports, None)
@@ -152,8 +154,14 @@ class Listening:
         """Connections that are no links yet."""
         return sum(map(len, self._doors))
 
+    @property
+    def has_ring(self) -> bool:
+        """Plain connections are read and written with io_uring."""
+        return self._sockets is not None and self._sockets.has_ring
+
     def metrics(self) -> Iterator[Metric]:
-        """Give the figures of certificate and datagrams, where there are any."""
+        """Give the figures of sockets, certificate and datagrams, where there are any."""
+        yield gauge("io_uring", "1 while plain connections are read and written together", self.has_ring)
         if self._certificate is not None:
             expires = self._certificate.expires.timestamp()
             yield gauge("certificate_expires", "End of the certificate, seconds since 1970", expires)

@@ -3,7 +3,7 @@
 A system call costs more than what it does for a report of 65 bytes. A `Ring` is told descriptors, places in
 memory and lengths as arrays, and one call does them all, in order, at once: nothing is left under way when it
 returns, as nothing here may wait (MSG_DONTWAIT). Where the kernel is too old or does not allow it (Linux 6.1;
-containers often forbid it), `open_ring` gives None, and everything goes one by one.
+containers often forbid it), `ring_for` gives None, and everything goes one by one.
 
 The layout of the rings is that of io_uring_setup(2).
 """
@@ -13,10 +13,13 @@ import errno
 import mmap
 import os
 import socket
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+Way: TypeAlias = Literal["auto", "on", "off"]
+"""Whether a ring is used where there is one, must be, or must not be."""
 
 ENTRIES: Final = 1024
 """Of one call. More are divided."""
@@ -145,9 +148,18 @@ class Ring:
         return results
 
 
-def open_ring() -> Ring | None:
-    """Give a ring where the system has one for us."""
+def ring_for(way: Way) -> Ring | None:
+    """Give a ring where the system has one for us.
+
+    Raises:
+        OSError: one must be used, and there is none; the text is for the person who wanted it.
+    """
+    if way == "off":
+        return None
     try:
         return Ring()
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if way == "on":
+            why = f"io_uring is to be used, but this system has none for us ({error}); `auto` does without"
+            raise OSError(errno.ENOSYS, why) from None
         return None

@@ -39,6 +39,7 @@ from gateway.metrics import Figures, counter, counters, gauge, sync_histogram
 from gateway.pipeline import Counts, Pipeline
 from gateway.reception import PublicKey, Reception
 from gateway.repairs import QUIET_S, recent_fragments
+from gateway.ring import Way
 from gateway.sessions import SessionNumbers, Sessions
 from gateway.siblings import News, Siblings
 from store.log import LogError, LogWriter
@@ -137,6 +138,8 @@ class GatewayOptions:
     """What one terminal may send."""
     drain_s: float = 10.0
     """A stop closes the links over so long, so that not all terminals come back at one moment."""
+    io_uring: Way = "auto"
+    """Whether plain connections are read and written with one system call for many."""
     max_connections: int = 100_000
     """More links than this, or than the process may open files, are refused."""
     fleet_refresh_s: float = 5.0
@@ -245,7 +248,7 @@ class Gateway:
         """Listen.
 
         Raises:
-            OSError: the address cannot be used.
+            OSError: the address cannot be used, or io_uring is to be and is not there.
         """
         self._loop = asyncio.get_running_loop()
         gc.set_threshold(*GARBAGE_OBJECTS)
@@ -259,6 +262,7 @@ class Gateway:
             udp=wanted.udp_port,
             reuse=wanted.reuse_port,
             balancers=wanted.balancers,
+            io_uring=wanted.io_uring,
         )
         if wanted.reuse_port:
             self._siblings.open()
@@ -322,6 +326,7 @@ class Gateway:
             "mistakes": self._counts.mistakes + self._reception.mistakes,
             "reading": not self._is_paused,
             "sync_ms": round(self._commits.median_s * 1000, 3),
+            "io_uring": self._listening.has_ring,
             "refused_connections": sum(self._addresses.refused.values()),
             "tls": self._certificate.state() if self._certificate else None,
             "fleet": {"terminals": len(self.fleet), "fault": self._fleet_fault},

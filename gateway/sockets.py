@@ -19,7 +19,7 @@ import numpy as np
 import structlog
 
 from gateway.addresses import text_of
-from gateway.ring import Ring, open_ring
+from gateway.ring import Ring, Way, ring_for
 
 logger = structlog.get_logger()
 
@@ -49,11 +49,14 @@ REST_S: Final = 1.0
 EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """Faults of the whole system, not of the connection that was to be accepted."""
 
-_IN: Final = select.EPOLLIN | select.EPOLLRDHUP
+_IN: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLPRI
 _OUT: Final = select.EPOLLOUT
 _MORE: Final = select.EPOLLIN
 """What the poll tells when there is something to read and nothing else."""
-_ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_SHORT: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
+"""The end of a connection, and TCP's urgent data, are told only once, and a read stops in front of them: that
+it gave less than it might does not mean that nothing is left.
+"""
 
 
 class Connection(asyncio.Transport):
@@ -225,14 +228,19 @@ class Connection(asyncio.Transport):
 class Sockets:
     """All connections of one process, and the sockets that accept them."""
 
-    def __init__(self) -> None:
+    def __init__(self, io_uring: Way = "auto") -> None:
+        """Begin with none.
+
+        Raises:
+            OSError: a ring must be used, and there is none.
+        """
         self._loop = asyncio.get_running_loop()
+        self._ring = ring_for(io_uring)
         self._poll = select.epoll()
         self._connections: list[Connection | None] = []
         """By descriptor: the system always gives the lowest that is free."""
         self._protocols: list[asyncio.Protocol | None] = []
         """Theirs: for each report one object less is looked at."""
-        self._ring = open_ring()
         self._buffer = bytearray(PLACES * PLACE_BYTES if self._ring else 0)
         self._places = _address_of(self._buffer) + np.arange(PLACES, dtype=np.uint64) * PLACE_BYTES
         self.corked: dict[Connection, bytes] | None = None
@@ -248,6 +256,7 @@ class Sockets:
     def attach(self, own: socket.socket, protocol: asyncio.Protocol) -> None:
         """Serve a connection. `own` does not block and belongs to it from now on."""
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # what is urgent is read as all else
         connection = Connection(self, own, protocol)
         descriptor = own.fileno()
         more = [None] * (descriptor + 1 - len(self._connections))
@@ -256,6 +265,11 @@ class Sockets:
         self._connections[descriptor], self._protocols[descriptor] = connection, protocol
         protocol.connection_made(connection)
         connection.resume_reading()
+
+    @property
+    def has_ring(self) -> bool:
+        """Many connections are read and written with one call."""
+        return self._ring is not None
 
     def stop_listening(self) -> None:
         """Accept no more."""
@@ -330,7 +344,7 @@ class Sockets:
                 continue  # what came from another one has ended it
             if events != _MORE:
                 self._of(descriptor).send_rest()
-                self._read_rest(descriptor, is_ended=bool(events & _ENDED))
+                self._read_rest(descriptor, to_the_end=bool(events & _SHORT))
                 continue
             try:
                 data = read(descriptor, FEW_BYTES)
@@ -346,7 +360,7 @@ class Sockets:
                 self._mistaken(descriptor, error)
             else:
                 if len(data) == FEW_BYTES:
-                    self._read_rest(descriptor, is_ended=False)
+                    self._read_rest(descriptor, to_the_end=False)
 
     def _look_at_many(self, ring: Ring, found: list[tuple[int, int]]) -> None:
         """Do as `_look`, with one system call for `PLACES` connections."""
@@ -367,19 +381,19 @@ class Sockets:
                     except Exception as error:
                         self._mistaken(descriptor, error)
                     if count == FEW_BYTES:
-                        self._read_rest(descriptor, is_ended=False)
+                        self._read_rest(descriptor, to_the_end=False)
                 elif count == -errno.EAGAIN:
-                    self._read_rest(descriptor, is_ended=False)  # the ring may have passed it over
+                    self._read_rest(descriptor, to_the_end=False)  # the ring may have passed it over
                 elif count < 0:
                     self._of(descriptor).end(OSError(-count, os.strerror(-count)))
                 at += PLACE_BYTES
             for descriptor, events in some[~is_plain].tolist():
                 if protocols[descriptor] is not None:
                     self._of(descriptor).send_rest()
-                    self._read_rest(descriptor, is_ended=bool(events & _ENDED))
+                    self._read_rest(descriptor, to_the_end=bool(events & _SHORT))
 
-    def _read_rest(self, descriptor: int, *, is_ended: bool) -> None:
-        """Read what more a connection has, and its end, which is told only once."""
+    def _read_rest(self, descriptor: int, *, to_the_end: bool) -> None:
+        """Read what more a connection has; `to_the_end`, until the system says that there is nothing."""
         while (connection := self._connections[descriptor]) and connection.is_reading():
             try:
                 data = os.read(descriptor, MANY_BYTES)
@@ -398,7 +412,7 @@ class Sockets:
             if len(data) == MANY_BYTES:
                 connection.look_again()
                 return
-            if not is_ended:
+            if not to_the_end:
                 return
 
     def _of(self, descriptor: int) -> Connection:

@@ -141,6 +141,9 @@ class GatewaySettings(Group):
     exempt_networks: Networks = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     """No limits for each address apply there: this machine, or the address of a private APN. `proxy_networks`
     are exempt too."""
+    io_uring: Literal["auto", "on", "off"] = "auto"
+    """Whether many connections are read and written with one system call: `auto` where Linux has it for us,
+    `on` else does not start, `off` never. Answers are the same, at some more of the processor."""
     fleet_refresh_s: Seconds = 5.0
     """How often the copy of known and blocked terminals is refreshed from the database."""
     processes: Annotated[int, Field(ge=1, le=32)] = 1

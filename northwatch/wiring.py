@@ -198,6 +198,7 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
         idle_timeout_s=wanted.idle_timeout_s,
         allowance=Allowance(wanted.terminal_bytes_per_s, wanted.terminal_burst_bytes),
         drain_s=wanted.drain_s,
+        io_uring=wanted.io_uring,
         max_connections=wanted.max_connections,
         fleet_refresh_s=wanted.fleet_refresh_s,
     )

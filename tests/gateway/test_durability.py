@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gateway import commits, sockets
-from gateway.ring import Ring, open_ring
+from gateway.ring import Ring, ring_for
 from protocol.frame import Frame, parse
 from store.log import LogLimits, LogReader, LogWriter
 from store.records import SessionClosed, SessionOpened, Tick
@@ -174,7 +174,7 @@ async def test_after_a_stop_nothing_is_written(
     assert len(logged(tmp_path / "log").frames) == 2
 
 
-@pytest.mark.skipif(open_ring() is None, reason="this system gives us no io_uring")
+@pytest.mark.skipif(ring_for("auto") is None, reason="this system gives us no io_uring")
 @pytest.mark.parametrize("fast_s", [0.0, 60.0], ids=["synced in a thread", "synced in the loop"])
 async def test_answers_that_leave_together_are_durable(
     tmp_path: Path, fast_s: float, monkeypatch: pytest.MonkeyPatch

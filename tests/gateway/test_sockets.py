@@ -6,20 +6,21 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gateway import ring, sockets
-from gateway.ring import ENTRIES, Ring, open_ring
+from gateway.ring import ENTRIES, Ring, ring_for
 from gateway.sockets import FEW_BYTES, MANY_BYTES, Connection, Sockets
-from tests.gateway.device import until
+from tests.gateway.device import running, until
 
 LOTS = bytes(range(256)) * 40_000
 """More than the system takes for a peer that reads nothing."""
 
 
-needs_ring = pytest.mark.skipif(open_ring() is None, reason="this system gives us no io_uring")
+needs_ring = pytest.mark.skipif(ring_for("auto") is None, reason="this system gives us no io_uring")
 
 
 @pytest.fixture(params=["one by one", pytest.param("together", marks=needs_ring)], autouse=True)
@@ -28,7 +29,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     if request.param == "together":
         monkeypatch.setattr(sockets, "RING_PAYS", 1)
     else:
-        monkeypatch.setattr(sockets, "open_ring", lambda: None)
+        monkeypatch.setattr(sockets, "ring_for", lambda _: None)
 
 
 class Heard(asyncio.Protocol):
@@ -116,6 +117,28 @@ async def test_what_the_peer_does_not_take_is_kept_and_told() -> None:
         assert await received(peer, len(LOTS) + 11) == LOTS + b"and the end"
         await until(lambda: link.told == ["full", "room", "lost"] or link.told == ["full", "lost", "room"])
         assert link.error is None
+
+
+async def test_what_is_behind_urgent_data_is_read() -> None:
+    """A read stops in front of it, and the poll tells of what lies behind only once."""
+    async with connected() as (link, peer):
+        for number in range(20):
+            peer.send(b"before ")
+            peer.send(b"!", socket.MSG_OOB)
+            peer.send(b" behind %02d." % number)
+            await until(lambda number=number: len(link.data) == 19 * (number + 1))  # type: ignore[misc]
+        assert link.data == b"".join(b"before ! behind %02d." % number for number in range(20))
+
+
+async def test_urgent_data_is_no_way_around_a_pause() -> None:
+    async with connected() as (link, peer):
+        link.transport.pause_reading()
+        peer.send(b"!", socket.MSG_OOB)
+        await asyncio.sleep(0)
+        assert not link.data
+        link.transport.resume_reading()
+        peer.send(b"later")
+        await until(lambda: link.data == b"!later")
 
 
 async def test_who_is_paused_is_not_read() -> None:
@@ -240,3 +263,23 @@ def test_a_ring_does_all_or_says_which_not(most: int, monkeypatch: pytest.Monkey
     for both in made:
         for end in both:
             end.close()
+
+
+def refused() -> Ring:
+    raise OSError(errno.EPERM, "io_uring_setup")
+
+
+def test_a_ring_that_must_be_and_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring, "Ring", refused)
+    assert ring_for("auto") is None and ring_for("off") is None
+    with pytest.raises(OSError, match="io_uring is to be used, but this system has none for us"):
+        ring_for("on")
+
+
+@pytest.mark.parametrize("wanted", [pytest.param("auto", marks=needs_ring), "off"])
+async def test_health_and_metrics_say_which_way(tmp_path: Path, wanted: ring.Way) -> None:
+    if sockets.ring_for is not ring_for:
+        pytest.skip("once is enough")
+    async with running(tmp_path, io_uring=wanted) as gateway:
+        assert gateway.health()["io_uring"] is (wanted == "auto")
+        assert gateway.registry.get_sample_value("northwatch_gateway_io_uring") == (wanted == "auto")
