@@ -108,7 +108,7 @@ class Commits:
             return
         try:
             self._sync()
-        except LogError as error:
+        except Exception as error:
             self._withheld = answers
             self._fail(error)
         else:
@@ -168,17 +168,16 @@ class Commits:
         if self._is_closed:
             return
         error = done.exception()
-        if isinstance(error, LogError):
+        if error is not None:
             self._fail(error)
             return
-        if error is not None:
-            raise error
         self.fault = ""
         answers, self._withheld = self._withheld, []
         self._deliver(answers)
         self._changed()
 
-    def _fail(self, error: LogError) -> None:
-        self.fault = str(error)
+    def _fail(self, error: BaseException) -> None:
+        """Say why, and try again: also a mistake of ours loses nothing that was appended."""
+        self.fault = str(error) if isinstance(error, LogError) else repr(error)
         self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._start)
         self._changed()

@@ -43,7 +43,7 @@ from gateway.ring import Way
 from gateway.sessions import SessionNumbers, Sessions
 from gateway.siblings import News, Siblings
 from store.log import LogError, LogWriter
-from store.records import CloseReason, Event, Started, Tick
+from store.records import CloseReason, Event, Frames, Started, Tick
 
 logger = structlog.get_logger()
 
@@ -203,6 +203,8 @@ class Gateway:
         self._fleet_fault = ""
         self._fleet_condition = Condition(bad_after_s=FLEET_PATIENCE_S)
         self._connections_total = self._received_bytes = self._turns = 0
+        self._own_mistakes = 0
+        """Turns, records and answers that made us fail."""
 
     def _init_inbox(self) -> None:
         """Set up what links write to, see `gateway.links.Inbox`."""
@@ -323,7 +325,7 @@ class Gateway:
             "frames": self._counts.frames,
             "answers": self._counts.answers,
             "rejected": sum(self._counts.rejected.values()),
-            "mistakes": self._counts.mistakes + self._reception.mistakes,
+            "mistakes": self._mistakes,
             "reading": not self._is_paused,
             "sync_ms": round(self._commits.median_s * 1000, 3),
             "io_uring": self._listening.has_ring,
@@ -332,6 +334,10 @@ class Gateway:
             "fleet": {"terminals": len(self.fleet), "fault": self._fleet_fault},
             "log": {name: getattr(log, name) for name in log.__slots__},
         }
+
+    @property
+    def _mistakes(self) -> int:
+        return self._counts.mistakes + self._reception.mistakes + self._own_mistakes
 
     # What links call.
 
@@ -389,6 +395,26 @@ class Gateway:
         began = time.monotonic()
         links, self.gathered = self.gathered, []
         greedy, self.greedy = self.greedy, []
+        try:
+            self._read(links, greedy)
+        except Exception:  # a mistake of ours: what was read and not answered is sent again
+            self._own_mistakes += 1
+            logger.exception("turn not done", links=len(links))
+        try:
+            if self._unchecked_bytes > CHECK_BYTES:
+                self._slow_down()
+            if len(greedy) < len(links):
+                self._others_at = self._loop.time()
+            self._rest(greedy)
+        finally:
+            self._is_reading = False
+        if links and FEW_OF * len(links) < len(self._table):
+            # The whole loop rests. To look away from the connections alone would have the system go through
+            # all of them, twice, for each turn.
+            time.sleep(max(0.0, began + TURN_S - time.monotonic()))
+
+    def _read(self, links: list[Link], greedy: list[Link]) -> None:
+        """Read what links have gathered, of the greedy ones their share, and commit what comes of it."""
         for link in greedy:
             link.hold()
         self._received_bytes += self.gathered_bytes
@@ -406,23 +432,25 @@ class Gateway:
             _drained(some) for some in (self._sessions.opened, self._sessions.closed, self._events)
         )
         everything = [*opened, *records, *closed, *events]
-        for record in everything:
-            self._log.append(record, now_us)
+        if not self._append(everything, now_us):
+            answers = []
         if everything:
             self._commits.commit(answers)
         else:
             self._deliver(answers)
         self._siblings.tell(_drained(self._sessions.news))
-        if self._unchecked_bytes > CHECK_BYTES:
-            self._slow_down()
-        if len(greedy) < len(links):
-            self._others_at = self._loop.time()
-        self._rest(greedy)
-        if links and FEW_OF * len(links) < len(self._table):
-            # The whole loop rests. To look away from the connections alone would have the system go through
-            # all of them, twice, for each turn.
-            time.sleep(max(0.0, began + TURN_S - time.monotonic()))
-        self._is_reading = False
+
+    def _append(self, records: list[Frames | Event], now_us: int) -> bool:
+        """Append what can be appended, and tell whether that was all: nothing else may be answered."""
+        failed = 0
+        for record in records:
+            try:
+                self._log.append(record, now_us)
+            except Exception:  # a mistake of ours costs that record
+                failed += 1
+                logger.exception("record not kept", kind=type(record).__name__)
+        self._own_mistakes += failed
+        return not failed
 
     def _rest(self, greedy: list[Link]) -> None:
         """Have links whose garbage nobody needs, and links that want more than their share, wait until others
@@ -483,12 +511,20 @@ class Gateway:
         with self._listening.together():
             for link, data in answers:
                 if not link.is_lost:
-                    link.write(data)
+                    self._write(link, data)
         for link, reason in _drained(self._leaving):
             if reason is CloseReason.GARBAGE:
                 self._shun(link)
             elif not link.sessions or reason is CloseReason.ERROR:
                 self._close(link, reason)
+
+    def _write(self, link: Link, data: bytes) -> None:
+        try:
+            link.write(data)
+        except Exception:  # a mistake of ours costs its own link
+            self._own_mistakes += 1
+            logger.exception("link not answered", peer=link.peer)
+            link.abort(CloseReason.ERROR)
 
     def _end_lost_links(self) -> None:
         """End the sessions of links that are gone, once all that they sent is read."""
@@ -671,9 +707,7 @@ class Gateway:
         counts, reception, log = self._counts, self._reception, self._log.state()
         yield counter("frames", "Valid frames received", counts.frames)
         yield counter("frames_singly", "Of these, read one by one", counts.frames_by_hand)
-        yield counter(
-            "mistakes", "Frames and batches that made us fail", counts.mistakes + reception.mistakes
-        )
+        yield counter("mistakes", "Frames, batches and turns that made us fail", self._mistakes)
         yield counter("answers", "Answers sent after their frame was durable", counts.answers)
         yield counters("rejected", "Pieces of input that are no frame", "reason", counts.rejected)
         yield counters("refused_frames", "Frames of terminals not let in", "reason", reception.refused)

@@ -17,9 +17,10 @@ import pytest
 
 from gateway import commits, sockets
 from gateway.ring import Ring, ring_for
+from gateway.siblings import News, Siblings
 from protocol.frame import Frame, parse
 from store.log import LogLimits, LogReader, LogWriter
-from store.records import SessionClosed, SessionOpened, Tick
+from store.records import Event, Frames, SessionClosed, SessionOpened, Tick
 from tests.disks import FaultyDisk
 from tests.gateway.device import Device, logged, report, running, until, with_the_next_frame
 from tests.gateway.test_udp import UdpDevice
@@ -303,3 +304,87 @@ def answers_in(trace: str) -> Counter[str]:
         elif ("TCP" in file or "UDP" in file) and starts:
             answers[state.get(file, "nothing")] += 1
     return answers
+
+
+class Forgetful(LogWriter):
+    """A log of which a part fails once: a mistake of ours, and no fault of the disk."""
+
+    fails = ""
+    """Which part fails the next time that it has to do with frames."""
+
+    def append(self, record: Frames | Event, received_at_us: int) -> int:
+        if isinstance(record, Frames):
+            self._stumble("append")
+        return super().append(record, received_at_us)
+
+    def sync(self) -> int:
+        self._stumble("sync")
+        return super().sync()
+
+    def _stumble(self, part: str) -> None:
+        if self.fails == part:
+            self.fails = ""
+            raise RuntimeError("a mistake of ours")
+
+
+class Stumbling(Siblings):
+    """Fails once where it is told something."""
+
+    has_failed = False
+
+    def tell(self, news: list[News]) -> None:
+        if news and not self.has_failed:
+            self.has_failed = True
+            raise RuntimeError("a mistake of ours")
+        super().tell(news)
+
+
+@pytest.mark.parametrize("part", ["append", "sync", "news"])
+async def test_a_turn_that_fails_is_not_left_half_done(tmp_path: Path, part: str) -> None:
+    log = Forgetful(tmp_path / "log")
+    async with running(tmp_path, log) as gateway:
+        if part == "news":
+            gateway._siblings = Stumbling(tmp_path / "gateways", 0, gateway._hear)
+        device = await Device.connect(gateway, "1")
+        await until(lambda: gateway.health()["connections"])
+        log.fails = part
+        greedy = [device.terminal.report(report(second)) for second in range(300)]
+        device.flush()
+        await until(lambda: gateway.health()["frames"] == len(greedy))
+        assert not gateway._is_reading, "else more than 16 MiB would gather"
+        (link,) = gateway._table.links()
+        await until(lambda: not link.paused)
+        last = device.terminal.heartbeat()
+        device.flush()
+        answered = set()
+        while last not in answered:
+            answered.add((await device.fields())["ack_serial"])
+        other = await Device.connect(gateway, "2")
+        assert await other.result(other.terminal.heartbeat()) == 0
+        await until(lambda: gateway.health()["ok"])
+        if part == "append":
+            assert gateway.health()["mistakes"] == 1
+    log.close()
+    kept = {parse(frame.content).serial for frame in logged(tmp_path / "log").frames}
+    assert answered <= kept, "whatever fails, what is answered is kept"
+    assert part == "append" or answered == kept, "and where it is kept, it is answered"
+
+
+async def test_a_link_that_cannot_be_written_to_costs_itself(tmp_path: Path) -> None:
+    def fails(data: bytes) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    async with running(tmp_path) as gateway:
+        devices = [await Device.connect(gateway, str(number)) for number in (1, 2, 3)]
+        for device in devices:
+            assert await device.result(device.terminal.heartbeat()) == 0
+        for link in gateway._table.links():
+            if "1" in {session.identity for session in link.sessions.values()}:
+                link.write = fails
+        for device in devices:
+            device.terminal.heartbeat()
+            device.flush()
+        await devices[0].closed()
+        for device in devices[1:]:
+            assert (await device.fields())["result"] == 0
+        assert gateway.health()["mistakes"] == 1 and gateway.health()["connections"] == 2
