@@ -9,16 +9,17 @@ from typing import TypeVar
 import httpx
 import psycopg
 import pytest
-import uvicorn
 from psycopg.rows import dict_row
 
 from monitor.app import create_app
+from monitor.connections import ConnectionLimits, Server
 from monitor.options import MonitorOptions
 from monitor.signing import COOKIE
 from store import people
 from store.select import Connection
 from tests.monitor.facts import Facts
 
+DEFAULT_LIMITS = ConnectionLimits()
 PASSWORD = "correct horse battery"
 
 
@@ -40,12 +41,12 @@ async def until(look: Callable[[], Awaitable[Found | None]]) -> Found:
 class Served:
     """A monitor that listens."""
 
-    def __init__(self, options: MonitorOptions) -> None:
+    def __init__(self, options: MonitorOptions, limits: ConnectionLimits) -> None:
         self.options = options
         self.app = create_app(options)
         self.cookies: dict[str, str] = {}
-        config = uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="warning", lifespan="on")
-        self.server = uvicorn.Server(config)
+        self.server = Server(self.app, limits, host="127.0.0.1", port=0)
+        self.connections = self.server.connections
 
     @property
     def host(self) -> str:
@@ -63,9 +64,9 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(options: MonitorOptions) -> AsyncIterator[Served]:
+async def serve(options: MonitorOptions, limits: ConnectionLimits = DEFAULT_LIMITS) -> AsyncIterator[Served]:
     """Serve a monitor until the block ends."""
-    served = Served(options)
+    served = Served(options, limits)
     running = asyncio.create_task(served.server.serve())
     while not served.server.started:
         if running.done():

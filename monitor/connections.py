@@ -1,0 +1,287 @@
+"""The connections of page and API: how many there may be, and for how long one may keep us waiting.
+
+uvicorn waits without end for a header that does not come to its end, for the rest of a body, and for a client
+to take its answer. Here a connection that we **await** has a time for it, and where places are short, the one
+that has been silent for longest makes room for the one that comes. A connection for which we work, and a
+WebSocket, which has its own signs of life, goes only by itself.
+
+    server = Server(create_app(options), ConnectionLimits(), host=…, port=…)
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from gateway.addresses import LOOPBACK, Network, host_of, subscriber, text_of
+
+HEADER_S: Final = 10.0
+"""A request's header comes within this time, and so does the next request of a connection that is kept."""
+GRACE_S: Final = 20.0
+"""A body may take so long to come, and an answer to be taken, and then as long as it takes at …"""
+LEAST_BYTES_PER_S: Final = 16 * 1024
+"""… this rate, which the worst mobile link has."""
+MAX_HEADER: Final = 16 * 1024
+"""Bytes; the longest address of ours has a polygon of 500 corners in it."""
+MAX_SAID: Final = 1024
+"""Bytes of a message over a WebSocket: viewers have nothing to say."""
+SWEEP_TICKS: Final = 10
+"""uvicorn's ticks, of a tenth of a second each, from one look at all connections to the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """How many connections there may be."""
+
+    together: int = 4000
+    """500 viewers with all that a browser opens besides."""
+    per_address: int = 500
+    """A control room of 70 people behind one router."""
+    exempt: tuple[Network, ...] = LOOPBACK
+    """Only the limit of all together holds for these: this machine, a proxy through which everybody comes."""
+
+
+class Awaited(Enum):
+    """What a connection keeps us waiting for."""
+
+    HEADER = "header"
+    BODY = "body"
+    READING = "reading"
+    """That it takes its answer."""
+
+
+class Guest:
+    """One connection."""
+
+    __slots__ = ("awaited", "place", "since", "size", "transport")
+
+    def __init__(self, transport: asyncio.Transport, place: "Place | None") -> None:
+        self.transport = transport
+        self.place = place
+        self.awaited: Awaited | None = None
+        self.since = 0.0
+        """When we began to await it."""
+        self.size = 0
+        """Bytes of the body that have come; or those of the answer that were to be taken at the beginning."""
+
+    def is_late(self, now: float) -> bool:
+        """Has it kept us waiting for longer than it may?"""
+        waited_s = now - self.since
+        match self.awaited:
+            case Awaited.HEADER:
+                return waited_s > HEADER_S
+            case Awaited.BODY:
+                return waited_s > GRACE_S + self.size / LEAST_BYTES_PER_S
+            case Awaited.READING:
+                taken = self.size - self.transport.get_write_buffer_size()
+                return waited_s > GRACE_S + taken / LEAST_BYTES_PER_S
+        return False
+
+
+class Place:
+    """What one address has."""
+
+    __slots__ = ("count", "silent")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.silent: OrderedDict[Guest, None] = OrderedDict()
+        """Those that we await, the one that was heard last at the end."""
+
+
+class Connections:
+    """All connections."""
+
+    def __init__(self, limits: ConnectionLimits, registry: CollectorRegistry) -> None:
+        """`registry` is where Prometheus sees how many there are, and how many we ended."""
+        self._limits = limits
+        self._guests: dict[asyncio.Transport, Guest] = {}
+        self._places: dict[bytes, Place] = {}
+        self._silent: OrderedDict[Guest, None] = OrderedDict()
+        gauge = Gauge("northwatch_connections", "Connections of page and API", registry=registry)
+        gauge.set_function(lambda: len(self))
+        self._ended = Counter(
+            "northwatch_connections_ended", "Those ended or not let in", ["reason"], registry=registry
+        )
+
+    def __len__(self) -> int:
+        return len(self._guests)
+
+    def enter(self, transport: asyncio.Transport, now: float) -> None:
+        """Give a new connection its place, or end it where there is none. `now` is the loop's clock."""
+        place = self._place(text_of(transport.get_extra_info("peername")))
+        if place is not None and place.count >= self._limits.per_address:
+            is_admitted = self._make_room(place.silent)
+        else:
+            is_admitted = len(self._guests) < self._limits.together or self._make_room(self._silent)
+        if not is_admitted:
+            self._ended.labels("no_place").inc()
+            transport.abort()
+            return
+        if place is not None:
+            place.count += 1
+        guest = self._guests[transport] = Guest(transport, place)
+        self._await(guest, Awaited.HEADER, now)
+
+    def heard(self, transport: asyncio.Transport, awaited: Awaited | None, size: int, now: float) -> None:
+        """Take note that something came or went on a connection, and of what we await of it now; `size` bytes
+        of a body came.
+        """
+        guest = self._guests.get(transport)
+        if guest is None:
+            return
+        if guest.awaited is not awaited:
+            self._await(guest, awaited, now)
+        elif awaited is not None:
+            self._silent.move_to_end(guest)
+            if guest.place is not None:
+                guest.place.silent.move_to_end(guest)
+        if awaited is Awaited.BODY:
+            guest.size += size
+
+    def leave(self, transport: asyncio.Transport) -> None:
+        """Take the place back."""
+        guest = self._guests.pop(transport, None)
+        if guest is None:
+            return
+        self._await(guest, None, 0.0)
+        if guest.place is not None:
+            guest.place.count -= 1
+
+    def sweep(self, now: float) -> None:
+        """End those that kept us waiting for too long, and forget addresses that have gone."""
+        for guest in list(self._guests.values()):
+            if guest.awaited is not Awaited.READING and guest.transport.is_closing():
+                self._await(guest, Awaited.READING, now)
+            if guest.awaited is not None and guest.is_late(now):
+                self._end(guest, f"late_{guest.awaited.value}")
+        self._places = {key: place for key, place in self._places.items() if place.count}
+
+    def _make_room(self, silent: "OrderedDict[Guest, None]") -> bool:
+        """End the one that has been silent for longest, if there is one."""
+        if not silent:
+            return False
+        self._end(next(iter(silent)), "for_another")
+        return True
+
+    def _end(self, guest: Guest, reason: str) -> None:
+        self._ended.labels(reason).inc()
+        self.leave(guest.transport)
+        guest.transport.abort()
+
+    def _await(self, guest: Guest, awaited: Awaited | None, now: float) -> None:
+        guest.awaited, guest.since = awaited, now
+        guest.size = guest.transport.get_write_buffer_size() if awaited is Awaited.READING else 0
+        for silent in (self._silent, guest.place.silent if guest.place is not None else None):
+            if silent is None:
+                continue
+            silent.pop(guest, None)
+            if awaited is not None:
+                silent[guest] = None
+
+    def _place(self, peer: str) -> Place | None:
+        address = host_of(peer)
+        if address is None or any(address in network for network in self._limits.exempt):
+            return None
+        return self._places.setdefault(subscriber(address), Place())
+
+
+class Config(uvicorn.Config):
+    """uvicorn's settings, and the connections."""
+
+    connections: Connections
+
+
+class Http(H11Protocol):
+    """One connection, until it becomes a WebSocket."""
+
+    config: Config
+    is_upgraded = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.config.connections.enter(transport, self.loop.time())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.config.connections.leave(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._heard(len(data))
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        super().handle_websocket_upgrade(event)
+        self.is_upgraded = True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._heard()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._heard()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._heard()
+
+    def _heard(self, size: int = 0) -> None:
+        self.config.connections.heard(self.transport, self._awaited(), size, self.loop.time())
+
+    def _awaited(self) -> Awaited | None:
+        if self.is_upgraded:
+            return None
+        if self.flow.write_paused or self.transport.is_closing():
+            return Awaited.READING
+        match self.conn.their_state:
+            case h11.IDLE:
+                return Awaited.HEADER
+            case h11.SEND_BODY:
+                return Awaited.BODY
+        return None
+
+
+class Viewing(WebSocketsSansIOProtocol):
+    """One connection that has become a WebSocket."""
+
+    config: Config
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.config.connections.leave(self.transport)
+
+
+class Server(uvicorn.Server):
+    """Serves the monitor's application."""
+
+    def __init__(self, app: FastAPI, limits: ConnectionLimits, *, host: str, port: int) -> None:
+        config = Config(
+            app,
+            host=host,
+            port=port,
+            http=Http,
+            ws=Viewing,
+            ws_max_size=MAX_SAID,
+            h11_max_incomplete_event_size=MAX_HEADER,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+        self.connections = config.connections = Connections(limits, app.state.center.metrics.registry)
+        super().__init__(config)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is done each tenth of a second."""
+        if counter % SWEEP_TICKS == 0:
+            self.connections.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
