@@ -260,6 +260,15 @@ class MonitorSettings(Group):
     """Address to listen on; 127.0.0.1 where a proxy on this machine stands in front."""
     port: Port = 8080
     """HTTP port of page and API."""
+    max_connections: Annotated[int, Field(ge=16)] = 4_000
+    """Where there are more, the one that has been silent for longest is closed; the operating system's limit
+    of open files counts as well."""
+    connections_per_address: Annotated[int, Field(ge=16)] = 500
+    """One address may have so many; a browser has up to seven, and people behind one router share an address.
+    An address of IPv6 is its /64."""
+    exempt_networks: Networks = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    """`connections_per_address` does not apply there: this machine, and the address of a proxy through which
+    everybody comes."""
     secure_cookie: bool = False
     """Send the session cookie over HTTPS only: set it when a proxy with a certificate stands in front."""
     sign_in_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0

@@ -16,6 +16,8 @@ import structlog
 PARENT_VARIABLE = "NORTHWATCH_SUPERVISOR"
 """Process id of the supervisor that started us; unset when somebody else did."""
 _PR_SET_PDEATHSIG = 1
+OWN_FILES = 200
+"""Open files that a process has besides the connections that it serves."""
 
 
 def prepare() -> None:
@@ -38,6 +40,12 @@ def prepare() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def possible_connections() -> int:
+    """Give how many connections the operating system lets this process have, after `prepare`."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - OWN_FILES, 16) if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 def stop_event() -> threading.Event:

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from northwatch.config import ConfigError, Settings, load, without_password
 from northwatch.endpoint import Endpoint
 from northwatch.gateways import Orphans, log_limits
-from northwatch.process import prepare, stop_event
+from northwatch.process import possible_connections, prepare, stop_event
 from northwatch.pulse import Pulse
 from store import outbox, people, schema
 from store.embedded import Embedded, EmbeddedError
@@ -348,10 +348,10 @@ def _stop_signal() -> asyncio.Event:
 
 def run_monitor(settings: Settings) -> None:
     """`northwatch monitor`: serve page and API until SIGTERM or SIGINT."""
-    import uvicorn
     import uvloop
 
     from monitor.app import Alive, create_app
+    from monitor.connections import ConnectionLimits, Server
     from monitor.options import MapOptions, MonitorOptions
 
     prepare()
@@ -373,16 +373,15 @@ def run_monitor(settings: Settings) -> None:
         map=MapOptions(wanted.tiles_url, wanted.tiles_attribution, wanted.center, wanted.zoom),
     )
     pulse = Pulse()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(options, lambda: Alive(ok=not pulse.is_stalled, loop_delay_s=round(pulse.delay_s, 3))),
-            host=wanted.host,
-            port=wanted.port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-        )
+    server = Server(
+        create_app(options, lambda: Alive(ok=not pulse.is_stalled, loop_delay_s=round(pulse.delay_s, 3))),
+        ConnectionLimits(
+            together=min(wanted.max_connections, possible_connections()),
+            per_address=wanted.connections_per_address,
+            exempt=wanted.exempt_networks,
+        ),
+        host=wanted.host,
+        port=wanted.port,
     )
 
     async def serve() -> None:
