@@ -12,7 +12,7 @@
 | … of which other packets are to come      | 0x8001/0; 0x8800 once all have come                           |
 | 0x0A00 终端RSA公钥                        | 0x8A00 where we have a key, else 0x8001/0                     |
 | a fragment of any known id                | 0x8001/0 with its own serial; what is missing is asked for    |
-|                                           | later, see `gateway.repairs`                                  |
+|                                           | later of who has authenticated, see `gateway.repairs`         |
 | every other known id                      | 0x8001/0, whether or not its body can be decoded              |
 | unknown id                                | 0x8001/3                                                      |
 | no frame at all (checksum, length, …)     | none                                                          |
@@ -264,8 +264,10 @@ class Reception:
 
     def fragment(self, session: Session, frame: Frame) -> bytes:
         """Remember that a fragment came, and give what is answered beside its general reply: that a medium is
-        complete, when its last one has come.
+        complete, when its last one has come. Of who has not authenticated nothing is remembered.
         """
+        if not session.is_authenticated:
+            return b""
         edition = edition_of(frame, session.edition)
         arrival = self.repairs.note(session.key, frame, edition, self._now)
         if arrival is None or not arrival.is_complete or arrival.media_id is None:
@@ -331,11 +333,9 @@ class Reception:
 
     def ask_again(self, now: float) -> Iterator[tuple[Link, bytes]]:
         """Give what asks connected terminals for the fragments that are missing by now."""
-        for request in self.repairs.due(now):
+        for request in self.repairs.due(now, self._is_authenticated):
             session = self._sessions.of(request.key.terminal)
-            if session is None or session.link.is_lost:
-                self.repairs.postpone(request, now)
-                continue
+            assert session is not None
             edition = Edition.E2019 if session.address.version is not None else session.edition
             edition = edition or Edition.E2013
             message = request_message(request, edition)
@@ -343,6 +343,10 @@ class Reception:
             if message is not None:
                 msg_id, fields = message
                 yield session.link, self.send(session, msg_id, encode_body(msg_id, edition, fields))[0]
+
+    def _is_authenticated(self, terminal: int) -> bool:
+        session = self._sessions.of(terminal)
+        return session is not None and session.is_authenticated and not session.link.is_lost
 
     def recall(self, frame: Frame, at: float) -> None:
         """Remember a fragment that an earlier gateway received at `at`, by the loop's clock."""

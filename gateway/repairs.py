@@ -4,9 +4,13 @@ The gateway does not hold fragments, the log does. It remembers which ones have 
 and when an upload is quiet for too long it asks for exactly those that are missing: with 0x8800 for a medium
 whose id is known, else with 0x8003, which 2011 has not. What is remembered follows from the frames in the log
 alone, so a new gateway reads the last of them and goes on.
+
+Only what is said by who has authenticated is remembered. A missing request is safe, and strangers would
+have us remember and ask without end.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -43,6 +47,13 @@ MAX_ASKED: Final = {Edition.E2011: 125, Edition.E2013: 255, Edition.E2019: 509}
 MAX_ASKED_MEDIUM: Final = {Edition.E2011: 125, Edition.E2013: 255, Edition.E2019: 255}
 """… and in one 0x8800: at most 125 says 2011 §8.43, a BYTE counts them since."""
 
+MAX_NAMED: Final = max(*MAX_ASKED.values(), *MAX_ASKED_MEDIUM.values())
+"""No request names more, so no more are looked for."""
+
+REQUESTS_PER_LOOK: Final = 64
+"""So many requests are made when the gateway looks, once a second: 30 ms of its loop if all are as long as
+can be. What else is due has its turn a second later."""
+
 FRAGMENT_BYTES: Final = 100
 """About what remembering a fragment takes."""
 LIMITS: Final = Limits(terminal_bytes=16_384 * FRAGMENT_BYTES)
@@ -51,6 +62,8 @@ LIMITS: Final = Limits(terminal_bytes=16_384 * FRAGMENT_BYTES)
 RECALLED_BYTES: Final = 64 * 1024 * 1024
 """So much of the log is read at a start: less than a second. Of what is older, what has come is asked for
 again."""
+RECALLED_FRAGMENTS: Final = 1 << 16
+"""… and so many fragments of it, the last ones, which take another half second. A picture has some 100."""
 _ATTRIBUTES_END: Final = 4
 
 MEDIA_ID_BYTES: Final = 4
@@ -69,6 +82,7 @@ class Request(NamedTuple):
     serial: int
     """Of the last fragment that came."""
     missing: list[int]
+    """At most `MAX_NAMED`."""
 
 
 class Arrival(NamedTuple):
@@ -130,15 +144,28 @@ class Repairs:
             plan.media_id = media_id_of(frame.body)
         return Arrival(taken.upload.is_complete, plan.media_id)
 
-    def due(self, now: float) -> Iterator[Request]:
-        """Give what to ask for. Say of each whether it was `asked` or is to `postpone`."""
+    def due(self, now: float, is_there: Callable[[int], bool] = lambda terminal: True) -> Iterator[Request]:
+        """Give what to ask for, a few at a time. Say of each that it was `asked`.
+
+        A terminal that is not there cannot be asked: it is waited for anew, and goes on by itself when it is
+        back.
+        """
         for each in self._uploads.expire(int(now * US)):
             self._plans.pop(each.upload.key, None)
-        self._plans = {key: plan for key, plan in self._plans.items() if key in self._uploads}
+        if len(self._plans) > 2 * self._uploads.known:  # complete ones are forgotten without a word
+            self._plans = {key: plan for key, plan in self._plans.items() if key in self._uploads}
+        made = 0
         for upload in self._uploads.waiting():
             plan = self._plans[upload.key]
-            if now >= plan.due and plan.asked < MAX_REQUESTS:
-                yield Request(upload.key, plan.media_id, plan.serial, upload.missing())
+            if now < plan.due or plan.asked >= MAX_REQUESTS:
+                continue
+            if not is_there(upload.key.terminal):
+                plan.due = now + self.quiet_s
+                continue
+            yield Request(upload.key, plan.media_id, plan.serial, upload.missing(MAX_NAMED))
+            made += 1
+            if made == REQUESTS_PER_LOOK:
+                break
 
     def asked(self, request: Request, now: float) -> None:
         """Wait for what was asked for, ever longer as long as nothing comes."""
@@ -146,10 +173,6 @@ class Repairs:
         plan.asked += 1
         plan.due = now + wait_s(self.quiet_s, plan.asked)
         self.requests += 1
-
-    def postpone(self, request: Request, now: float) -> None:
-        """Wait anew: a terminal that is away cannot be asked, and goes on by itself when it is back."""
-        self._plans[request.key].due = now + self.quiet_s
 
 
 def upload_of(terminal: int, frame: Frame, edition: Edition) -> tuple[Key, int] | None:
@@ -203,29 +226,33 @@ def complete_message(media_id: int, serial: int, edition: Edition) -> dict[str, 
 
 
 def recent_fragments(directory: Path, now_us: int) -> Iterator[tuple[Frame, int]]:
-    """Give the fragments that an earlier gateway wrote to its log lately, with when each was received.
+    """Give the fragments that an earlier gateway wrote to its log lately, of terminals that had
+    authenticated, with when each was received.
 
     Raises:
         LogError: the log cannot be read.
     """
     reader = LogReader(directory)
     position = reader.tail(RECALLED_BYTES)
+    last: deque[tuple[bytes, int]] = deque(maxlen=RECALLED_FRAGMENTS)
     while records := reader.read(position):
         position = records[-1].next_position
         for record in records:
             is_recent = record.received_at_us > now_us - LIMITS.patience_us
             if record.kind is RecordKind.FRAMES and is_recent:
-                for frame in _fragments(Frames.from_payload(record.payload)):
-                    yield frame, record.received_at_us
+                fragments = _fragments(Frames.from_payload(record.payload))
+                last.extend((plain, record.received_at_us) for plain in fragments)
     reader.close()
+    for plain, received_us in last:
+        yield parse(plain), received_us
 
 
-def _fragments(frames: Frames) -> Iterator[Frame]:
+def _fragments(frames: Frames) -> Iterator[bytes]:
     """Give the fragments among frames, and the packets that a medium of 2011 may be divided into."""
     ends = np.cumsum(frames.lengths, dtype=np.int64)
     heads = frames.data[np.add.outer(ends - frames.lengths, np.arange(_ATTRIBUTES_END))]
     is_piece = (heads[:, 2] & FRAGMENT_BIT >> 8) != 0
     is_piece |= (heads[:, 0] == MEDIUM >> 8) & (heads[:, 1] == MEDIUM & 0xFF)
-    is_piece &= (frames.flags & FrameFlag.RAW) == 0
+    is_piece &= (frames.flags & (FrameFlag.RAW | FrameFlag.AUTHENTICATED)) == FrameFlag.AUTHENTICATED
     for row in is_piece.nonzero()[0].tolist():
-        yield parse(frames.data[ends[row] - int(frames.lengths[row]) : ends[row]].tobytes())
+        yield frames.data[ends[row] - int(frames.lengths[row]) : ends[row]].tobytes()

@@ -13,7 +13,7 @@ requests, the worker the fragments themselves.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from itertools import chain
+from itertools import chain, islice
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import xxhash
@@ -22,6 +22,13 @@ from protocol.frame import SERIALS
 
 MINUTE_US: Final = 60_000_000
 MIB: Final = 1 << 20
+
+UPLOAD_BYTES: Final = 4 * MIB
+"""The largest message that is put together: pictures take some 100 KiB, short videos a few MiB."""
+LEAST_FRAGMENT_BYTES: Final = 256
+"""Terminals fill their frames; the shortest fragments we know of are a quarter of one."""
+MAX_TOTAL: Final = UPLOAD_BYTES // LEAST_FRAGMENT_BYTES
+"""No message has more fragments. The header could count four times as many, each of one byte."""
 
 T = TypeVar("T")
 
@@ -41,6 +48,8 @@ class Reason(StrEnum):
 
     MISSING = "fragments_missing"
     """No new fragment came for so long that none will."""
+    OVERDUE = "fragments_overdue"
+    """New ones went on coming, for longer than any message takes."""
     SUPERSEDED = "fragments_superseded"
     """Another upload took its name."""
     CROWDED_OUT = "fragments_crowded_out"
@@ -64,10 +73,12 @@ class Limits:
     patience_us: int = 10 * MINUTE_US
     """Without a new fragment for so long an upload is given up. Terminals and our repair requests give up
     within minutes; a complete upload is remembered as long, because fragments are sent again."""
+    age_us: int = 30 * MINUTE_US
+    """So long after its first fragment an upload is given up, whatever goes on coming: 4 MiB at 20 kbit/s,
+    which is the slowest link that carries pictures at all."""
     terminal_uploads: int = 8
     """A terminal uploads from a few cameras, and sends reports and answers beside."""
-    terminal_bytes: int = 4 * MIB
-    """Pictures take some 100 KiB, short videos a few MiB."""
+    terminal_bytes: int = UPLOAD_BYTES
     uploads: int = 16_384
     """Of all terminals together, so that nobody fills our memory with beginnings."""
     bytes: int = 64 * MIB
@@ -80,6 +91,8 @@ class Upload(Generic[T]):
     """A message of which fragments have come."""
 
     key: Key
+    began_us: int
+    """When the first fragment came."""
     heard_us: int
     """When the last new fragment came."""
     fingerprints: dict[int, int] = field(default_factory=dict)
@@ -92,9 +105,17 @@ class Upload(Generic[T]):
     def is_complete(self) -> bool:
         return len(self.fingerprints) == self.key.total
 
-    def missing(self) -> list[int]:
-        """Give the indexes of the fragments that have not come, ascending."""
-        return [index for index in range(1, self.key.total + 1) if index not in self.fingerprints]
+    @property
+    def missing_count(self) -> int:
+        """How many fragments have not come."""
+        return self.key.total - len(self.fingerprints)
+
+    def missing(self, most: int | None = None) -> list[int]:
+        """Give the indexes of the fragments that have not come, ascending, at most so many: looking for them
+        takes no longer than what has come and what is given together.
+        """
+        gaps = (index for index in range(1, self.key.total + 1) if index not in self.fingerprints)
+        return list(islice(gaps, self.missing_count if most is None else min(most, self.missing_count)))
 
 
 class Forgotten(NamedTuple, Generic[T]):
@@ -128,7 +149,7 @@ def key_of(terminal: int, msg_id: int, serial: int, numbered: tuple[int, int]) -
 
 def is_sensible(total: int, index: int) -> bool:
     """Say whether a fragment's numbers can be right."""
-    return 1 <= index <= total
+    return 1 <= index <= total <= MAX_TOTAL
 
 
 def fingerprint_of(body: bytes) -> int:
@@ -146,11 +167,14 @@ class Reassembly(Generic[T]):
         """Not complete yet; the one heard longest ago first."""
         self._complete: dict[Key, Upload[T]] = {}
         """Remembered, because fragments are sent again; in the same order."""
+        self._begun: dict[Key, Upload[T]] = {}
+        """Those that wait; the one begun longest ago first."""
         self._of_terminal: dict[int, dict[Key, Upload[T]]] = {}
         """Those that wait, by terminal."""
         self._size = self._remembered = 0
         for upload in uploads:
             self._add(upload)
+        self._begun = {each.key: each for each in sorted(self.waiting(), key=_began)}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -158,6 +182,11 @@ class Reassembly(Generic[T]):
     def __iter__(self) -> Iterator[Upload[T]]:
         """Give everything that has to be kept to go on later."""
         return chain(self._complete.values(), self._waiting.values())
+
+    @property
+    def known(self) -> int:
+        """How many uploads are remembered, those that are complete as well."""
+        return len(self._waiting) + len(self._complete)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._waiting or key in self._complete
@@ -183,7 +212,7 @@ class Reassembly(Generic[T]):
         if upload is not None and index in upload.fingerprints:
             return Taken(Status.REPEATED, upload, [], forgotten)
         if upload is None:
-            upload = Upload(key, at_us)
+            upload = Upload(key, at_us, at_us)
         else:
             self._remove(upload)
         upload.heard_us = at_us
@@ -199,11 +228,13 @@ class Reassembly(Generic[T]):
         return Taken(Status.COMPLETING if whole else Status.NEW, upload, whole, forgotten)
 
     def expire(self, now_us: int) -> list[Forgotten[T]]:
-        """Give up what had its time, the one heard longest ago first."""
+        """Give up what had its time: what was heard too long ago, and what began too long ago."""
         forgotten: list[Forgotten[T]] = []
         for uploads in (self._complete, self._waiting):
             while uploads and _oldest(uploads).heard_us <= now_us - self.limits.patience_us:
                 forgotten += self._forget(_oldest(uploads), Reason.MISSING)
+        while self._begun and _oldest(self._begun).began_us <= now_us - self.limits.age_us:
+            forgotten += self._forget(_oldest(self._begun), Reason.OVERDUE)
         return forgotten
 
     def _make_room(self, terminal: int) -> list[Forgotten[T]]:
@@ -224,6 +255,7 @@ class Reassembly(Generic[T]):
     def _forget(self, upload: Upload[T], reason: Reason) -> list[Forgotten[T]]:
         """Forget an upload; that is worth a word only if it is not complete."""
         self._remove(upload)
+        self._begun.pop(upload.key, None)
         return [] if upload.is_complete else [Forgotten(upload, reason)]
 
     def _add(self, upload: Upload[T]) -> None:
@@ -231,8 +263,10 @@ class Reassembly(Generic[T]):
         if upload.is_complete:
             self._complete[upload.key] = upload
             self._remembered += upload.key.total
+            self._begun.pop(upload.key, None)
             return
         self._waiting[upload.key] = upload
+        self._begun.setdefault(upload.key, upload)
         self._of_terminal.setdefault(upload.key.terminal, {})[upload.key] = upload
         self._size += upload.size
 
@@ -250,5 +284,9 @@ class Reassembly(Generic[T]):
 
 
 def _oldest(uploads: dict[Key, Upload[T]]) -> Upload[T]:
-    """Give the one heard longest ago."""
+    """Give the first one."""
     return next(iter(uploads.values()))
+
+
+def _began(upload: Upload[T]) -> int:
+    return upload.began_us

@@ -88,7 +88,9 @@ class Fragments:
 
 def lost(forgotten: Forgotten[Piece], terminal_id: int) -> list[Quarantined]:
     """Give the fragments of a message that stayed incomplete, and say which are missing."""
-    missing = forgotten.upload.missing()
-    named = ", ".join(map(str, missing[:NAMED_MISSING])) + (" …" if len(missing) > NAMED_MISSING else "")
-    detail = f"missing {len(missing)} of {forgotten.upload.key.total} fragments: {named}"
+    upload = forgotten.upload
+    named = ", ".join(map(str, upload.missing(NAMED_MISSING)))
+    if upload.missing_count > NAMED_MISSING:
+        named += " …"
+    detail = f"missing {upload.missing_count} of {upload.key.total} fragments: {named}"
     return [piece.quarantined(forgotten.reason, detail, terminal_id) for piece in forgotten.pieces]

@@ -107,6 +107,7 @@ async def test_lost_fragments_are_asked_for(tmp_path: Path, edition: Edition, si
 async def test_order_and_repetition_change_nothing(tmp_path: Path) -> None:
     async with running(tmp_path, repair_after_s=1e9) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         frames = pieces(device, MEDIUM, picture(7))
         arriving = [*reversed(frames[1:]), frames[2], frames[1], frames[0]]
         await send(device, arriving)
@@ -139,6 +140,7 @@ async def test_a_medium_is_complete_only_when_all_of_it_has_come(tmp_path: Path,
 async def test_a_medium_without_its_first_fragment_has_no_id_yet(tmp_path: Path) -> None:
     async with running(tmp_path, repair_after_s=SOON_S) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         frames = pieces(device, MEDIUM, picture(9))
         await send(device, frames[1:])
         msg_id, fields = await next_message(device)
@@ -150,6 +152,7 @@ async def test_a_medium_without_its_first_fragment_has_no_id_yet(tmp_path: Path)
 async def test_two_pictures_at_once_are_asked_for_separately(tmp_path: Path) -> None:
     async with running(tmp_path, repair_after_s=SOON_S) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         first, second = pieces(device, MEDIUM, picture(1)), pieces(device, MEDIUM, picture(2))
         await send(device, [first[0], second[0], first[1], second[2], first[3], second[3]])
         asked = [await next_message(device) for _ in range(2)]
@@ -186,6 +189,7 @@ async def test_a_medium_of_2011_counts_its_packets_itself(tmp_path: Path) -> Non
 async def test_a_medium_in_one_piece_is_complete(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         device.terminal.say(MEDIUM, picture(3, 100))
         device.flush()
         received = await device.answer()
@@ -213,6 +217,7 @@ async def test_fragments_of_2011_are_not_asked_for_by_a_message_it_has_not(tmp_p
 async def test_fragments_of_unknown_messages_are_not_asked_for(tmp_path: Path) -> None:
     async with running(tmp_path, repair_after_s=SOON_S) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         await send(device, pieces(device, 0x0F01, bytes(900))[1:])
         assert [(await device.fields())["result"] for _ in range(2)] == [3, 3]
         assert not len(gateway._reception.repairs)
@@ -222,6 +227,7 @@ async def test_a_new_gateway_asks_only_for_what_is_missing(tmp_path: Path) -> No
     """The first gateway received 1, 2 and 5, the second one 4 and 6: 3 is missing."""
     async with running(tmp_path, repair_after_s=1e9) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         frames = pieces(device, MEDIUM, picture(9, 1700))
         assert len(frames) == 6
         await send(device, [frames[0], frames[1], frames[4]])
@@ -229,6 +235,7 @@ async def test_a_new_gateway_asks_only_for_what_is_missing(tmp_path: Path) -> No
     terminal = device.terminal
     async with running(tmp_path, repair_after_s=SOON_S) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         device.terminal = terminal
         await send(device, [frames[3], frames[5]])
         msg_id, fields = await next_message(device)
@@ -241,10 +248,12 @@ async def test_a_new_gateway_asks_only_for_what_is_missing(tmp_path: Path) -> No
 async def test_a_terminal_that_restarts_is_not_told_complete_for_its_older_picture(tmp_path: Path) -> None:
     async with running(tmp_path, repair_after_s=1e9) as gateway:
         older = await Device.connect(gateway)
+        await older.sign_in()
         before = pieces(older, MEDIUM, picture(1))
         await send(older, before)
         assert await next_message(older) == (MEDIUM_REPLY, {"media_id": 1})
         newer = await Device.connect(gateway)
+        await newer.sign_in()
         after = pieces(newer, MEDIUM, picture(2))
         assert before[0].serial == after[0].serial and len(before) == len(after)
         await send(newer, after[:-1])
@@ -258,13 +267,14 @@ async def test_complete_is_said_only_when_all_is_durable(tmp_path: Path) -> None
     log = LogWriter(tmp_path / "log", storage=disk)
     async with running(tmp_path, log) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         frames = pieces(device, MEDIUM, picture(4))
         await send(device, frames[:-1])
         await replies(device, len(frames) - 1)
         disk.fails = with_the_next_frame(gateway)
         await send(device, frames[-1:])
         await until(lambda: gateway.health()["fault"])
-        assert not device.received and gateway.health()["answers"] == len(frames) - 1 + 1
+        assert not device.received and gateway.health()["answers"] == 2 + len(frames) - 1 + 1
         assert log.durable < log.append.__self__._next[1]
         disk.fails = lambda what: False
         assert await next_message(device) == (MEDIUM_REPLY, {"media_id": 4})
@@ -287,6 +297,7 @@ async def test_a_bad_network_delivers_every_picture(tmp_path: Path, seed: int) -
     for first_try in (True, False):
         async with running(tmp_path, repair_after_s=SOON_S) as gateway:
             device = await Device.connect(gateway)
+            await device.sign_in()
             if first_try:
                 terminal = device.terminal
                 uploads = {number: pieces(device, MEDIUM, picture(number, 2000)) for number in (1, 2, 3)}
@@ -360,6 +371,7 @@ async def test_the_time_is_told_in_utc(tmp_path: Path) -> None:
 async def test_keys_are_exchanged_where_there_is_one(tmp_path: Path, key: PublicKey | None) -> None:
     async with running(tmp_path, public_key=key) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         device.terminal.say(0x0A00, {"rsa_e": 3, "rsa_n": bytes(128)})
         device.flush()
         received = await device.answer()
@@ -370,9 +382,22 @@ async def test_keys_are_exchanged_where_there_is_one(tmp_path: Path, key: Public
             assert received.fields() == {"rsa_e": 65537, "rsa_n": key.rsa_n.hex()}
 
 
+async def test_of_strangers_nothing_is_remembered(tmp_path: Path) -> None:
+    async with running(tmp_path, repair_after_s=SOON_S) as gateway:
+        device = await Device.connect(gateway)
+        frames = pieces(device, MEDIUM, picture(9))
+        await send(device, frames)
+        assert await replies(device, len(frames)) == [frame.serial for frame in frames]
+        assert await device.result(device.terminal.heartbeat()) == 0, "and no 0x8800 before"
+        assert not len(gateway._reception.repairs)
+    async with running(tmp_path, repair_after_s=SOON_S) as gateway:
+        assert not len(gateway._reception.repairs)
+
+
 async def test_a_terminal_that_is_away_is_asked_when_it_is_back(tmp_path: Path) -> None:
     async with running(tmp_path, repair_after_s=SOON_S) as gateway:
         device = await Device.connect(gateway)
+        await device.sign_in()
         frames = pieces(device, 0x0704, bytes(900))
         await send(device, frames[:2])
         await replies(device, 2)
@@ -380,5 +405,6 @@ async def test_a_terminal_that_is_away_is_asked_when_it_is_back(tmp_path: Path) 
         await until(lambda: gateway.health()["connections"] == 0)
         await asyncio.sleep(0)
         device = await Device.connect(gateway)
+        await device.sign_in()
         assert await device.result(device.terminal.heartbeat()) == 0
         assert (await next_message(device))[1]["package_ids"] == [3]

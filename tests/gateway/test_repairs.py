@@ -12,7 +12,9 @@ from gateway.repairs import (
     LIMITS,
     MAX_ASKED,
     MAX_ASKED_MEDIUM,
+    MAX_NAMED,
     MAX_REQUESTS,
+    REQUESTS_PER_LOOK,
     Repairs,
     Request,
     recent_fragments,
@@ -21,9 +23,10 @@ from gateway.repairs import (
 from protocol.edition import Edition
 from protocol.frame import MAX_BODY, Frame
 from protocol.messages import encode_body
-from protocol.reassembly import Key
+from protocol.reassembly import MAX_TOTAL, Key
 from store.log import LogLimits, LogReader, LogWriter
 from store.records import FrameFlag, Frames, Tick
+from tests.counting import counted
 
 QUIET_S = 10.0
 E2013 = Edition.E2013
@@ -82,10 +85,49 @@ def test_memory_is_bounded_whatever_terminals_begin() -> None:
     assert len(repairs) <= LIMITS.uploads and len(repairs._plans) == len(repairs)
 
 
+def test_no_upload_of_more_than_a_message_has_is_followed() -> None:
+    repairs = Repairs(QUIET_S)
+    assert repairs.note(1, fragment(1, total=MAX_TOTAL + 1), E2013, 0.0) is None
+    assert repairs.note(1, fragment(1, total=MAX_TOTAL), E2013, 0.0) is not None
+
+
+def look(uploads: int, *, are_there: bool) -> tuple[int, int]:
+    """Let terminals begin the longest uploads; give the work of looking after them, and the requests."""
+    repairs = Repairs(QUIET_S)
+    for terminal in range(uploads):
+        repairs.note(terminal, fragment(1, total=MAX_TOTAL), E2013, 0.0)
+    found: list[Request] = []
+    work = counted(lambda: found.extend(repairs.due(60.0, lambda terminal: are_there)))
+    assert all(len(request.missing) == MAX_NAMED for request in found)
+    return work, len(found)
+
+
+def test_looking_takes_what_uploads_there_are_and_not_what_they_lack() -> None:
+    """16,000 beginnings of uploads of 65,535 held the loop for 40 s, and nobody was there to be asked."""
+    half, asked = look(2000, are_there=False)
+    whole, _ = look(4000, are_there=False)
+    assert asked == 0 and whole <= 2.5 * half and whole < 20 * 4000
+    few, asked = look(REQUESTS_PER_LOOK, are_there=True)
+    many, still_asked = look(4000, are_there=True)
+    assert asked == still_asked == REQUESTS_PER_LOOK and many <= few + 20 * 4000
+
+
+def test_who_is_asked_later_is_asked() -> None:
+    repairs, asked = Repairs(QUIET_S), set[int]()
+    for terminal in range(3 * REQUESTS_PER_LOOK):
+        repairs.note(terminal, fragment(1), E2013, 0.0)
+    for now in (10.0, 11.0, 12.0):
+        for request in repairs.due(now):
+            repairs.asked(request, now)
+            asked.add(request.key.terminal)
+    assert len(asked) == 3 * REQUESTS_PER_LOOK
+
+
 def test_an_upload_of_the_longest_kind_is_followed_as_far_as_memory_goes() -> None:
     repairs = Repairs(QUIET_S)
-    for index in range(1, 0x10000):
-        repairs.note(1, fragment(index, total=0xFFFF, serial=0), E2013, 0.0)
+    for serial in (0, 30_000):
+        for index in range(1, MAX_TOTAL):
+            repairs.note(1, fragment(index, total=MAX_TOTAL, serial=serial), E2013, 0.0)
     list(repairs.due(0.0))
     held = sum(len(upload.fingerprints) for upload in repairs._uploads)
     assert held * FRAGMENT_BYTES <= LIMITS.terminal_bytes
@@ -108,7 +150,7 @@ def test_requests_name_as_many_as_fit_in_order(edition: Edition, missing: list[i
     assert len(encode_body(0x8003, edition, other[1])) <= MAX_BODY
 
 
-def write(log: LogWriter, frames: list[Frame], at_us: int, flags: int = 0) -> None:
+def write(log: LogWriter, frames: list[Frame], at_us: int, flags: int = FrameFlag.AUTHENTICATED) -> None:
     plains = [frame.plain() for frame in frames]
     log.append(
         Frames(
@@ -123,13 +165,14 @@ def write(log: LogWriter, frames: list[Frame], at_us: int, flags: int = 0) -> No
 
 
 def test_fragments_are_found_in_the_log(tmp_path: Path) -> None:
-    minute_us = 60_000_000
+    minute_us, said = 60_000_000, FrameFlag.AUTHENTICATED
     old, new = fragment(1), [fragment(2), Frame(0x0801, bytes(6), 5, bytes(40)), fragment(3)]
     for frames, at_us, flags in (
-        ([old], 1, 0),
-        ([new[0], Frame(0x0200, bytes(6), 6, bytes(30))], 11 * minute_us, 0),
-        ([Frame(0x0002, bytes(6), 7, b""), *new[1:]], 12 * minute_us, 0),
-        ([fragment(4)], 12 * minute_us, FrameFlag.RAW),
+        ([old], 1, said),
+        ([new[0], Frame(0x0200, bytes(6), 6, bytes(30))], 11 * minute_us, said),
+        ([Frame(0x0002, bytes(6), 7, b""), *new[1:]], 12 * minute_us, said),
+        ([fragment(4)], 12 * minute_us, said | FrameFlag.RAW),
+        ([fragment(4)], 12 * minute_us, 0),
     ):
         log = LogWriter(tmp_path)
         log.append(Tick(), at_us)

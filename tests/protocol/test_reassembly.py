@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.frame import SERIALS
 from protocol.reassembly import (
+    MAX_TOTAL,
     MINUTE_US,
     Forgotten,
     Key,
@@ -23,6 +24,7 @@ from protocol.reassembly import (
     is_sensible,
     key_of,
 )
+from tests.counting import counted
 
 SECOND_US = 1_000_000
 
@@ -155,13 +157,11 @@ def test_the_serial_of_the_first_fragment_wraps() -> None:
 
 
 def test_numbers_that_cannot_be_right() -> None:
-    assert [is_sensible(*numbers) for numbers in ((0, 0), (2, 0), (2, 3), (2, 2), (1, 1))] == [
-        False,
-        False,
-        False,
-        True,
-        True,
-    ]
+    longest = (MAX_TOTAL, MAX_TOTAL)
+    right = [(2, 2), (1, 1), longest]
+    wrong = [(0, 0), (2, 0), (2, 3), (MAX_TOTAL + 1, 1), (0xFFFF, 1)]
+    assert all(is_sensible(*numbers) for numbers in right)
+    assert not any(is_sensible(*numbers) for numbers in wrong)
 
 
 def test_a_terminal_that_restarts_begins_another_upload_under_the_same_name() -> None:
@@ -188,6 +188,32 @@ def test_patience_counts_from_the_last_new_fragment() -> None:
     assert reassembly.expire(17 * SECOND_US) == []
     (forgotten,) = reassembly.expire(18 * SECOND_US)
     assert isinstance(forgotten, Forgotten) and forgotten.upload.missing() == [3]
+
+
+def test_what_goes_on_for_too_long_is_given_up() -> None:
+    """A new fragment every ten minutes held a place, and the log, for a year."""
+    reassembly = Reassembly[bytes]()
+    pieces = fragments(1, 0x0801, 0, [bytes([number]) for number in range(9)])
+    for minute, sent in zip(range(0, 45, 5), pieces, strict=True):
+        given_up = reassembly.expire(minute * MINUTE_US)
+        if minute < 30:
+            assert not given_up
+            take(reassembly, sent, minute * MINUTE_US)
+        elif minute == 30:
+            (forgotten,) = given_up
+            assert forgotten.reason is Reason.OVERDUE
+            assert forgotten.pieces == [sent.body for sent in pieces[:6]]
+    assert not len(reassembly) and not reassembly._begun
+
+
+@given(there=st.sets(st.integers(1, MAX_TOTAL), max_size=50), most=st.integers(0, 600))
+def test_what_is_missing_is_named_up_to_a_number(there: set[int], most: int) -> None:
+    upload = Upload[None](Key(1, 0x0801, 0, MAX_TOTAL), 0, 0, dict.fromkeys(there, 0))
+    missing = [index for index in range(1, MAX_TOTAL + 1) if index not in there]
+    assert upload.missing_count == len(missing)
+    assert upload.missing(most) == missing[:most]
+    lines = counted(lambda: upload.missing(most))
+    assert lines <= 10 + 2 * (most + len(there)), "and not all the others that are missing"
 
 
 def test_the_longest_silent_upload_makes_room() -> None:
