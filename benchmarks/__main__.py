@@ -24,6 +24,7 @@ PARTS = (
     "connections",
     "path",
     "ingest",
+    "growth",
     "compression",
     "queries",
     "log",

@@ -165,7 +165,8 @@ class WorkerSettings(Group):
     batch_bytes: Annotated[int, Field(ge=4096, le=64 * MIB)] = 4 * MIB
     """About so much of the log goes into one transaction."""
     snapshot_s: Seconds = 5.0
-    """How often the worker's state is kept in a file, so that a start need not read far back."""
+    """How often at most the worker's state is kept in a file, so that a start need not read far back. A large
+    state is kept less often, so that it writes little more than the log does: up to sixty times this."""
     health_port: Port = 9612
     """`/healthz` and `/metrics`, on the loopback interface only."""
 

@@ -145,7 +145,9 @@ class Worker:
         """The place of the last record taken among those of all logs, as far as known."""
         self._terminals = 0
         self._snapshot_positions: Positions | None = None
-        self._snapshots = _Cadence(options.snapshot_s, share=0.05)
+        self._releasable: Positions = {}
+        """Up to where the log may go once the snapshot that is being written is on the disk."""
+        self._saver = snapshot.Saver(state_directory, options.snapshot_s)
         self._states = _Cadence(options.states_s, share=0.1)
         self._pace = _Pace(options.batch_bytes)
         self._is_behind = False
@@ -189,6 +191,7 @@ class Worker:
         self._is_behind = size > self._pace.bytes // 2
         if records:
             began = time.monotonic()
+            self._saver.read(size)
             self._claim(reader)
             if self._reached is not None and order(records[0]) < self._reached:
                 self._keep_snapshot(now=True)  # reading again must not cross this place, see `store.merge`
@@ -214,6 +217,7 @@ class Worker:
             self._connection = None
         if self._reader is not None:
             self._reader.close()
+        self._saver.close()
         self._writer.shutdown()
 
     def health(self) -> dict[str, Any]:
@@ -449,16 +453,27 @@ class Worker:
         self._metrics.poisoned.inc(len(aside))
 
     def _keep_snapshot(self, *, now: bool = False) -> None:
-        """Write a snapshot when it is time, and let the log go up to it."""
+        """Write a snapshot when it is time, and let the log go up to the last one on the disk. With `now` it
+        is the state of now that is on the disk when this returns.
+        """
         if self._fleet is None or self._reader is None:
             return
-        has_moved = self._positions != self._snapshot_positions
-        if has_moved and (now or self._snapshots.is_due()):
-            began = time.monotonic()
-            snapshot.save(self._state_directory, Snapshot(self._positions, self._fleet))
+        self._let_go(wait=now)
+        clock_s = time.monotonic()
+        if self._positions != self._snapshot_positions and (now or self._saver.is_due(clock_s)):
+            self._saver.begin(Snapshot(self._positions, self._fleet), clock_s)
             self._snapshot_positions = self._positions
-            self._reader.release(self._positions | self._fleet.fragments.oldest())
-            self._snapshots.took(began)
+            self._releasable = self._positions | self._fleet.fragments.oldest()
+            self._let_go(wait=now)
+
+    def _let_go(self, *, wait: bool) -> None:
+        try:
+            is_on_disk = self._saver.finished(wait=wait)
+        except OSError:
+            self._snapshot_positions = None
+            raise
+        if is_on_disk and self._reader is not None:
+            self._reader.release(self._releasable)
 
     def _give_up(self, error: Exception) -> None:
         """Forget everything that may be wrong now; the next step begins anew."""
