@@ -142,6 +142,7 @@ def frames(
 
 def _print(proof: "Proof") -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     say = Console(soft_wrap=True, highlight=False).print
     if proof.chunks:
@@ -155,6 +156,11 @@ def _print(proof: "Proof") -> None:
         say(
             f"chunk {gap.chunk}: {gap.end - gap.begin} bytes of log {gap.log} before it were never archived:"
             " archiving was off"
+        )
+    for aside in proof.set_aside:
+        say(
+            f"chunk {aside.chunk} of {aside.day} is set aside: its records are whole and as received,"
+            f" but not sorted by terminal ({escape(aside.cause)})"
         )
     if proof.broken is None:
         say("archive: [green]everything holds[/green]" if proof.chunks else "archive: nothing to prove")
@@ -188,7 +194,8 @@ def _told(proof: "Proof") -> dict[str, object]:
 
     gaps = [each._asdict() for each in proof.gaps]
     broken = proof.broken._asdict() if proof.broken else None
-    return asdict(proof) | {"gaps": gaps, "broken": broken, "removed": proof.removed}
+    aside = [each._asdict() for each in proof.set_aside]
+    return asdict(proof) | {"gaps": gaps, "set_aside": aside, "broken": broken, "removed": proof.removed}
 
 
 def _told_of_media(proof: "MediaProof") -> dict[str, object]:

@@ -12,6 +12,9 @@ Sealing takes what the worker has consumed, writes a chunk, appends its head, an
 delete what the chunk holds. A crash in between leaves a file that is written anew, a chunk without a head
 which gets it, or a log that is allowed to delete a little later: nothing is lost, nothing is there twice.
 
+Records that defy sorting are set aside: sealed as they are, with the cause in chunk and head. Whoever reads
+the archive knows such chunks, and what comes behind them is sealed as ever.
+
 Errors:
     ChunkDamaged, HeadsBroken, LogError, OSError: what they say; sealing changes nothing then.
     ArchiveInUse    another process is writing
@@ -19,18 +22,23 @@ Errors:
 
 import contextlib
 import fcntl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+import numpy as np
 
 from store import chunk, heads
-from store.chunk import SUFFIX, About, Chunk, Gathered, Identify, Span
+from store.chunk import SUFFIX, About, Chunk, Gathered, Identify, Span, as_received, by_terminal
 from store.heads import Removed, Sealed
 from store.log import MIB, CursorBehind, LogReader, LogRecord
 from store.merge import MergedReader, Positions, behind, logs_in
-from store.records import FrameFlag
+from store.records import FrameFlag, Frames, RecordKind
 from store.storage import make_directory, sync_directory
 from store.times import from_us, to_us
 
@@ -221,8 +229,8 @@ class Archivist:
         records, day = self._take(end, self._consumed(begin, until, heads))
         ends = begin | behind(records)
         spans = {str(log.log_id): Span(log.name.slot, begin[log.log_id], ends[log.log_id]) for log in logs}
-        gathered = Gathered.of(records, list(begin))
-        times = gathered.records["received_us"]
+        times = [each.received_at_us for each in records]
+        held = [each.payload for each in records if each.kind is RecordKind.FRAMES]
         about = About(
             number=end.number + 1,
             day=day,
@@ -231,15 +239,15 @@ class Archivist:
             logs=spans,
             blocks=0,
             records=len(records),
-            frames=len(gathered.rows),
-            frame_bytes=len(gathered.data),
-            first_us=int(times.min()),
-            last_us=int(times.max()),
+            frames=sum(map(Frames.count, held)),
+            frame_bytes=sum(len(each) - Frames.data_begins(each) for each in held),
+            first_us=min(times),
+            last_us=max(times),
             sealed_at=from_us(now_us),
         )
         links = end.links if about.seed == end.seed else {}
         path = _path(self.directory, day, about.number)
-        root, made = chunk.write(path, about, gathered, self._identify, links)
+        root, made = self._write(path, about, records, links)
         sealed = Chunk(path)
         self._append(sealed)
         self._end = _End(
@@ -248,6 +256,20 @@ class Archivist:
         self._known_bytes = self._heads_bytes()
         self._let_go(self._end)
         return sealed.about
+
+    def _write(
+        self, path: Path, about: About, records: Sequence[LogRecord], links: Mapping[str, bytes]
+    ) -> tuple[str, dict[str, bytes]]:
+        """Write a chunk of records, and set them aside where they defy sorting."""
+        log_ids = [UUID(each) for each in about.logs]
+        try:
+            return chunk.write(path, about, by_terminal(Gathered.of(records, log_ids), self._identify), links)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # whatever it is: it is about these records, and others must go on
+            cause = f"{type(error).__name__}: {error}"
+            about = msgspec.structs.replace(about, cause=cause)
+            return chunk.write(path, about, as_received(records, log_ids), links)
 
     def _consumed(self, begin: Positions, until: Positions, heads: Positions) -> Iterator[LogRecord]:
         """Give what is consumed, in order, up to the first record that is not.
@@ -308,6 +330,7 @@ def head_of(sealed: Chunk) -> Sealed:
         since=from_us(about.first_us),
         until=from_us(about.last_us),
         file_bytes=sealed.path.stat().st_size,
+        cause=about.cause,
     )
 
 
@@ -374,7 +397,7 @@ class Archive:
         for path in self._paths(begin, end):
             if int(path.stem) <= last:
                 with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                    yield from _in_chunk(Chunk(path), identity, begin, end)
+                    yield from self._in_chunk(Chunk(path), identity, begin, end)
         yield from tail
 
     def records(self, since: datetime, until: datetime) -> Iterator[LogRecord]:
@@ -415,8 +438,15 @@ class Archive:
             ]
         except CursorBehind:  # sealed and deleted since we looked: it is in a chunk now
             return self._tail(identity, begin_us, end_us)
-        gathered = Gathered.of(records, list(begin))
-        return end.number, list(_of(gathered, self._identify, identity))
+        return end.number, list(_of(records, self._identify, identity))
+
+    def _in_chunk(self, held: Chunk, identity: str, begin_us: int, end_us: int) -> Iterator[ArchivedFrame]:
+        about = held.about
+        if not about.cause:
+            yield from _in_block(held, identity, begin_us, end_us)
+        elif about.first_us < end_us and about.last_us >= begin_us:
+            records = [each for each in held.log() if begin_us <= each.received_at_us < end_us]
+            yield from _of(records, self._identify, identity, about.number)
 
     def _behind(self) -> tuple[_End, Positions, Positions]:
         """Say where the archive ends, and from where to where the logs go on."""
@@ -445,7 +475,7 @@ def _archived_to(archived: Mapping[str, Span], log: LogReader) -> int:
     return known.end if known else 0
 
 
-def _in_chunk(held: Chunk, identity: str, begin_us: int, end_us: int) -> Iterator[ArchivedFrame]:
+def _in_block(held: Chunk, identity: str, begin_us: int, end_us: int) -> Iterator[ArchivedFrame]:
     at = held.find(identity)
     if at is None or held.entries["first_us"][at] >= end_us or held.entries["last_us"][at] < begin_us:
         return
@@ -460,16 +490,42 @@ def _in_chunk(held: Chunk, identity: str, begin_us: int, end_us: int) -> Iterato
         )
 
 
-def _of(gathered: Gathered, identify: Identify, identity: str) -> Iterator[ArchivedFrame]:
-    rows = gathered.rows
-    length = rows["length"].astype("<i8")
-    names, which = identify(gathered.data, length, (rows["flags"] & FrameFlag.RAW) != 0)
+def _of(
+    records: Sequence[LogRecord], identify: Identify, identity: str, number: int = 0
+) -> Iterator[ArchivedFrame]:
+    """Give a terminal's frames among records of chunk `number`. What defies sorting is sorted in ever smaller
+    parts, so that it hides nothing but itself."""
+    try:
+        gathered = Gathered.of(records, list({each.log.log_id for each in records}))
+        rows = gathered.rows
+        length = rows["length"].astype("<i8")
+        names, which = identify(gathered.data, length, (rows["flags"] & FrameFlag.RAW) != 0)
+    except MemoryError:
+        raise
+    except Exception:  # whatever it is: it is about one of these
+        parts = records if len(records) > 1 else _frames_of(*records)
+        middle = len(parts) // 2
+        for part in (parts[:middle], parts[middle:]) if middle else ():
+            yield from _of(part, identify, identity, number)
+        return
     if identity not in names:
         return
     ends = length.cumsum()
     for row in (which == names.index(identity)).nonzero()[0].tolist():
         us, session, _, _, size, flags = rows[row].tolist()
-        yield ArchivedFrame(us, session, flags, gathered.data[ends[row] - size : ends[row]].tobytes(), 0)
+        yield ArchivedFrame(us, session, flags, gathered.data[ends[row] - size : ends[row]].tobytes(), number)
+
+
+def _frames_of(record: LogRecord) -> list[LogRecord]:
+    """Divide a record of frames into records of one."""
+    held = Frames.from_payload(record.payload)
+    ends = held.lengths.cumsum(dtype=np.int64).tolist()
+    made = []
+    for at, (begin, end) in enumerate(pairwise([0, *ends])):
+        one = slice(at, at + 1)
+        frame = Frames(held.sessions[one], held.lengths[one], held.flags[one], held.data[begin:end])
+        made.append(record._replace(payload=memoryview(frame.payload())))
+    return made
 
 
 def _us(at: datetime) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from store.storage import keep_file, make_directory, sync_directory
+from store.storage import keep_file, make_directory, open_regular, sync_directory
 
 GRACE_S: Final = 86_400.0
 """A file without a row stays so long: its transaction may still be waiting for the database."""
@@ -59,7 +59,7 @@ class Blobs:
     def fault(self, digest: bytes) -> str | None:
         """Read a content, and say what is wrong with its file; None where nothing is."""
         try:
-            with self.path(digest).open("rb") as file:
+            with open_regular(self.path(digest)) as file:
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             return "the file is missing"

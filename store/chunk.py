@@ -12,6 +12,9 @@ this is half of what compressed rows are, at no greater cost. The block under no
 the logs with what is no frame (link events, ticks, rejected bytes), so that the log can be made from a chunk
 again, byte by byte.
 
+Where something among the records defies sorting, they are **set aside**: `about` says for what cause, and the
+one block, under no identity, holds the records as they were. It is chained like any other.
+
 The **link** of a block is a hash (BLAKE2b-256) of the terminal's link before it, of its entry, and of its
 bytes as they lie in the file. The first link of a day follows the last chunk of the day before. The **root**
 is a hash of `about` and index, and `about` names the root of the chunk before. So there is no byte of a chunk
@@ -25,7 +28,7 @@ import hashlib
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -39,7 +42,7 @@ import zstandard
 
 from store.log import LogName, LogRecord, record_size
 from store.records import FRAME_HEAD, Bytes, FrameFlag, Frames, RecordKind
-from store.storage import keep_file
+from store.storage import keep_file, open_regular
 
 I64: TypeAlias = npt.NDArray[np.int64]
 Rows: TypeAlias = npt.NDArray[np.void]
@@ -54,6 +57,9 @@ TRAILER: Final = struct.Struct("<QQ32s8s")
 HASH_BYTES: Final = 32
 LEVEL: Final = 3
 """Of zstd. Level 9 saves 3 % more and takes three times as long."""
+LARGEST_BYTES: Final = 512 << 20
+"""All blocks of a chunk uncompressed: 64 MiB of the log have a fifth of it at most. Who writes an index that
+promises more wants the reader's memory."""
 
 RECORDS: Final = ""
 """The identity of the block that holds the records."""
@@ -75,7 +81,8 @@ ROW: Final = np.dtype(
 RECORD: Final = np.dtype(
     [("received_us", "<i8"), ("position", "<u8"), ("size", "<u4"), ("log", "u1"), ("kind", "u1")]
 )
-"""A record of a log. `size` counts the bytes of an event, and the frames of `RecordKind.FRAMES`."""
+"""A record of a log. `size` counts the bytes of an event, and the frames of `RecordKind.FRAMES`; bytes of all
+where records are set aside."""
 
 ENTRY: Final = np.dtype(
     [
@@ -110,7 +117,7 @@ class Span(msgspec.Struct, frozen=True):
     end: int
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
+class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a chunk says of itself."""
 
     number: int
@@ -130,6 +137,12 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     first_us: int
     last_us: int
     sealed_at: datetime
+    cause: str = ""
+    """Why the records are set aside; empty where they are sorted by terminal."""
+
+
+Content: TypeAlias = tuple[str, Rows, bytes]
+"""A block before compression, with the identity and the rows that it is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +163,7 @@ class Gathered:
         table, heads, data, events = [], list[memoryview](), list[memoryview](), list[memoryview]()
         for position, _, received_us, kind, payload, log, _ in records:
             if kind is RecordKind.FRAMES:
-                size = int.from_bytes(payload[:4], "little")
-                begin = 4 + size * FRAME_HEAD.itemsize
+                size, begin = Frames.count(payload), Frames.data_begins(payload)
                 heads.append(payload[4:begin])
                 data.append(payload[begin:])
             else:
@@ -197,11 +209,12 @@ def _root(index: bytes | memoryview, about: bytes | memoryview) -> bytes:
 
 
 def write(
-    path: Path, about: About, gathered: Gathered, identify: Identify, links: Mapping[str, bytes]
+    path: Path, about: About, contents: Iterable[Content], links: Mapping[str, bytes]
 ) -> tuple[str, dict[str, bytes]]:
     """Make the file `path`, durable, name and all, on return.
 
     Args:
+        contents: of the blocks, by identity
         links: by identity the last link of this day
 
     Returns:
@@ -210,7 +223,7 @@ def write(
     blocks, entries, made = [], [], dict[str, bytes]()
     offset = len(MAGIC)
     compressor = zstandard.ZstdCompressor(level=LEVEL)
-    for identity, rows, content in _contents(gathered, identify):
+    for identity, rows, content in contents:
         block = compressor.compress(content)
         times = rows["received_us"]
         entry = np.zeros(1, ENTRY)
@@ -233,8 +246,22 @@ def _range(times: I64) -> tuple[int, int]:
     return int(times.min()), int(times.max())
 
 
-def _contents(gathered: Gathered, identify: Identify) -> Iterator[tuple[str, Rows, bytes]]:
-    """Give for each identity in order its rows and its block before compression."""
+def as_received(records: Sequence[LogRecord], log_ids: Sequence[UUID]) -> Iterator[Content]:
+    """Give the one block of records that are set aside."""
+    number = {log_id: at for at, log_id in enumerate(log_ids)}
+    rows = np.array(
+        [
+            (each.received_at_us, each.position, len(each.payload), number[each.log.log_id], each.kind)
+            for each in records
+        ],
+        RECORD,
+    )
+    payloads = b"".join(each.payload for each in records)
+    yield RECORDS, rows, _planes(_differences(rows, [0])) + payloads
+
+
+def by_terminal(gathered: Gathered, identify: Identify) -> Iterator[Content]:
+    """Give the blocks of records that are sorted."""
     yield RECORDS, gathered.records, _planes(_differences(gathered.records, [0])) + gathered.events
     rows = gathered.rows
     if not len(rows):
@@ -299,7 +326,7 @@ class Chunk:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size < len(MAGIC) + TRAILER.size:
                 raise ChunkDamaged(path, size, "the file is cut short")
@@ -316,6 +343,8 @@ class Chunk:
         if self.root != root.hex():
             raise ChunkDamaged(path, index, "index or description do not give the root written behind them")
         self.entries: Rows = np.frombuffer(view[index:about], ENTRY)
+        if int(self.entries["size"].sum()) > LARGEST_BYTES:
+            raise ChunkDamaged(path, index, "the index promises more than a chunk can hold")
         self.about = self._said(view[about:end], about)
         self._index = index
 
@@ -369,28 +398,57 @@ class Chunk:
         Raises:
             ChunkDamaged: it cannot be read.
         """
-        content, count = self._content(at), int(self.entries["count"][at])
-        rows, planes = _of_planes(content, ROW, count)
+        rows, planes = self._columns(at, ROW)
         length = rows["length"].astype(np.int64)
         if int(length.sum()) != len(planes):
-            raise ChunkDamaged(self.path, int(self.entries["offset"][at]), "frames do not fill their block")
+            raise self._damaged(at, "frames do not fill it")
         return rows, _of_frame_planes(planes, length)
 
     def records(self) -> tuple[Rows, memoryview]:
-        """Read the records, and what is no frame of them back to back."""
-        rows, rest = _of_planes(self._content(0), RECORD, int(self.entries["count"][0]))
+        """Read the records, and what is no frame of them back to back; of records that are set aside,
+        everything.
+
+        Raises:
+            ChunkDamaged: they cannot be read.
+        """
+        rows, rest = self._columns(0, RECORD)
+        held = rows["kind"] == RecordKind.FRAMES
+        frames = 0 if self.about.cause else int(rows["size"][held].sum())
+        is_sound = (
+            np.isin(rows["kind"], list(RecordKind)).all() and (rows["log"] < len(self.about.logs)).all()
+        )
+        if not is_sound or frames != int(self.entries["count"][1:].sum()):
+            raise self._damaged(0, "it is none of records")
+        if int(rows["size"].sum()) - frames != len(rest):
+            raise self._damaged(0, "records do not fill it")
         return rows, rest
 
+    def _columns(self, at: int, kind: np.dtype[Any]) -> tuple[Rows, memoryview]:
+        """Read the rows of a block, and what stands behind them."""
+        content, count = self._content(at), int(self.entries["count"][at])
+        if count * kind.itemsize > len(content):
+            raise self._damaged(at, "rows are missing")
+        return _of_planes(content, kind, count)
+
     def _content(self, at: int) -> memoryview:
-        size = int(self.entries["size"][at])
+        """Decompress a block: to the size in the index, which is bounded, and to no byte more."""
+        block, size = self.block(at), int(self.entries["size"][at])
         try:
-            return memoryview(zstandard.decompress(self.block(at), max_output_size=size))
+            if zstandard.get_frame_parameters(block).content_size != size:
+                raise self._damaged(at, "it is of another size than the index says")
+            return memoryview(zstandard.decompress(block, max_output_size=size))
         except zstandard.ZstdError as error:
-            where = int(self.entries["offset"][at])
-            raise ChunkDamaged(self.path, where, f"block {at} cannot be read: {error}") from None
+            raise self._damaged(at, str(error)) from None
+
+    def _damaged(self, at: int, what: str) -> ChunkDamaged:
+        return ChunkDamaged(self.path, int(self.entries["offset"][at]), f"block {at} cannot be read: {what}")
 
     def log(self) -> Iterator[LogRecord]:
-        """Give the records of the logs as they were, in order of receipt."""
+        """Give the records of the logs as they were, in order of receipt.
+
+        Raises:
+            ChunkDamaged: they cannot be read.
+        """
         records, events = self.records()
         names = [LogName(span.slot, UUID(log_id)) for log_id, span in self.about.logs.items()]
         parts = [self.rows(at) for at in range(1, len(self.entries))]
@@ -403,7 +461,7 @@ class Chunk:
         length = length[order]
         frame = event = 0
         for received_us, position, size, log, kind in records.tolist():
-            if kind == RecordKind.FRAMES:
+            if kind == RecordKind.FRAMES and not self.about.cause:
                 chosen = slice(frame, frame + size)
                 frame += size
                 held = rows[chosen]

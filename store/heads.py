@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from store.chunk import HASH_BYTES
-from store.storage import sync_directory
+from store.storage import open_regular, sync_directory
 
 FILE_NAME: Final = "heads"
 
@@ -32,7 +32,7 @@ class HeadsBroken(Exception):
         self.line, self.what = line, what
 
 
-class Sealed(msgspec.Struct, frozen=True, kw_only=True, tag_field="head", tag="sealed"):
+class Sealed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="head", tag="sealed"):
     """A chunk was written."""
 
     previous: str
@@ -47,6 +47,8 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True, tag_field="head", tag="s
     """Earliest receipt in the chunk."""
     until: datetime
     file_bytes: int
+    cause: str = ""
+    """Why its records are set aside; empty where they are sorted by terminal."""
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True, tag_field="head", tag="removed"):
@@ -70,7 +72,8 @@ def hash_of(line: bytes) -> str:
 def lines(path: Path) -> list[bytes]:
     """Give the whole lines of the file; none where there is no file."""
     try:
-        *whole, _ = path.read_bytes().split(b"\n")
+        with open_regular(path) as file:
+            *whole, _ = file.read().split(b"\n")
     except FileNotFoundError:
         return []
     return whole

@@ -55,6 +55,14 @@ class Gap(NamedTuple):
     end: int
 
 
+class SetAside(NamedTuple):
+    """A chunk whose records are kept as they were, because something among them defies sorting."""
+
+    chunk: int
+    day: date
+    cause: str
+
+
 @dataclass(slots=True)
 class Proof:
     """What was proved."""
@@ -67,6 +75,7 @@ class Proof:
     last: date | None = None
     removed: list[Removed] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
     broken: Break | None = None
 
     @property
@@ -185,6 +194,10 @@ def _prove_chunks(
                 _prove_link(chunk, at, links, head)
                 proof.blocks += 1
                 proof.frames += 0 if at == 0 else int(chunk.entries["count"][at])
+            if head.cause:
+                proof.set_aside.append(SetAside(head.chunk, head.day, head.cause))
+                proof.frames += head.frames
+            links |= {RECORDS: chunk.link(0)} if len(chunk.entries) else {}
         except ChunkDamaged as damaged:
             raise _Broken(where._replace(what=damaged.what, offset=damaged.offset)) from None
         for log, span in chunk.about.logs.items():
@@ -200,6 +213,8 @@ def _prove_chunks(
 def _blocks(chunk: Chunk, identity: str | None) -> Iterator[int]:
     if identity is None:
         yield from range(len(chunk.entries))
+    elif chunk.about.cause:
+        yield 0  # whose they are is not known before they are read
     else:
         at = chunk.find(identity)
         if at is not None:

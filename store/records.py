@@ -104,11 +104,16 @@ class Frames:
         return int.from_bytes(payload[:4], "little")
 
     @classmethod
+    def data_begins(cls, payload: bytes | memoryview) -> int:
+        """Say where in a payload the bytes of the frames begin."""
+        return 4 + cls.count(payload) * FRAME_HEAD.itemsize
+
+    @classmethod
     def joined(cls, payloads: Sequence[bytes | memoryview], margin: int = 0) -> "Frames":
         """Read many payloads as one: a record costs two pieces of bytes and no array. The data goes on for
         `margin` zero bytes behind the last frame.
         """
-        ends = [4 + cls.count(each) * FRAME_HEAD.itemsize for each in payloads]
+        ends = [cls.data_begins(each) for each in payloads]
         pairs = list(zip(payloads, ends, strict=True))
         head = np.frombuffer(b"".join([each[4:end] for each, end in pairs]), FRAME_HEAD)
         data = b"".join([*(each[end:] for each, end in pairs), bytes(margin)])

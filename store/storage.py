@@ -5,8 +5,11 @@ Everything raises `OSError`, as the operating system does; `store.log` gives tho
 """
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
@@ -102,6 +105,20 @@ class Disk:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read it. Whatever else lies under its name, a pipe that nobody writes to for example, is
+    refused at once.
+
+    Raises:
+        OSError: there is none, it cannot be read, or it is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def sync_directory(directory: Path) -> None:

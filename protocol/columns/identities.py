@@ -24,13 +24,12 @@ def identities(data: U8, lengths: ArrayLike, as_received: Flags) -> tuple[list[s
         data, length = as_plain(data, length, as_received)
     batch, bad = FrameBatch.from_plain(data, length)
     low, of = np.unique(batch.key_low, return_inverse=True)
-    names = [f"{number:X}" for number in low.tolist()]
-    wide = batch.key_high.nonzero()[0]
-    if len(wide):  # more than sixteen digits: no number of a SIM, so few
-        keys = batch.key_high[wide].astype(object) << 64 | batch.key_low[wide].astype(object)
-        high, of_wide = np.unique(keys, return_inverse=True)
-        of[wide] = of_wide + len(names)
-        names += [f"{number:X}" for number in high.tolist()]
+    numbers = low.tolist()
+    if batch.key_high.any():  # more than sixteen digits: no number of a SIM, so few
+        high, of_high = np.unique(batch.key_high, return_inverse=True)
+        both, of = np.unique(of_high * len(low) + of, return_inverse=True)
+        numbers = [int(high[each // len(low)]) << 64 | int(low[each % len(low)]) for each in both.tolist()]
+    names = [f"{number:X}" for number in numbers]
     if not len(bad):
         return names, of
     which = np.full(len(length), len(names), np.int64)
