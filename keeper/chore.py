@@ -3,9 +3,10 @@
 To add one, write `keeper/chores/<name>.py` with a `CHORE = Chore(…)`; the folder loads itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
@@ -24,6 +25,8 @@ class Done(NamedTuple):
     """There is more to do: the next step follows after a breath, not after the interval."""
     zh: str = ""
     """The same sentence in Chinese."""
+    tells: Mapping[str, Any] = MappingProxyType({})
+    """What health says beside that, whatever was done."""
 
 
 @dataclass(frozen=True, slots=True)

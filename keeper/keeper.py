@@ -8,9 +8,9 @@ keeper of the same database is doing is left to it.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -25,6 +25,8 @@ BREATH_S = 0.2
 """Between two steps of one chore, so that upkeep never takes the database from the worker."""
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 300.0
+SAID_EVERY = timedelta(minutes=1)
+"""A chore that has much to do says so in the messages this often; health always has the last of it."""
 FAILING_AFTER = 3
 """So many failures in a row are told as a fault: one alone is a restarting database."""
 
@@ -45,6 +47,10 @@ class Account:
     failures: int = 0
     """In a row."""
     error: str = ""
+    tells: Mapping[str, Any] = field(default_factory=dict)
+    """What else it tells people."""
+    said_at: datetime | None = None
+    """When the messages last said what it did."""
 
     @property
     def is_failing(self) -> bool:
@@ -100,6 +106,7 @@ class Keeper:
                 "done_at": _text(each.done_at),
                 "failures": each.failures,
                 "error": each.error,
+                **each.tells,
             }
             for name, each in self.accounts.items()
         }
@@ -140,8 +147,11 @@ class Keeper:
 
     def _note(self, chore: Chore, done: Done, now: datetime) -> None:
         account = self.accounts[chore.name]
+        account.tells = done.tells
         if done.what:
-            log.info(chore.name, did=done.what)
+            if account.said_at is None or now - account.said_at >= SAID_EVERY:
+                log.info(chore.name, did=done.what)
+                account.said_at = now
             account.did, account.did_zh, account.did_at = done.what, done.zh, now
         if not done.more:
             account.done_at = now

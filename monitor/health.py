@@ -162,6 +162,13 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
         "管家进程有任务失败：{why}",
         "A chore of the keeper fails: {why}",
     ),
+    "archive_set_aside": (
+        "warning",
+        "keeper",
+        "归档块 {chunk} 未能按终端整理，已按收到的原始记录完整封存，数据无缺失。请报告原因：{why}",
+        "Chunk {chunk} of the archive could not be sorted by terminal and is kept as received: nothing is "
+        "missing. Please report the cause: {why}",
+    ),
     "events_unreachable": (
         "warning",
         "events",
@@ -428,6 +435,10 @@ def _keeper_problems(said: Answer, has_database: bool) -> list[ProblemFound]:
         return [_problem("keeper_unreachable")]
     if not said.get("ok", True) and has_database:
         return [_problem("keeper_failing", why=_short(said.get("error")))]
+    aside = _table(_table(said, "chores"), "archive").get("set_aside")
+    if isinstance(aside, list) and aside and isinstance(aside[-1], dict):
+        last = aside[-1]
+        return [_problem("archive_set_aside", chunk=_short(last.get("chunk")), why=_short(last.get("cause")))]
     return []
 
 

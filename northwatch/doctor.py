@@ -23,7 +23,7 @@ from northwatch.config import Settings, without_password
 from northwatch.record_report import tell
 from northwatch.times import shown
 from northwatch.wiring import certificate_files, database_directory, logs_directory
-from store import archive, schema, survey
+from store import archive, heads, schema, survey
 from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
 from store.log import LogError, LogReader
 from store.merge import logs_in
@@ -135,6 +135,8 @@ def _look_at_archive(settings: Settings, found: Findings, logs: list[LogReader])
         return
     size = sum(path.stat().st_size for path in directory.glob("*/*.nwa"))
     found.fact("archive", f"{days[0]} to {days[-1]}, {size / GIB:.2f} GiB" if days else "none yet")
+    for aside in heads.set_aside(heads.backwards(heads.lines(directory / heads.FILE_NAME))):
+        found.fact("", f"chunk {aside.chunk} of {aside.day} is set aside, whole and unsorted: {aside.cause}")
     waiting = sum(max(0, log.consumed() - max(log.archived(), log.start)) for log in logs)
     if waiting > ARCHIVE_BEHIND * settings.log.quota_bytes:
         found.problem(

@@ -35,7 +35,7 @@ import numpy as np
 
 from store import chunk, heads
 from store.chunk import SUFFIX, About, Chunk, Gathered, Identify, Span, as_received, by_terminal
-from store.heads import Removed, Sealed
+from store.heads import Removed, Sealed, SetAside
 from store.log import MIB, CursorBehind, LogReader, LogRecord
 from store.merge import MergedReader, Positions, behind, logs_in
 from store.records import FrameFlag, Frames, RecordKind
@@ -176,6 +176,8 @@ class Archivist:
         self.waiting_bytes = 0
         """What the worker has consumed and the archive does not have, as of the last step."""
         self.waiting_since_us: int | None = None
+        self.set_aside: list[SetAside] = []
+        """Chunks whose records could not be sorted."""
         self._identify = identify
         self._heads = directory / heads.FILE_NAME
         self._end: _End | None = None
@@ -198,9 +200,9 @@ class Archivist:
         if self._end is not None and self._known_bytes == self._heads_bytes():
             return self._end
         end = _end_of(self.directory)
-        listed = next(
-            (each for each in heads.backwards(heads.lines(self._heads)) if isinstance(each, Sealed)), None
-        )
+        known = list(heads.backwards(heads.lines(self._heads)))
+        self.set_aside = heads.set_aside(known)
+        listed = next((each for each in known if isinstance(each, Sealed)), None)
         if listed is not None and listed.chunk > end.number:
             # The chunks are lost; what follows them still says so.
             end = _End(number=listed.chunk, day=listed.day, root=listed.root, seed=listed.root)
@@ -306,7 +308,9 @@ class Archivist:
         return records, day
 
     def _append(self, sealed: Chunk) -> None:
-        heads.append(self._heads, head_of(sealed))
+        head = head_of(sealed)
+        heads.append(self._heads, head)
+        self.set_aside += heads.set_aside([head])
 
     def _let_go(self, end: _End) -> None:
         """Allow the logs to delete what the archive has."""

@@ -11,10 +11,10 @@ Errors:
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -105,6 +105,26 @@ def backwards(whole: Sequence[bytes]) -> Iterator[Head]:
         head = _decoded(line)
         if head is not None:
             yield head
+
+
+class SetAside(NamedTuple):
+    """A chunk whose records are kept as they were, because something among them defies sorting."""
+
+    chunk: int
+    day: str
+    """As 2026-03-01."""
+    cause: str
+
+
+def set_aside(read: Iterable[Head]) -> list[SetAside]:
+    """Give the chunks that are set aside and not removed, in order."""
+    known = list(read)
+    removed = {each.day for each in known if isinstance(each, Removed)}
+    return sorted(
+        SetAside(each.chunk, each.day.isoformat(), each.cause)
+        for each in known
+        if isinstance(each, Sealed) and each.cause and each.day not in removed
+    )
 
 
 def append(path: Path, head: Head) -> None:

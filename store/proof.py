@@ -10,7 +10,7 @@ consequence. A day that retention has deleted is no break: its heads are there, 
 of a day are proved from that day alone, so any period can be.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -20,8 +20,8 @@ import msgspec
 
 from store import heads
 from store.archive import chunk_paths, days, head_of
-from store.chunk import RECORDS, Chunk, ChunkDamaged, first_link, link_after
-from store.heads import HeadsBroken, Removed, Sealed
+from store.chunk import RECORDS, Chunk, ChunkDamaged, Span, first_link, link_after
+from store.heads import HeadsBroken, Removed, Sealed, SetAside
 from store.log import LogReader
 from store.merge import logs_in
 
@@ -53,14 +53,6 @@ class Gap(NamedTuple):
     log: str
     begin: int
     end: int
-
-
-class SetAside(NamedTuple):
-    """A chunk whose records are kept as they were, because something among them defies sorting."""
-
-    chunk: int
-    day: date
-    cause: str
 
 
 @dataclass(slots=True)
@@ -124,7 +116,10 @@ def prove(
 
 
 def _prove_heads(directory: Path, copied: Sequence[bytes], proof: Proof) -> list[Sealed]:
-    whole = heads.lines(directory / heads.FILE_NAME)
+    try:
+        whole = heads.lines(directory / heads.FILE_NAME)
+    except OSError as error:
+        raise _Broken(Break(heads.FILE_NAME, f"it cannot be read: {error.strerror}")) from None
     for number, (ours, theirs) in enumerate(zip([*whole, *[b""] * len(copied)], copied, strict=False), 1):
         if ours != theirs:
             missing = "is missing here" if number > len(whole) else "is another one here"
@@ -157,15 +152,25 @@ def _prove_names(directory: Path, sealed: list[Sealed], proof: Proof) -> None:
 
 def _prove_end(directory: Path, sealed: list[Sealed], logs: Path) -> None:
     """What the logs have let go of is in the last chunk or before it."""
-    last = sealed[-1] if sealed else None
-    path = directory / _of(last, "").where if last else None
-    spans = Chunk(path).about.logs if path and path.exists() else {}
+    spans = _last_spans(directory, sealed[-1]) if sealed else {}
     for slot, place in logs_in(logs).items():
         log = LogReader(place, slot=slot)
         known = spans.get(str(log.log_id))
         if log.archived() > (known.end if known else 0):
             what = f"log {slot} was archived up to {log.archived()}: chunks at the end are missing"
             raise _Broken(Break(heads.FILE_NAME, what, line=len(sealed)))
+
+
+def _last_spans(directory: Path, last: Sealed) -> Mapping[str, Span]:
+    where = _of(last, "")
+    try:
+        return Chunk(directory / where.where).about.logs
+    except FileNotFoundError:  # retention deleted its day
+        return {}
+    except ChunkDamaged as damaged:
+        raise _Broken(where._replace(what=damaged.what, offset=damaged.offset)) from None
+    except OSError as error:
+        raise _Broken(where._replace(what=f"it cannot be read: {error.strerror}")) from None
 
 
 def _prove_chunks(
@@ -195,11 +200,13 @@ def _prove_chunks(
                 proof.blocks += 1
                 proof.frames += 0 if at == 0 else int(chunk.entries["count"][at])
             if head.cause:
-                proof.set_aside.append(SetAside(head.chunk, head.day, head.cause))
+                proof.set_aside.append(SetAside(head.chunk, head.day.isoformat(), head.cause))
                 proof.frames += head.frames
             links |= {RECORDS: chunk.link(0)} if len(chunk.entries) else {}
         except ChunkDamaged as damaged:
             raise _Broken(where._replace(what=damaged.what, offset=damaged.offset)) from None
+        except OSError as error:
+            raise _Broken(where._replace(what=f"it cannot be read: {error.strerror}")) from None
         for log, span in chunk.about.logs.items():
             if log in ends and span.begin != ends[log]:
                 proof.gaps.append(Gap(head.chunk, log, ends[log], span.begin))

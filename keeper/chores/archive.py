@@ -15,6 +15,7 @@ from keeper.retention import are_held, due
 from protocol.columns import identities
 from store import archive, expiry
 from store.archive import BEIJING, SECOND_US, Archivist
+from store.chunk import About
 
 MIB = 1 << 20
 
@@ -42,13 +43,18 @@ def archivist(data_dir: Path) -> Archivist:
 
 def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
     """Seal one chunk, or else remove the oldest day that is due."""
-    if options.archive:
-        sealed = archivist(options.data_dir).step(int(now.timestamp() * SECOND_US))
-        if sealed is not None:
-            amount = f"{sealed.frames} frames, {sealed.frame_bytes / MIB:.1f} MiB"
-            zh = f"已封存 {sealed.day} 的第 {sealed.number} 个归档块，共 {sealed.frames} 帧"
-            return Done(f"sealed chunk {sealed.number} of {sealed.day}: {amount}", more=True, zh=zh)
-    return _let_go(connection, options, now)
+    if not options.archive:
+        return _let_go(connection, options, now)
+    seals = archivist(options.data_dir)
+    sealed = seals.step(int(now.timestamp() * SECOND_US))
+    done = _let_go(connection, options, now) if sealed is None else _sealed(sealed)
+    return done._replace(tells={"set_aside": [each._asdict() for each in seals.set_aside]})
+
+
+def _sealed(about: About) -> Done:
+    amount = f"{about.frames} frames, {about.frame_bytes / MIB:.1f} MiB"
+    zh = f"已封存 {about.day} 的第 {about.number} 个归档块，共 {about.frames} 帧"
+    return Done(f"sealed chunk {about.number} of {about.day}: {amount}", more=True, zh=zh)
 
 
 def _let_go(connection: Connection, options: KeeperOptions, now: datetime) -> Done:

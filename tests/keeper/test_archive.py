@@ -10,7 +10,7 @@ import pytest
 
 from keeper.chores import archive
 from keeper.options import KeeperOptions
-from store.archive import days
+from store.archive import days, remove_day
 from store.proof import prove
 from tests.store.archives import Machine, later
 
@@ -45,6 +45,34 @@ def test_consumed_logs_are_sealed_kept_and_removed(connection: Connection, machi
     assert not days(machine.directory)
     (removed,) = prove(machine.directory).removed
     assert removed.day == day and removed.why == "kept for 400 days"
+
+
+def test_what_cannot_be_sorted_is_set_aside_and_told(
+    connection: Connection, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Any:
+        raise ValueError("zero-size array")
+
+    options = KeeperOptions("unused", machine.logs.parent)
+    machine.drive(0, "13900000001", 0, 10)
+    machine.consume()
+    sealing = archive.archivist(options.data_dir)
+    with monkeypatch.context() as broken:
+        broken.setattr(sealing, "_identify", fail)
+        done = archive.step(connection, options, later(1))
+    assert done.what.startswith("sealed chunk 1")
+    cause = "ValueError: zero-size array"
+    told = {"set_aside": [{"chunk": 1, "day": "2026-09-21", "cause": cause}]}
+    assert done.tells == told
+    assert archive.step(connection, options, later(1)).tells == told
+    archive.archivist.cache_clear()  # the keeper is started again
+    assert archive.step(connection, options, later(1)).tells == told
+    machine.writers[0].trim()
+    assert len(machine.found("13900000001")) == 10
+    assert [(each.chunk, each.cause) for each in prove(machine.directory).set_aside] == [(1, cause)]
+    remove_day(machine.directory, days(machine.directory)[0], why="test", now=later(2))
+    archive.archivist.cache_clear()
+    assert archive.step(connection, options, later(1)).tells == {"set_aside": []}
 
 
 def _hold(connection: Connection, day: archive.ArchiveDay) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from prometheus_client import generate_latest
+from structlog.testing import capture_logs
 
 from keeper import keeper as loop
 from keeper.chore import Chore, Connection, Done
@@ -110,3 +111,21 @@ def test_a_chore_is_done_by_one_keeper_at_a_time(dsn: str) -> None:
         assert not began
     mine.do(mine.chores[0], threading.Event())
     assert began
+
+
+def test_what_is_done_again_and_again_is_said_now_and_then(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "BREATH_S", 0.0)
+    steps = 0
+    over = threading.Event()
+
+    def work() -> Done:
+        nonlocal steps
+        steps += 1
+        if steps == 20:
+            over.set()
+        return Done(f"{steps} days corrected", more=steps < 20)
+
+    with capture_logs() as said, Stage(dsn, chore("journeys", work)) as keeper:
+        assert over.wait(PATIENCE_S)
+    assert keeper.accounts["journeys"].did
+    assert [each["did"] for each in said if each["event"] == "journeys"] == ["1 days corrected"]

@@ -93,6 +93,15 @@ def test_every_trouble_has_its_sentence(
         assert health["parts"][problem["part"]]["state"] in ("failing", "degraded")  # type: ignore[literal-required]
 
 
+def test_a_chunk_that_is_set_aside_is_told() -> None:
+    aside = [{"chunk": 17, "day": "2026-03-01", "cause": "IndexError: 65765"}]
+    keeper = {"ok": True, "chores": {"archive": {"set_aside": aside}}}
+    health = judge(GATEWAY, WORKER, DATABASE, {}, NOW, keeper=keeper, events={})
+    (problem,) = health["problems"]
+    assert problem["code"] == "archive_set_aside"
+    assert "17" in problem["zh"] and "IndexError: 65765" in problem["en"]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

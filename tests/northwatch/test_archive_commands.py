@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Never
 
 import pytest
 
@@ -135,3 +136,19 @@ def test_media_are_proved_with_the_archive(tmp_path: Path, dsn: str) -> None:
     for elsewhere in (("--terminal", "13912345679"), ("--from", "2026-06-02"), ("--to", "2026-05-31")):
         assert "media: 0 files, 0.0 MB: none to prove" in run("verify", *elsewhere).stdout
     assert run("verify", "--from", "2026-06-01", "--to", "2026-06-01").exit_code == 1
+
+
+def test_a_chunk_that_is_set_aside_is_read_proved_and_told(run: Run, machine: Machine) -> None:
+    def fail(*_: object) -> Never:
+        raise IndexError("[/] is out of bounds")
+
+    machine.identify = fail
+    machine.archivist = machine.started()
+    machine.consume()
+    machine.seal()
+    done = run("verify", "--archive")
+    assert done.exit_code == 0 and "everything holds" in done.stdout
+    assert "chunk 3 of 2026-09-23 is set aside" in done.stdout and "[/] is out of bounds" in done.stdout
+    (aside,) = json.loads(run("verify", "--archive", "--json").stdout)["set_aside"]
+    assert aside["chunk"] == 3
+    assert len(run("frames", IDENTITY, *PERIOD).stdout.splitlines()) == 21

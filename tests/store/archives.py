@@ -10,6 +10,7 @@ import numpy as np
 
 from protocol.columns import identities
 from store.archive import Archive, Archivist, Cadence
+from store.chunk import Identify
 from store.log import LogLimits, LogReader, LogRecord, LogWriter
 from store.merge import MergedReader, Positions, behind
 from store.records import Event, FrameFlag, Frames, SessionOpened, Tick
@@ -23,9 +24,12 @@ ALWAYS = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 
 
 def frame(identity: str, serial: int, body: bytes = b"") -> bytes:
-    """Give a plain 0x0200 with any body."""
-    digits = bytes.fromhex(identity.rjust(12, "0"))
-    head = b"\x02\x00" + len(body).to_bytes(2) + digits + (serial & 0xFFFF).to_bytes(2)
+    """Give a plain 0x0200 with any body, with the header of 2019 where the id needs it."""
+    is_wide = len(identity) > 12
+    digits = bytes.fromhex(identity.rjust(20 if is_wide else 12, "0"))
+    properties = len(body) | is_wide << 14
+    edition = b"\1" * is_wide
+    head = b"\x02\x00" + properties.to_bytes(2) + edition + digits + (serial & 0xFFFF).to_bytes(2)
     return head + body + bytes([reduce(xor, head + body)])
 
 
@@ -49,6 +53,7 @@ class Machine:
             LogWriter(self.logs / str(slot), limits=SMALL, is_archived=True) for slot in range(slots)
         ]
         self.now_us = BEGIN_US
+        self.identify: Identify = identities
         self.archivist = self.started()
         self.kept: list[LogRecord] = []
         """What the worker has read, in its order."""
@@ -58,11 +63,11 @@ class Machine:
 
     def started(self) -> Archivist:
         """Give an archivist that knows nothing yet."""
-        return Archivist(self.directory, self.logs, identities, self.cadence)
+        return Archivist(self.directory, self.logs, self.identify, self.cadence)
 
     @property
     def archive(self) -> Archive:
-        return Archive(self.directory, self.logs, identities)
+        return Archive(self.directory, self.logs, self.identify)
 
     def say(self, slot: int, *records: Frames | Event, after_us: int = 1000) -> None:
         """Let a gateway receive something."""

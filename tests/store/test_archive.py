@@ -5,20 +5,27 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.columns import identities
+from protocol.columns.dtypes import I64, Flags
 from protocol.frame import escape
 from store import heads
 from store.archive import ArchiveInUse, Archivist, Cadence, _locked, days, remove_day
+from store.chunk import MAGIC, TRAILER, Chunk, ChunkDamaged, Identify
+from store.chunk import _root as chunk_root
 from store.log import LogReader
 from store.proof import prove
-from store.records import CloseReason, Rejected, SessionClosed, Started, Tick
+from store.records import Bytes, CloseReason, Rejected, SessionClosed, Started, Tick
 from tests.store.archives import ALWAYS, BEGIN_US, DAY_US, Machine, frame, frames, later, plain
 
 TERMINALS = ["13900000001", "13900000002", "ABCDEF", "0", "13900000003"]
+ODD = ["F" * 16, "F" * 20, "12345678901234567890", "10000013900000001", "10000000000000000"]
+"""Ids of the 2019 header, some with the low 64 bits of others."""
 
 
 @pytest.fixture
@@ -34,17 +41,38 @@ SAYINGS = st.lists(
         st.sampled_from(
             ["frames", "raw", "rejected", "closed", "tick", "consume", "hold", "seal", "restart", "night"]
         ),
-        st.lists(st.tuples(st.sampled_from(TERMINALS), st.binary(max_size=40)), min_size=1, max_size=6),
+        st.lists(
+            st.tuples(st.sampled_from([*TERMINALS, *ODD]), st.binary(max_size=40)), min_size=1, max_size=6
+        ),
     ),
     max_size=40,
 )
 
 
-@settings(max_examples=30)
-@given(SAYINGS)
-def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, sayings: list) -> None:  # type: ignore[type-arg]
+def without(poison: str) -> Identify:
+    """Give an `identities` that fails where a terminal is among those of the frames."""
+
+    def identify(data: Bytes, lengths: I64, as_received: Flags) -> tuple[list[str], I64]:
+        names, which = identities(data, lengths, as_received)
+        if poison in names:
+            raise IndexError(f"{poison} is too much")
+        return names, which
+
+    return identify
+
+
+@settings(max_examples=40)
+@given(SAYINGS, st.sampled_from([None, *TERMINALS, *ODD]))
+def test_what_goes_in_comes_out(
+    tmp_path_factory: pytest.TempPathFactory,
+    sayings: list,  # type: ignore[type-arg]
+    poison: str | None,
+) -> None:
     machine = Machine(tmp_path_factory.mktemp("archive"), slots=3)
-    said: dict[str, list[bytes]] = {each: [] for each in TERMINALS}
+    if poison is not None:  # chunks with it are set aside, and all the others find what is theirs
+        machine.identify = without(poison)
+        machine.archivist = machine.started()
+    said: dict[str, list[bytes]] = {each: [] for each in [*TERMINALS, *ODD]}
     serial = 0
     for slot, what, contents in sayings:
         if what == "frames":
@@ -74,15 +102,20 @@ def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, saying
             machine.archivist = machine.started()
         else:
             machine.now_us += DAY_US // 3
-    assert {each: machine.found(each) for each in TERMINALS} == said
+    known = said.keys() - {poison}
+    assert {each: machine.found(each) for each in known} == {each: said[each] for each in known}
     machine.held.clear()
     machine.consume()
     machine.seal()
     assert plain(machine.archived()) == plain(machine.kept)
-    assert {each: machine.found(each) for each in TERMINALS} == said
+    assert {each: machine.found(each) for each in known} == {each: said[each] for each in known}
     proof = prove(machine.directory, logs=machine.logs)
     assert proof.holds, proof.broken
     assert proof.frames == sum(map(len, said.values()))
+    assert bool(proof.set_aside) is bool(poison and said[poison])
+    assert machine.started().step(0) is None and all(
+        prove(machine.directory, identity=each).holds for each in known
+    )
     machine.close()
 
 
@@ -304,8 +337,6 @@ def test_any_bit_that_changes_is_found_and_named(sealed: Machine) -> None:
 
 
 def test_a_changed_block_names_its_terminal(sealed: Machine) -> None:
-    from store.chunk import Chunk
-
     path = sorted(sealed.directory.rglob("*.nwa"))[1]
     chunk = Chunk(path)
     content = path.read_bytes()
@@ -341,6 +372,61 @@ def test_a_missing_or_moved_chunk_is_found(sealed: Machine) -> None:
     assert not prove(sealed.directory).holds
     paths[0].write_bytes(one)
     paths[1].write_bytes(other)
+
+
+@pytest.mark.parametrize("name", ["heads", "*.nwa"])
+def test_a_pipe_that_nobody_writes_to_is_named(sealed: Machine, name: str) -> None:
+    *_, path = sorted(sealed.directory.rglob(name))
+    content = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    for logs in (None, sealed.logs):
+        broken = prove(sealed.directory, logs=logs).broken
+        assert broken is not None and (broken.where, broken.what) == (
+            str(path.relative_to(sealed.directory)),
+            "it cannot be read: no regular file",
+        )
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("said_bytes", [1000, 1 << 30])
+def test_a_block_is_unpacked_to_the_size_in_the_index_and_no_further(
+    sealed: Machine, monkeypatch: pytest.MonkeyPatch, said_bytes: int
+) -> None:
+    path = sorted(sealed.directory.rglob("*.nwa"))[0]
+    content = path.read_bytes()
+    bomb = zstandard.compress(bytes(1 << 26))
+    assert len(bomb) < 1 << 13
+    _forge(path, bomb, said_bytes)
+    monkeypatch.setattr(zstandard, "decompress", _not_for_this)
+    with pytest.raises(ChunkDamaged, match=r"another size|promises more"):
+        Chunk(path).rows(1)
+    with pytest.raises(ChunkDamaged, match=r"another size|promises more"):
+        list(Chunk(path).log())
+    path.write_bytes(content)
+
+
+def _not_for_this(block: memoryview, max_output_size: int) -> bytes:
+    content = zstandard.ZstdDecompressor().decompress(block, max_output_size=max_output_size)
+    assert len(content) < 1 << 20
+    return content
+
+
+def _forge(path: Path, block: bytes, said_bytes: int) -> None:
+    """Give a chunk another second block, and hashes that fit."""
+    held = Chunk(path)
+    entries = held.entries.copy()
+    blocks = [bytes(held.block(at)) for at in range(len(entries))]
+    blocks[1] = block
+    entries["size"][1] = said_bytes
+    entries["length"] = [len(each) for each in blocks]
+    entries["offset"] = len(MAGIC) + entries["length"].cumsum() - entries["length"]
+    about = msgspec.json.encode(held.about)
+    offset = len(MAGIC) + sum(map(len, blocks))
+    index = entries.tobytes()
+    trailer = TRAILER.pack(offset, offset + len(index), chunk_root(index, about), MAGIC)
+    path.write_bytes(b"".join([MAGIC, *blocks, index, about, trailer]))
 
 
 def test_heads_cannot_be_bent(sealed: Machine) -> None:
