@@ -38,6 +38,7 @@ from store.chunk import Chunk
 from store.log import CursorBehind, LogReader, LogRecord
 from store.merge import Positions, logs_in
 from store.placement import Placement
+from store.quarantine import Limits
 from store.records import SessionOpened
 from store.shadow import Handled, Shadow
 from store.times import from_us, to_us
@@ -86,6 +87,8 @@ class ReplayOptions:
     dsn: str
     data_dir: Path
     policies: Policies = field(default_factory=Policies)
+    quarantine: Limits = field(default_factory=Limits)
+    """Of each terminal and reason; there is no bound of the whole in a shadow, which is forgotten."""
     batch_bytes: int = 1 << 20
     lead_in: timedelta = LEAD_IN
     stretch_s: float = 10.0
@@ -216,7 +219,8 @@ class Reading:
             index = fleet.index.get(self.about.identity)
             wanted = None if index is None else int(fleet.terminals["id"][index])
             facts.quarantined = [each for each in facts.quarantined if each.terminal_id == wanted]
-        write(Places(self._shadow, self._placement, self._options.blobs), facts, bind=False)
+        places = Places(self._shadow, self._placement, self._options.blobs, self._options.quarantine)
+        write(places, facts, bind=False)
 
     def _restore(self) -> None:
         """Bring everything to where the shadow is."""

@@ -57,7 +57,8 @@ def replay(
         from keeper.replay import ReplayOptions
         from northwatch.wiring import dsn
 
-        options = ReplayOptions(dsn(settings), settings.data_dir, worker_options(settings).policies)
+        wanted = worker_options(settings)
+        options = ReplayOptions(dsn(settings), settings.data_dir, wanted.policies, wanted.quarantine)
         connection.autocommit = True
         if list_them:
             _list(connection)

@@ -231,6 +231,16 @@ class RetentionSettings(Group):
         return Retention(timedelta(days=self.tracks_days), timedelta(days=self.handling_days))
 
 
+class QuarantineSettings(Group):
+    """How much is kept of what could not be used. The rest is counted; its bytes are in the archive."""
+
+    kept_per_hour: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Of each terminal and reason so much is kept in an hour: what is wrong shows in a few."""
+    most_bytes: Annotated[int, Field(ge=MIB)] = 1024 * MIB
+    """Quarantine does not become larger; from there on everything is only counted, until somebody deletes
+    some of it or its time is over."""
+
+
 class SilenceSettings(Group):
     """When a terminal that says nothing should have said something, and when that becomes a repair ticket."""
 
@@ -344,6 +354,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     keeper: KeeperSettings = KeeperSettings()
     retention: RetentionSettings = RetentionSettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
     events: EventSettings = EventSettings()
     silence: SilenceSettings = SilenceSettings()
     monitor: MonitorSettings = MonitorSettings()

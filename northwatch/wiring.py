@@ -247,6 +247,7 @@ def certificate_files(settings: Settings) -> "CertificateFiles | None":
 
 def worker_options(settings: Settings) -> "WorkerOptions":
     """Give the worker's options."""
+    from store.quarantine import Limits
     from tickets.policy import TicketPolicy
     from tickets.silence import SilencePolicy
     from worker.digest import Policies
@@ -264,7 +265,12 @@ def worker_options(settings: Settings) -> "WorkerOptions":
             proof_s=silence.proof_s,
         ),
     )
-    return WorkerOptions(policies, settings.worker.batch_bytes, settings.worker.snapshot_s)
+    return WorkerOptions(
+        policies,
+        settings.worker.batch_bytes,
+        settings.worker.snapshot_s,
+        quarantine=Limits(settings.quarantine.kept_per_hour, settings.quarantine.most_bytes),
+    )
 
 
 def run_worker(settings: Settings) -> None:

@@ -28,7 +28,7 @@ from psycopg.types.json import Jsonb
 from store import journeys, shadow
 from store.blobs import Blobs
 from store.placement import FUTURE, Placement
-from store.positions import SEARCH_BACK
+from store.positions import HASH_COLLISION, SEARCH_BACK
 from store.shadow import Shadow
 from store.times import to_us
 
@@ -67,16 +67,19 @@ _CONTENT: Final = (
     *("alarm_bits", "status_bits", "mileage", "mileage_inside", "items"),
 )
 """What a position says, as `position_records` has it."""
+_SAID: Final = (
+    *("reported_at", "reported_raw", "lat", "lon", "speed_kmh", "heading_deg", "altitude_m"),
+    *("alarm_bits", "status_bits", "mileage_km", "items"),
+)
+"""… and as `positions` shows it."""
 POSITION: Final = Kind(
     "position",
     "positions",
     "received_at",
     ("terminal_id", "placed_at", "body_hash"),
-    (
-        *("reported_at", "reported_raw", "lat", "lon", "speed_kmh", "heading_deg", "altitude_m"),
-        *("alarm_bits", "status_bits", "mileage_km", "items"),
-    ),
-    dict.fromkeys(_OF_RECEIPT, "l.received_at >= %(begins_at)s")
+    (),
+    # A row from before may be of another body: that of the time is in quarantine then, in its live table.
+    dict.fromkeys((*_SAID, *_OF_RECEIPT), "l.received_at >= %(begins_at)s")
     | dict.fromkeys(_OF_COPIES, "l.received_at >= %(begins_at)s AND l.last_received_at < %(until)s"),
 )
 MESSAGE: Final = Kind(
@@ -126,6 +129,10 @@ _COPY_OF_OLDER: LiteralString = f"""
 EXISTS (SELECT FROM positions x
          WHERE x.terminal_id = s.terminal_id AND x.body_hash = s.body_hash
            AND x.received_at < %(begins_at)s
+           AND (x.lat, x.lon, x.altitude_m, x.speed_kmh, x.heading_deg, x.alarm_bits, x.status_bits,
+                x.reported_raw, x.items) IS NOT DISTINCT FROM
+               (s.lat, s.lon, s.altitude_m, s.speed_kmh, s.heading_deg, s.alarm_bits, s.status_bits,
+                s.reported_raw, s.items)
            AND (x.reported_at IS DISTINCT FROM x.placed_at
                 AND x.placed_at BETWEEN s.placed_at - interval '{SEARCH_BACK.days} days' AND s.placed_at
              OR x.placed_at = s.reported_at AND s.reported_at <> s.placed_at))
@@ -138,7 +145,18 @@ EXISTS (SELECT FROM alarms x
            AND x.received_at < %(begins_at)s AND (x.began_at <= s.began_at OR s.ends = 'by_operator')
            AND coalesce(x.ended_at, 'infinity') >= s.began_at)
 """
-_IS_OLDER: dict[str, LiteralString] = {"position": _COPY_OF_OLDER, "alarm": _PART_OF_OLDER}
+# Of what was only counted, here or there, nobody can say which of it is missing.
+_ONLY_COUNTED: LiteralString = """
+EXISTS (SELECT FROM {counts} c
+         WHERE c.kept < c.things AND c.reason = {row}.reason
+           AND c.hour = date_bin('1 hour', {row}.received_at, 'epoch')
+           AND c.terminal_id IS NOT DISTINCT FROM {row}.terminal_id)
+"""
+_IS_OLDER: dict[str, LiteralString] = {
+    "position": _COPY_OF_OLDER,
+    "alarm": _PART_OF_OLDER,
+    "quarantine": _ONLY_COUNTED.replace("{counts}", "quarantine_counts").replace("{row}", "s"),
+}
 # Of a session that was open before we began to read, and said nothing since, the replay knows nothing.
 _OF_OLDER_SESSION: LiteralString = """
 NOT EXISTS (SELECT FROM link_events x
@@ -257,6 +275,11 @@ def _unknown_there(replay: Shadow, kind: Kind, of_day: bool, is_near: bool) -> s
         conditions.append(sql.SQL(f"NOT ({_UNREAD})").format(shadow=own))
     if kind is LINK:
         conditions.append(sql.SQL(f"NOT ({_OF_OLDER_SESSION})"))
+    if kind is QUARANTINE:
+        only_counted = sql.SQL(f"NOT ({_ONLY_COUNTED})").format(
+            counts=sql.SQL("{}.quarantine_counts").format(own), row=sql.SQL("l")
+        )
+        conditions += [only_counted, sql.SQL("l.reason <> {}").format(sql.Literal(HASH_COLLISION))]
     if replay.identity:
         conditions.append(sql.SQL("l.terminal_id = (SELECT id FROM terminals WHERE identity = %(identity)s)"))
     if not is_near:

@@ -81,6 +81,8 @@ _OLD_ROWS: dict[str, LiteralString] = {
         SELECT x.id FROM quarantine x
          WHERE x.received_at < %(before)s AND NOT {_IS_HELD.format(row="x", time="x.received_at")}
          ORDER BY x.received_at""",
+    "quarantine_counts": """
+        SELECT x.id FROM quarantine_counts x WHERE x.hour < %(before)s ORDER BY x.hour""",
     "media": f"""
         SELECT x.id FROM media x
          WHERE x.received_at < %(before)s AND NOT {_IS_HELD.format(row="x", time="x.received_at")}
@@ -172,7 +174,8 @@ def drop_day(connection: Connection, day: Day) -> bool:
 def delete_rows(connection: Connection, table: str, before: datetime, limit: int) -> int:
     """Delete at most `limit` rows of a table that are older than `before` and not held; give how many.
 
-    Tables: messages, quarantine, link_events; alarms and tickets (closed ones, with their changes).
+    Tables: messages, quarantine, quarantine_counts, link_events; alarms and tickets (closed ones, with their
+    changes).
     """
     found = connection.execute(_OLD_ROWS[table] + " LIMIT %(limit)s", {"before": before, "limit": limit})
     ids = [row[0] for row in found.fetchall()]

@@ -3,7 +3,12 @@
 They are stored as they were sent, in the table `position_records`, and read in units as the view `positions`
 (migration 0013 says why).
 
-Equal reports are one row with a count. From the common to the rare:
+Equal reports are one row with a count. Equal is the whole body: every column in which it is stored, from
+which its bytes can be made again; the short hash in the key only finds candidates. Another body under the
+key of a row (terminal, placement time, hash) is no copy of it and cannot be stored beside it: such rows are
+given back to the caller, for quarantine. First in the log is who has the key, however the log is cut.
+
+From the common to the rare:
 
 1. Equal reports in one batch are merged before anything is sent.
 2. COPY runs under a savepoint. If it meets a row that is there already, the savepoint is undone and all rows
@@ -11,11 +16,15 @@ Equal reports are one row with a count. From the common to the rare:
 3. Rows that the worker has seen a moment ago (a retransmission) take that way at once, alone.
 4. A report placed by its receipt (its clock is wrong) has no placement time to be recognised by; an equal row
    is looked for among the others of that kind before it is inserted.
+5. Different reports of one terminal with the same short hash, and what met another body under its key, are
+   decided one after the other: what is there is read, and each finds what those before it left.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,14 +43,15 @@ SEARCH_BACK = timedelta(days=30)
 """How long after its first copy a report with a wrong clock is still recognised. Terminals retransmit within
 minutes, or within days after a gap; further back lies one more day to search for every day."""
 
-_SPREAD = 0x9E37_79B9_7F4A_7C15 - (1 << 64)
-"""Makes one number of a hash and a terminal; 2^64 divided by the golden ratio, as for any multiplicative
-hash.
-"""
-
 HASH_BITS = (1 << 28) - 1
 """So much of a hash is stored. It only has to tell reports apart that one terminal made in the same second.
-TimescaleDB keeps the differences of differences of numbers, and those of 28 bits fit two to a word."""
+TimescaleDB keeps the differences of differences of numbers, and those of 28 bits fit two to a word. Whoever
+wants two that agree finds them within seconds, so nothing but the search for equal reports relies on it."""
+_TERMINAL_BITS: Final = 32
+"""Above so many bits for the terminal a hash stands, where both are one number."""
+
+HASH_COLLISION: Final = "hash_collision"
+"""Why a report is in quarantine that differs from the one under its key."""
 
 _PER_DEGREE, _PER_KM, _PER_KMH = 1e6, 10.0, 10.0
 _MILEAGE_HEAD = bytes.fromhex("0104")
@@ -54,9 +64,18 @@ latitude, longitude, mileage, mileage_inside, copies, altitude, speed, heading, 
 authenticated, late, reported_raw, items
 """
 _STAGE = """
-CREATE TEMPORARY TABLE IF NOT EXISTS staged_positions (LIKE position_records) ON COMMIT DELETE ROWS
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_positions (LIKE position_records, number integer NOT NULL)
+ON COMMIT DELETE ROWS
 """
-_ADD_COPIES = """
+_TOLD_AT: LiteralString = "CASE WHEN {0}.reported_raw IS NULL THEN {0}.placed_at ELSE {0}.reported_at END"
+_BODY: LiteralString = f"""
+ROW ({{0}}.alarm_bits, {{0}}.status_bits, {{0}}.latitude, {{0}}.longitude, {{0}}.altitude, {{0}}.speed,
+     {{0}}.heading, {_TOLD_AT}, CASE WHEN {_TOLD_AT} IS NULL THEN {{0}}.reported_raw END, {{0}}.mileage,
+     {{0}}.items)
+"""
+"""The whole body of a report: six bytes of a clock that are a time are no others than those of that time."""
+_THERE, _STAGED, _EXCLUDED = (_BODY.replace("{0}", name) for name in ("there", "staged", "excluded"))
+_ADD_COPIES: LiteralString = """
    SET copies = coalesce(there.copies, 1) + coalesce({staged}.copies, 1),
        last_received_at = greatest(there.received_at, there.last_received_at, {staged}.received_at,
                                    {staged}.last_received_at)
@@ -64,27 +83,61 @@ _ADD_COPIES = """
 _MERGE_STAGED = f"""
 INSERT INTO position_records AS there ({_COLUMNS})
 SELECT {_COLUMNS} FROM staged_positions
-ON CONFLICT (terminal_id, placed_at, body_hash) DO UPDATE {_ADD_COPIES.format(staged="excluded")}
+ON CONFLICT (terminal_id, placed_at, body_hash) DO UPDATE {_ADD_COPIES.replace("{staged}", "excluded")}
+ WHERE {_THERE} IS NOT DISTINCT FROM {_EXCLUDED}
 """
-# Without a placement time in common, the short hash alone would be too little.
+_SAME_KEY: LiteralString = """
+there.terminal_id = staged.terminal_id AND there.placed_at = staged.placed_at
+AND there.body_hash = staged.body_hash AND there.placed_at BETWEEN %(begin)s AND %(end)s
+"""
+_NOT_MERGED = f"""
+SELECT staged.number FROM staged_positions AS staged
+ WHERE NOT EXISTS (SELECT FROM position_records AS there
+                    WHERE {_SAME_KEY} AND {_THERE} IS NOT DISTINCT FROM {_STAGED})
+"""
+_SAME_BODY_ELSEWHERE: LiteralString = f"""
+there.terminal_id = staged.terminal_id AND there.body_hash = staged.body_hash
+AND {_THERE} IS NOT DISTINCT FROM {_STAGED} AND {{where}} AND there.placed_at BETWEEN %(begin)s AND %(end)s
+"""
 _COUNT_EQUAL = f"""
 WITH equal AS (
-    UPDATE position_records AS there {_ADD_COPIES.format(staged="staged")}
+    UPDATE position_records AS there {_ADD_COPIES.replace("{staged}", "staged")}
       FROM staged_positions AS staged
-     WHERE there.terminal_id = staged.terminal_id AND there.body_hash = staged.body_hash
-       AND (there.latitude, there.longitude, there.altitude, there.speed, there.heading, there.alarm_bits,
-            there.status_bits, there.mileage, there.items)
-           IS NOT DISTINCT FROM
-           (staged.latitude, staged.longitude, staged.altitude, staged.speed, staged.heading,
-            staged.alarm_bits, staged.status_bits, staged.mileage, staged.items)
-       AND {{where}} AND there.placed_at BETWEEN %(begin)s AND %(end)s
- RETURNING staged.terminal_id, staged.body_hash
+     WHERE {_SAME_BODY_ELSEWHERE}
+ RETURNING staged.number
 )
-DELETE FROM staged_positions AS staged USING equal
- WHERE staged.terminal_id = equal.terminal_id AND staged.body_hash = equal.body_hash
+DELETE FROM staged_positions AS staged USING equal WHERE staged.number = equal.number
 """
-_PLACED_BY_RECEIPT = _COUNT_EQUAL.format(where="there.reported_raw IS NOT NULL")
-_PLACED_BY_CLOCK = _COUNT_EQUAL.format(where="there.placed_at = staged.reported_at")
+_BY_RECEIPT: LiteralString = "there.reported_raw IS NOT NULL"
+_BY_CLOCK: LiteralString = "there.placed_at = staged.reported_at"
+_PLACED_BY_RECEIPT = _COUNT_EQUAL.replace("{where}", _BY_RECEIPT)
+_PLACED_BY_CLOCK = _COUNT_EQUAL.replace("{where}", _BY_CLOCK)
+_STAGED_REPORTS = f"""
+SELECT staged.number, staged.terminal_id, staged.placed_at, staged.body_hash, {_STAGED}::text,
+       staged.received_at, staged.reported_at
+  FROM staged_positions AS staged ORDER BY staged.number
+"""
+_KNOWN: LiteralString = f"""
+SELECT there.terminal_id, there.placed_at, there.body_hash, {_THERE}::text, there.reported_raw IS NOT NULL
+  FROM staged_positions AS staged JOIN position_records AS there ON {{same}}
+"""
+_KNOWN_BY_KEY = _KNOWN.replace("{same}", _SAME_KEY)
+_KNOWN_BY_RECEIPT, _KNOWN_BY_CLOCK = (
+    _KNOWN.replace("{same}", _SAME_BODY_ELSEWHERE).replace("{where}", where)
+    for where in (_BY_RECEIPT, _BY_CLOCK)
+)
+_INSERT_STAGED = f"""
+INSERT INTO position_records ({_COLUMNS})
+SELECT {_COLUMNS} FROM staged_positions AS staged WHERE staged.number = ANY(%(numbers)s)
+"""
+_COUNT_COPIES = f"""
+UPDATE position_records AS there {_ADD_COPIES.replace("{staged}", "staged")}
+  FROM (SELECT *, NULL::timestamptz AS received_at
+          FROM unnest(%(terminal_ids)s::integer[], %(placed_at)s::timestamptz[], %(body_hashes)s::integer[],
+                      %(copies)s::integer[], %(last_received_at)s::timestamptz[])
+               AS x (terminal_id, placed_at, body_hash, copies, last_received_at)) AS staged
+ WHERE {_SAME_KEY}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +183,29 @@ class PositionRows:
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """Rows of which equal ones are one."""
+
+    rows: PositionRows
+    """With the count and the last receive time of all copies in the first one."""
+    chosen: Order
+    """The rows that are first."""
+    first: Order | None
+    """Of which row each is a copy; None: there are no copies."""
+    contested: Order
+    """Rows of one terminal that have one short hash and different bodies; none of them is merged or
+    chosen."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """Rows, with everything done that needs no connection."""
 
     rows: PositionRows
+    """As they were received."""
+    merged: Merged
     columns: Columns
+    """Of the merged ones."""
     searched: Order
     repeated: Order
     others: Order
@@ -143,75 +214,106 @@ class Prepared:
     """The others as they are sent."""
 
 
-def write(connection: Connection, rows: PositionRows) -> None:
-    """Write the rows inside the caller's transaction. Their days must exist (`store.placement`)."""
-    write_prepared(connection, prepare(rows))
+def write(connection: Connection, rows: PositionRows) -> Order:
+    """Write the rows inside the caller's transaction, and give those that could not be: a different report
+    has their key. Their days must exist (`store.placement`).
+    """
+    return write_prepared(connection, prepare(rows))
 
 
 def prepare(rows: PositionRows) -> Prepared:
     """Choose the way of each row and bring most of them into the format in which they are sent."""
-    rows, chosen = merge_equal(rows)
+    merged = merge_equal(rows)
+    original, rows, chosen = rows, merged.rows, merged.chosen
     columns, tail = _columns(rows)
     searched = chosen[rows.searched[chosen]]
     repeated = chosen[rows.repeated[chosen] & ~rows.searched[chosen]]
     others = chosen[~(rows.searched | rows.repeated)[chosen]]
     if not len(others):
-        return Prepared(rows, (columns, tail), searched, repeated, others, None)
+        return Prepared(original, merged, (columns, tail), searched, repeated, others, None)
     # By terminal, as the index has them: neighbours go into one leaf page, which saves a quarter of the time.
     order = None if len(others) == len(rows) else others
     terminal_id = rows.terminal_id[others] if order is not None else rows.terminal_id
     if (terminal_id[1:] < terminal_id[:-1]).any():
         order = others[stable_order(terminal_id)]
     encoded = encode(_told(columns, order), tail, order)
-    return Prepared(rows, (columns, tail), searched, repeated, others, encoded)
+    return Prepared(original, merged, (columns, tail), searched, repeated, others, encoded)
 
 
-def write_prepared(connection: Connection, prepared: Prepared) -> None:
-    """Write the rows inside the caller's transaction. Their days must exist (`store.placement`)."""
-    if len(prepared.searched):
-        _write_searched(connection, prepared.rows, prepared.columns, prepared.searched)
-    if len(prepared.repeated):
-        _merge(connection, prepared.columns, prepared.repeated)
-    if prepared.encoded is None:
-        return
-    try:
-        with connection.transaction():  # a savepoint
-            send(connection, "position_records", prepared.encoded)
-    except psycopg.errors.UniqueViolation:
-        _merge(connection, prepared.columns, prepared.others)
-
-
-def merge_equal(rows: PositionRows) -> tuple[PositionRows, Order]:
-    """Find equal reports in one batch. Gives the rows with the count and the last receive time of all copies
-    in the first one, and which rows are first.
-
-    The hash covers the report's time, so terminal and hash tell reports apart.
+def write_prepared(connection: Connection, prepared: Prepared) -> Order:
+    """Write the rows inside the caller's transaction, and give those that could not be: a different report
+    has their key. Their days must exist (`store.placement`).
     """
-    keys = rows.body_hash ^ rows.terminal_id.astype(np.int64) * _SPREAD
+    undecided = [prepared.merged.contested]
+    if len(prepared.searched):
+        undecided.append(_write_searched(connection, prepared))
+    if len(prepared.repeated):
+        undecided.append(_merge(connection, prepared, prepared.repeated))
+    if prepared.encoded is not None:
+        try:
+            with connection.transaction():  # a savepoint
+                send(connection, "position_records", prepared.encoded)
+        except psycopg.errors.UniqueViolation:
+            undecided.append(_merge(connection, prepared, prepared.others))
+    rows = np.concatenate(undecided)
+    return _decide(connection, prepared.rows, np.sort(rows)) if len(rows) else rows
+
+
+def merge_equal(rows: PositionRows) -> Merged:
+    """Find equal reports in one batch, and reports of one terminal that only look equal by their hash."""
+    everything, nothing = np.arange(len(rows)), np.arange(0)
+    keys = (rows.body_hash & HASH_BITS) << _TERMINAL_BITS | rows.terminal_id
     ordered = np.sort(keys)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if not len(twice):
-        return rows, np.arange(len(rows))
+        return Merged(rows, everything, None, nothing)
     suspects = np.flatnonzero(twice[np.searchsorted(twice, keys) % len(twice)] == keys)
-    terminal_id, body_hash = rows.terminal_id[suspects], rows.body_hash[suspects]
-    order = np.lexsort((terminal_id, body_hash))  # stable: the first copy stays first
-    differs = (np.diff(terminal_id[order]) != 0) | (np.diff(body_hash[order]) != 0)
-    begins = np.flatnonzero(np.concatenate([[True], differs]))
-    order = suspects[order]
-    first = order[begins]
+    order = suspects[np.argsort(keys[suspects], kind="stable")]  # the first copy stays first
+    begins = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    counts = np.diff(begins, append=len(order))
+    leader = np.repeat(order[begins], counts)
+    is_other = ~_are_equal(rows, order, leader)
+    contested = nothing
+    if is_other.any():
+        is_contested = np.isin(leader, leader[is_other])
+        contested, order = np.sort(order[is_contested]), order[~is_contested]
+        leader = leader[~is_contested]
+        begins = np.flatnonzero(np.diff(leader, prepend=-1))
+    first = everything.copy()
+    first[order] = leader
+    is_first = first == everything
+    is_first[contested] = False
+    if not len(order):
+        return Merged(rows, np.flatnonzero(is_first), None, contested)
+    leaders = leader[begins]
     merged = replace(
         rows,
         copies=rows.copies.copy(),
         last_received_us=rows.last_received_us.copy(),
         searched=rows.searched.copy(),
     )
-    merged.copies[first] = np.add.reduceat(rows.copies[order], begins)
-    merged.last_received_us[first] = np.maximum.reduceat(rows.last_received_us[order], begins)
-    merged.searched[first] = np.logical_or.reduceat(rows.searched[order], begins)
-    is_first = np.ones(len(rows), np.bool_)
-    is_first[order] = False
-    is_first[first] = True
-    return merged, np.flatnonzero(is_first)
+    merged.copies[leaders] = np.add.reduceat(rows.copies[order], begins)
+    merged.last_received_us[leaders] = np.maximum.reduceat(rows.last_received_us[order], begins)
+    merged.searched[leaders] = np.logical_or.reduceat(rows.searched[order], begins)
+    return Merged(merged, np.flatnonzero(is_first), first, contested)
+
+
+def _are_equal(rows: PositionRows, some: Order, others: Order) -> Flags:
+    """Say which of some rows have the whole body of another one, pair by pair."""
+    same: Flags = (rows.reported_raw[some] == rows.reported_raw[others]).all(axis=1)
+    for column in (
+        *(rows.alarm_bits, rows.status_bits, rows.altitude_m, rows.speed_kmh, rows.heading_deg),
+        *(rows.items_length, rows.lat, rows.lon),
+    ):
+        same &= column[some] == column[others]
+    pair = np.flatnonzero(same)
+    length = rows.items_length[some[pair]]
+    within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    byte, other = (
+        rows.data[np.repeat(rows.items_start[which[pair]], length) + within] for which in (some, others)
+    )
+    same[np.repeat(pair, length)[byte != other]] = False
+    return same
 
 
 def _columns(rows: PositionRows) -> Columns:
@@ -270,29 +372,146 @@ def _sent(name: str, kind: str, values: F64, scale: float) -> Column:
     return Column(name, kind, np.rint(np.abs(values) * scale), np.isnan(values))
 
 
-def _merge(connection: Connection, columns: Columns, chosen: Order) -> None:
-    """Write rows of which some may be there already."""
-    _stage(connection, columns, chosen)
-    connection.execute(_MERGE_STAGED)
+def _merge(connection: Connection, prepared: Prepared, chosen: Order) -> Order:
+    """Write rows of which some may be there already, and give those that are not written: another body is
+    there.
+    """
+    _stage(connection, prepared.columns, chosen)
+    return _merge_staged(connection, prepared, chosen, len(chosen))
 
 
-def _write_searched(connection: Connection, rows: PositionRows, columns: Columns, chosen: Order) -> None:
-    """Write rows of which equal ones may lie under another placement time."""
-    _stage(connection, columns, chosen)
+def _write_searched(connection: Connection, prepared: Prepared) -> Order:
+    """Write rows of which equal ones may lie under another placement time, and give those that are not
+    written.
+    """
+    rows, chosen = prepared.merged.rows, prepared.searched
+    _stage(connection, prepared.columns, chosen)
+    count = len(chosen)
+    for statement, span in zip((_PLACED_BY_RECEIPT, _PLACED_BY_CLOCK), _elsewhere(rows, chosen), strict=True):
+        if span is not None:
+            count -= connection.execute(statement, span).rowcount
+    return _merge_staged(connection, prepared, chosen, count)
+
+
+def _merge_staged(connection: Connection, prepared: Prepared, chosen: Order, count: int) -> Order:
+    """Insert or count the staged rows, and give those that met another body, with all their copies."""
+    if connection.execute(_MERGE_STAGED).rowcount == count:
+        return chosen[:0]
+    span = _span(prepared.rows.placed_us[chosen])
+    left = [row[0] for row in connection.execute(_NOT_MERGED, span)]
+    first = prepared.merged.first
+    return np.array(left, np.intp) if first is None else np.flatnonzero(np.isin(first, left))
+
+
+def _decide(connection: Connection, rows: PositionRows, chosen: Order) -> Order:
+    """Write rows one after the other as far as anybody can tell, with few statements; give those whose key
+    another body has.
+    """
+    _stage(connection, _columns(rows), chosen)
+    known = list(connection.execute(_KNOWN_BY_KEY, _span(rows.placed_us[chosen])))
+    for query, span in zip((_KNOWN_BY_RECEIPT, _KNOWN_BY_CLOCK), _elsewhere(rows, chosen), strict=True):
+        if span is not None:
+            known += connection.execute(query, span)
+    reports = [_Report(row[0], _Key(*row[1:4]), *row[4:]) for row in connection.execute(_STAGED_REPORTS)]
+    decided = _decided(reports, ((_Key(*row[:3]), row[3], row[4]) for row in known))
+    connection.execute(_INSERT_STAGED, {"numbers": decided.new})
+    copies = decided.copies
+    if copies:
+        placed_at = [key.placed_at for key in copies]
+        values = {
+            "terminal_ids": [key.terminal_id for key in copies],
+            "placed_at": placed_at,
+            "body_hashes": [key.body_hash for key in copies],
+            "copies": [count for count, _ in copies.values()],
+            "last_received_at": [last for _, last in copies.values()],
+            "begin": min(placed_at),
+            "end": max(placed_at),
+        }
+        connection.execute(_COUNT_COPIES, values)
+    return np.array(decided.collided, np.intp)
+
+
+class _Key(NamedTuple):
+    """Under what a position is stored."""
+
+    terminal_id: int
+    placed_at: datetime
+    body_hash: int
+
+
+class _Report(NamedTuple):
+    """A staged row."""
+
+    number: int
+    key: _Key
+    body: str
+    received_at: datetime
+    reported_at: datetime | None
+    """Where it is not the placement time."""
+
+
+class _Decided(NamedTuple):
+    """What becomes of staged rows."""
+
+    new: list[int]
+    copies: dict[_Key, tuple[int, datetime]]
+    """How many more there are of a row, and when the last one was received."""
+    collided: list[int]
+
+
+def _decided(reports: Iterable[_Report], known: Iterable[tuple[_Key, str, bool]]) -> _Decided:
+    """Decide about reports in their order. Of each row that is there `known` says the key, the body, and
+    whether it was placed by its receipt.
+    """
+    bodies: dict[_Key, str] = {}
+    equal: defaultdict[tuple[int, str], dict[_Key, bool]] = defaultdict(dict)
+    for key, body, by_receipt in known:
+        bodies[key] = body
+        equal[key.terminal_id, body][key] = by_receipt
+    decided = _Decided([], {}, [])
+    for report in reports:
+        alike = equal[report.key.terminal_id, report.body]
+        of = next((key for key, by_receipt in alike.items() if _is_copy(report, key, by_receipt)), None)
+        if of is not None:
+            count, last = decided.copies.get(of, (0, report.received_at))
+            decided.copies[of] = count + 1, max(last, report.received_at)
+        elif report.key in bodies:
+            decided.collided.append(report.number)
+        else:
+            decided.new.append(report.number)
+            bodies[report.key] = report.body
+            alike[report.key] = report.reported_at is not None or report.key.placed_at == report.received_at
+    return decided
+
+
+def _is_copy(report: _Report, key: _Key, by_receipt: bool) -> bool:
+    """Say whether a report is a copy of the row with this key and the same body."""
+    if by_receipt and report.received_at - SEARCH_BACK <= key.placed_at <= report.received_at:
+        return True
+    return key.placed_at in (report.key.placed_at, report.reported_at)
+
+
+def _elsewhere(rows: PositionRows, chosen: Order) -> tuple[dict[str, datetime], dict[str, datetime] | None]:
+    """Say between which placement times equal rows may lie that were placed by their receipt, or by their
+    clock (None: there can be none).
+    """
     received_us, reported_us = rows.received_us[chosen], rows.reported_us[chosen]
-    received = _time(received_us.min()) - SEARCH_BACK, _time(received_us.max())
-    connection.execute(_PLACED_BY_RECEIPT, {"begin": received[0], "end": received[1]})
+    by_receipt = _span(received_us)
+    by_receipt["begin"] -= SEARCH_BACK
     reported_us = reported_us[(reported_us != NO_TIME) & (reported_us != rows.placed_us[chosen])]
-    if len(reported_us):
-        times_us = {"begin": _time(reported_us.min()), "end": _time(reported_us.max())}
-        connection.execute(_PLACED_BY_CLOCK, times_us)
-    connection.execute(_MERGE_STAGED)
+    return by_receipt, _span(reported_us) if len(reported_us) else None
 
 
 def _stage(connection: Connection, columns: Columns, chosen: Order) -> None:
     connection.execute(_STAGE)
     connection.execute("DELETE FROM staged_positions")  # what this transaction staged before
-    copy_in(connection, "staged_positions", *columns, chosen)
+    given, tail = columns
+    number = Column("number", ">i4", np.arange(len(tail.start)))
+    copy_in(connection, "staged_positions", [*given, number], tail, chosen)
+
+
+def _span(times_us: I64) -> dict[str, datetime]:
+    return {"begin": _time(times_us.min()), "end": _time(times_us.max())}
 
 
 def _time(us: np.int64) -> datetime:

@@ -35,7 +35,7 @@ _LOCK: Final = 0x6E77_0008
 _PREFIX: Final = "replay_"
 _COPIED: Final = (
     *("terminals", "position_records", "quarantine", "messages", "media", "link_events"),
-    *("alarms", "alarm_changes"),
+    *("alarms", "alarm_changes", "quarantine_counts", "quarantine_size"),
 )
 _MARKS: LiteralString = """
 SELECT relname FROM pg_class
@@ -44,6 +44,7 @@ SELECT relname FROM pg_class
 """Where the worker writes down what it made stale of derived facts; a shadow has none."""
 _NUMBERED: Final = (
     *("position_records", "quarantine", "messages", "media", "link_events", "alarms", "differences"),
+    "quarantine_counts",
 )
 """Tables that name terminals."""
 _STRANGERS: Final = 1 << 30

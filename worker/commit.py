@@ -1,7 +1,7 @@
 """Writing what a batch means: statements in a fixed order, all inside the caller's transaction."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -72,6 +72,8 @@ class Places:
     """Of positions."""
     blobs: Blobs
     """Contents of media."""
+    limits: quarantine.Limits = field(default_factory=quarantine.Limits)
+    """Of quarantine."""
 
 
 def prepare(facts: Facts) -> None:
@@ -84,15 +86,18 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     """Write the facts, and say whether an installation changed. With `bind`, plates of registrations fill the
     vehicles by themselves."""
     connection, placement = places.connection, places.placement
+    quarantined = list(facts.quarantined)
     if facts.positions is not None and len(facts.positions):
         placement.ensure(connection, days_of(facts.positions.placed_us))
-        positions.write_prepared(connection, facts.prepared or positions.prepare(facts.positions))
+        collided = positions.write_prepared(connection, facts.prepared or positions.prepare(facts.positions))
+        for row in collided.tolist():
+            quarantined += facts.collided(row)
         late = facts.positions.late
         if late.any():
             journeys.mark_stale(
                 connection, facts.positions.terminal_id[late], facts.positions.placed_us[late]
             )
-    quarantine.insert(connection, facts.quarantined)
+    quarantine.insert(connection, quarantined, places.limits)
     messages.insert(connection, facts.messages)
     media.write(connection, places.blobs, facts.media)
     links.insert(connection, facts.links)

@@ -5,6 +5,7 @@ however it is cut into batches.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ from alerts import bits
 from protocol.columns import BadBody, PositionBatch, batch_locations, locations, single_locations
 from store import alarms, tickets
 from store.binary import stable_order
-from store.positions import SEARCH_BACK, PositionRows
+from store.positions import HASH_COLLISION, SEARCH_BACK, PositionRows
 from store.quarantine import Quarantined
 from tickets import policy, silence
 from tickets.policy import TicketPolicy
@@ -24,6 +25,7 @@ from worker.batch import Batch
 from worker.evidence import evidence
 from worker.facts import Facts
 from worker.fleet import Fleet
+from worker.fragments import Piece
 from worker.links import follow_gateways, follow_links, forget_sessions
 from worker.messages import (
     BATCH_LOCATION,
@@ -81,6 +83,9 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     _follow_ticks(fleet, said, policies, facts)
     forget_sessions(batch.events(), fleet)
     facts.positions = _rows(fleet, said)
+    facts.collided = partial(
+        _collided, batch, facts.positions, reports.row, {each.row: each.pieces for each in whole}
+    )
     return facts
 
 
@@ -402,7 +407,8 @@ def _incident_change(incident: policy.IncidentOpened | policy.IncidentClosed) ->
 def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody], facts: Facts) -> None:
     """Keep frames that brought something which is no location report, once each."""
     for row, reason in sorted({each.row: each.reason for each in reversed(bad)}.items()):
-        facts.quarantined.append(quarantined(batch, fleet, terminal, row, reason=reason))
+        terminal_id = int(fleet.terminals["id"][terminal[row]])
+        facts.quarantined.append(quarantined(batch, terminal_id, row, reason=reason))
     for each in batch.unusable:
         index = int(fleet.sessions.terminals(np.array([each.session]))[0])
         facts.quarantined.append(
@@ -416,6 +422,17 @@ def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody
                 terminal_id=int(fleet.terminals["id"][index]) if index >= 0 else None,
             )
         )
+
+
+def _collided(
+    batch: Batch, rows: PositionRows, frames: I64, pieces: dict[int, list[Piece]], report: int
+) -> list[Quarantined]:
+    """Give the frame that brought a report whose key another one has, or the pieces in which it came."""
+    row, terminal_id = int(frames[report]), int(rows.terminal_id[report])
+    detail = f"another report of {rows.reported_raw[report].tobytes().hex()} has its short hash"
+    if pieces.get(row):
+        return [piece.quarantined(HASH_COLLISION, detail, terminal_id) for piece in pieces[row]]
+    return [quarantined(batch, terminal_id, row, reason=HASH_COLLISION, detail=detail)]
 
 
 def _rows(fleet: Fleet, said: _Said) -> PositionRows:

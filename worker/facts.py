@@ -1,5 +1,6 @@
 """What a batch of the log means: values, ready to be written in one transaction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from store.alarms import Change as AlarmChange
@@ -20,6 +21,8 @@ class Facts:
     positions: PositionRows | None = None
     prepared: Prepared | None = None
     """The positions, where somebody did already what needs no connection."""
+    collided: Callable[[int], list[Quarantined]] = lambda _: []
+    """Gives a position that cannot be stored, because a different one has its key, for quarantine."""
     quarantined: list[Quarantined] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     media: list[Medium] = field(default_factory=list)

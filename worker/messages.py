@@ -126,12 +126,12 @@ def read_others(
                     facts.media.append(medium_of(kept, body))
                 else:
                     facts.messages.append(kept)
+        terminal_id = int(fleet.terminals["id"][terminal[row]])
         if reason and row in put_together:
-            terminal_id = int(fleet.terminals["id"][terminal[row]])
             pieces = put_together[row].pieces
             facts.quarantined += [piece.quarantined(reason, detail, terminal_id) for piece in pieces]
         elif reason:
-            facts.quarantined.append(quarantined(batch, fleet, terminal, row, reason=reason, detail=detail))
+            facts.quarantined.append(quarantined(batch, terminal_id, row, reason=reason, detail=detail))
     return reports
 
 
@@ -243,9 +243,7 @@ def _numbers(batch: Batch, row: int) -> tuple[int, int]:
     return total, index
 
 
-def quarantined(
-    batch: Batch, fleet: Fleet, terminal: I64, row: int, *, reason: str, detail: str = ""
-) -> Quarantined:
+def quarantined(batch: Batch, terminal_id: int, row: int, *, reason: str, detail: str = "") -> Quarantined:
     """Give one frame of the batch as an entry of quarantine."""
     log_id, position, ordinal = batch.place(row)
     return Quarantined(
@@ -255,7 +253,7 @@ def quarantined(
         log_id=log_id,
         position=position,
         ordinal=ordinal,
-        terminal_id=int(fleet.terminals["id"][terminal[row]]),
+        terminal_id=terminal_id,
         msg_id=int(batch.frames.msg_id[row]),
         detail=detail,
     )

@@ -34,6 +34,7 @@ from store.fleet import LIVE_CHANNEL
 from store.log import FIRST, CursorAhead, LogError, LogRecord
 from store.merge import MergedReader, Order, Positions, order
 from store.placement import Placement
+from store.quarantine import Limits
 from store.records import Frames, decode
 from store.times import from_us
 from worker import snapshot
@@ -100,6 +101,8 @@ class WorkerOptions:
     snapshot_s: float = 5.0
     states_s: float = 2.0
     """The latest of all terminals is written at most so often."""
+    quarantine: Limits = field(default_factory=Limits)
+    """How much of what cannot be used is kept."""
     bind_plates: bool = True
     """A plate in a registration fills vehicles and installations where nobody has."""
 
@@ -354,7 +357,7 @@ class Worker:
         All of it is one transaction. Gives what viewers should look at: "fleet", "facts" or nothing.
         """
         fleet, batches = into
-        places = Places(connection, self._placement, self._blobs)
+        places = Places(connection, self._placement, self._blobs, self.options.quarantine)
         news = set[str]()
         writing: Future[bool] | None = None
 

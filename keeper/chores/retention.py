@@ -9,7 +9,7 @@ from store import expiry
 
 ROWS = 5_000
 """At each step: milliseconds of work, and a lock that nobody notices."""
-TRACK_TABLES = ("messages", "quarantine", "link_events")
+TRACK_TABLES = ("messages", "quarantine", "quarantine_counts", "link_events")
 HANDLING_TABLES = ("alarms", "tickets", "media")
 """Media show violations, and are kept as long."""
 

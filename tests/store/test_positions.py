@@ -1,8 +1,9 @@
 """Positions: what is copied in is what comes out, and equal reports are one row however they arrive."""
 
 import struct
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ NOW_US = round(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp() * 1e6)
 Report = tuple[int, int, int]  # terminal, device clock relative to NOW_US, contents
 
 
-def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
+def rows_of(reports: list[Report], received_us: list[int], hashes: int = 1 << 40) -> PositionRows:
     """Columns for reports. `contents` decides every value that is not the time, so equal reports are
-    equal."""
+    equal; and there are so many different hashes."""
     terminal, clock, contents = (np.array(column, np.int64) for column in zip(*reports, strict=True))
     received = np.array(received_us, np.int64)
     reported = np.where(clock == 7, NO_TIME, NOW_US + clock)
@@ -51,7 +52,7 @@ def rows_of(reports: list[Report], received_us: list[int]) -> PositionRows:
         reported_raw=np.array([_bcd(us) for us in reported.tolist()], np.uint8),
         received_us=received,
         last_received_us=received,
-        body_hash=clock * 1000 + contents,
+        body_hash=(clock * 1000 + contents) % hashes if hashes < 1 << 40 else clock * 1000 + contents,
         copies=np.ones(count, np.int32),
         lat=lat,
         lon=lon,
@@ -82,10 +83,12 @@ def _bcd(us: int) -> list[int]:
     return list(bytes.fromhex(f"{beijing:%y%m%d%H%M%S}"))
 
 
-def write(connection: psycopg.Connection[Any], rows: PositionRows) -> None:
+def write(connection: psycopg.Connection[Any], rows: PositionRows) -> list[int]:
+    """Write the rows, and give the receive times of those that could not be."""
     Placement().ensure(connection, days_of(rows.placed_us))
     with connection.transaction():
-        positions.write(connection, rows)
+        collided: list[int] = rows.received_us[positions.write(connection, rows)].tolist()
+    return collided
 
 
 def kept(connection: psycopg.Connection[Any]) -> dict[tuple[int, int], tuple[int, int, int]]:
@@ -206,6 +209,110 @@ def test_any_division_into_batches_keeps_the_same_facts(
             expected[key] = copies + 1, first, at
         write(connection, rows_of(batch, times))
     assert kept(connection) == expected
+
+
+Fact = tuple[int, int, int, int, int]
+"""Clock, contents, copies, first and last receive time."""
+
+
+@dataclass
+class Model:
+    """What is owed, report by report."""
+
+    facts: dict[tuple[int, int, int], Fact] = field(default_factory=dict)
+    """By terminal, placement time and hash."""
+    collided: list[int] = field(default_factory=list)
+
+    def receive(self, report: Report, at: int, key: tuple[int, int, int]) -> None:
+        terminal, clock, contents = report
+        alike = [
+            other
+            for other, fact in self.facts.items()
+            if other[0] == terminal and fact[:2] == (clock, contents)
+        ]
+        if alike:
+            *same, copies, first, _ = self.facts[alike[0]]
+            self.facts[alike[0]] = (same[0], same[1], copies + 1, first, at)
+        elif key in self.facts:
+            self.collided.append(at)
+        else:
+            self.facts[key] = (clock, contents, 1, at, at)
+
+
+def facts_of(connection: psycopg.Connection[Any]) -> dict[tuple[int, int, int], tuple[Any, ...]]:
+    found = connection.execute(
+        "SELECT terminal_id, placed_at, body_hash, reported_raw, altitude_m, copies, received_at,"
+        " last_received_at FROM positions"
+    ).fetchall()
+    return {
+        (row[0], _us(row[1]), row[2]): (row[3], row[4], row[5], _us(row[6]), _us(row[7])) for row in found
+    }
+
+
+@given(
+    reports=st.lists(st.tuples(REPORTS, st.booleans()), min_size=1, max_size=24),
+    cuts=st.sets(st.integers(1, 23)),
+    is_searched=st.booleans(),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_another_body_under_a_key_is_told_and_never_merged(
+    connection: psycopg.Connection[Any],
+    reports: list[tuple[Report, bool]],
+    cuts: set[int],
+    is_searched: bool,
+) -> None:
+    """There are three hashes only. Reports come one by one or many at the same moment."""
+    hashes = 3
+    received, at = [], NOW_US
+    for _, is_later in reports:
+        at += is_later
+        received.append(at)
+    model = Model()
+    for (report, _), at in zip(reports, received, strict=True):
+        row = rows_of([report], [at], hashes)
+        model.receive(report, at, (report[0], int(row.placed_us[0]), int(row.body_hash[0]) & HASH_BITS))
+    expected = {
+        key: (bytes(_bcd(NO_TIME if clock == 7 else NOW_US + clock)), contents, *counted)
+        for key, (clock, contents, *counted) in model.facts.items()
+    }
+    for edges in (
+        [0, *sorted(cut for cut in cuts if cut < len(reports)), len(reports)],
+        [0, len(reports)],
+        [*range(len(reports) + 1)],
+    ):
+        connection.execute("TRUNCATE position_records")
+        collided: list[int] = []
+        for begin, end in pairwise(edges):
+            rows = rows_of([report for report, _ in reports[begin:end]], received[begin:end], hashes)
+            # A report whose clock was never wrong is not searched; a wrong guess changes nothing.
+            clocks = np.array([clock for (_, clock, _), _ in reports])
+            is_wrong = (clocks == 7) | (clocks > DAY_US) | (clocks < -400 * DAY_US)
+            rows.searched[:] = is_searched or bool(is_wrong.any())
+            collided += write(connection, rows)
+        assert (facts_of(connection), sorted(collided)) == (expected, model.collided), edges
+
+
+def test_many_bodies_under_one_key_take_few_statements(connection: psycopg.Connection[Any]) -> None:
+    """As many as there are: what one costs does not grow with them."""
+    statements: list[str] = []
+
+    class Counting(psycopg.Cursor[Any]):
+        def execute(self, query: Any, *given: Any, **how: Any) -> "Counting":
+            statements.append(str(query))
+            return super().execute(query, *given, **how)
+
+    connection.cursor_factory = Counting
+    counts = []
+    for terminal, many in enumerate((10, 1000), start=1):
+        reports = [(terminal, 0, contents) for contents in range(many)]
+        statements.clear()
+        collided = write(connection, rows_of(reports, [NOW_US + n for n in range(many)], hashes=1))
+        counts.append(len(statements))
+        assert collided == [NOW_US + n for n in range(1, many)]
+        statements.clear()
+        assert len(write(connection, rows_of(reports, [NOW_US + 5000] * many, hashes=1))) == many - 1
+        counts.append(len(statements))
+    assert max(counts) <= 12
 
 
 def test_rows_stand_in_the_order_given_whatever_their_shapes() -> None:
