@@ -51,7 +51,7 @@ faults: $(TEST_READY)
 	$(BIN)/python -m pytest tests/faults -s --long $(FAULTS)
 
 hostile: $(TEST_READY) $(WEB_READY)
-	$(BIN)/python -m pytest tests/hostile --long $(HOSTILE)
+	$(BIN)/python -m pytest tests/hostile/$(if $(LONG),test_attacker.py -s --attacker-s 3600,test_attacks.py --long) $(HOSTILE)
 
 fuzz: $(FUZZ_READY)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) $(FUZZ)

@@ -15,6 +15,8 @@ settings.load_profile("gate")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="crash tests: hundreds of kills instead of a few")
+    parser.addoption("--attacker-s", type=float, help="hostile tests: so long chance attacks")
+    parser.addoption("--attacker-seed", type=int, default=8, help="hostile tests: what chance begins with")
     parser.addoption("--screenshots", metavar="FOLDER", help="browser tests: keep the pictures for the docs")
 
 

@@ -10,5 +10,6 @@ what it cost the attacker and the service. It may set `SETTINGS`, the environmen
 running.
 
 `make test` runs each once, small; `make hostile` in full size (`target.is_long`), and judges what was felt.
+`attacker.py` is somebody who has not read this list, for an hour by `make hostile LONG=1`.
 The frames are written here (`wire.py`), not by the product that is to read them.
 """
