@@ -5,8 +5,9 @@ two. So the limits are high, and what they stop is one address that takes every 
 An address is what a subscriber has: for IPv4 the address, for IPv6 its /64.
 
 Three things are counted for each: connections, new ones a second (a token bucket), and **strangers**, which
-are connections that have not proved anything yet: under policy `known` no terminal has authenticated on them,
-under `open` no valid frame has come.
+are links that have not proved anything yet: under policy `known` no terminal has authenticated on them, under
+`open` no valid frame has come. Where an address has too many strangers, the newest is let in and the oldest
+that is silent goes: so connections that say nothing keep no terminal out that is behind the same address.
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,9 @@ class AddressLimits:
     strangers: int = 2_000
     """Twice a burst: a terminal on a slow link takes some seconds to authenticate."""
     exempt: tuple[Network, ...] = LOOPBACK
-    """No limits for these: this machine, balancers, the address of a private APN."""
+    """No limits for these: this machine, balancers, the address of a private APN. Not for who is there by
+    what a header says: a balancer may pass on its own address, or any.
+    """
 
 
 class Bucket(NamedTuple):
@@ -63,15 +66,42 @@ def take(bucket: Bucket, now: float, rate: float) -> tuple[Bucket, bool]:
 class Place:
     """What one address has."""
 
-    __slots__ = ("bucket", "connections", "key", "owed", "owed_at", "strangers")
+    __slots__ = ("_mute", "_speaking", "bucket", "connections", "key", "owed", "owed_at")
 
     def __init__(self, key: bytes, bucket: Bucket) -> None:
         self.key = key
         self.connections = 0
-        self.strangers = 0
+        self._mute: dict[Link, None] = {}
+        """Strangers that said nothing when we last looked, the oldest first."""
+        self._speaking: dict[Link, None] = {}
+        """The other strangers."""
         self.bucket = bucket
         self.owed = self.owed_at = 0.0
         """What a link that left had not paid, see `gateway.allowance`, and when it left."""
+
+    @property
+    def strangers(self) -> int:
+        """How many links have proved nothing."""
+        return len(self._mute) + len(self._speaking)
+
+    def meet(self, link: "Link") -> None:
+        """Count a link as a stranger."""
+        self._mute[link] = None
+
+    def know(self, link: "Link") -> None:
+        """Count it as one no more."""
+        self._mute.pop(link, None)
+        self._speaking.pop(link, None)
+
+    def oldest(self) -> "Link":
+        """Give the stranger that came first among those that said nothing, or where all have, among all."""
+        while self._mute:
+            link = next(iter(self._mute))
+            if link.is_mute:
+                return link
+            del self._mute[link]
+            self._speaking[link] = None
+        return next(iter(self._speaking))
 
 
 class Addresses:
@@ -84,14 +114,14 @@ class Addresses:
         """Without connections, the longest first."""
         self._exempt = Place(b"", Bucket(0.0, 0.0))
         self.refused: dict[str, int] = {}
-        """Connections that were not let in, by reason."""
+        """Connections that were not let in, or had to go for others, by reason."""
 
     def __len__(self) -> int:
         return len(self._places)
 
     def admit(self, link: "Link", now: float) -> bool:
-        """Give a new link its place, or count why it gets none. `now` is the loop's clock."""
-        place = self._place(link.peer, now)
+        """Give a new connection its place, or count why it gets none. `now` is the loop's clock."""
+        place = self._place(link, now)
         if place is not self._exempt and (reason := self._objection(place, now)):
             self.refuse(reason)
             if not place.connections:
@@ -99,18 +129,29 @@ class Addresses:
             return False
         self._resting.pop(place.key, None)
         place.connections += 1
-        place.strangers += 1
-        link.place, link.is_stranger = place, True
+        link.place = place
         return True
+
+    def meet(self, link: "Link") -> "Link | None":
+        """Count a connection that is a link now as a stranger, and give the one that has to go for it."""
+        place = link.place
+        assert place is not None, "it was not admitted"
+        gives_way = None
+        if place is not self._exempt and place.strangers >= self._limits.strangers:
+            gives_way = place.oldest()
+            gives_way.prove()
+            self.refuse("address_strangers")
+        place.meet(link)
+        link.is_stranger = True
+        return gives_way
 
     def leave(self, link: "Link") -> None:
         """Take the place back."""
+        link.prove()
         place, link.place = link.place, None
         if place is None:
             return
         place.connections -= 1
-        place.strangers -= link.is_stranger
-        link.is_stranger = False
         if not place.connections and place is not self._exempt:
             self._rest(place)
 
@@ -123,13 +164,13 @@ class Addresses:
         place.bucket, is_in_time = take(place.bucket, now, limits.connects_per_s)
         if not is_in_time:
             return "address_rate"
-        if place.connections >= limits.connections:
-            return "address_connections"
-        return "address_strangers" if place.strangers >= limits.strangers else ""
+        return "address_connections" if place.connections >= limits.connections else ""
 
-    def _place(self, peer: str, now: float) -> Place:
-        address = host_of(peer)
-        if address is None or any(address in network for network in self._limits.exempt):
+    def _place(self, link: "Link", now: float) -> Place:
+        address = host_of(link.peer)
+        if address is None:
+            return self._exempt
+        if not link.is_told and any(address in network for network in self._limits.exempt):
             return self._exempt
         key = subscriber(address)
         place = self._places.get(key)

@@ -8,7 +8,7 @@ belongs to the header), and hands the socket to the loop, which does the handsha
 import asyncio
 import socket
 import ssl
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -23,8 +23,15 @@ logger = structlog.get_logger()
 HEADER_S: Final = 5.0
 """A balancer sends its header with the first packet; this is three retransmissions of it."""
 
+HELLO_S: Final = 5.0
+"""A terminal begins its handshake with the first packet, as a balancer its header."""
+
 HANDSHAKE_S: Final = 20.0
-"""A handshake is two round trips and some 5 KB: a few seconds over GPRS."""
+"""What follows is two round trips and some 5 KB: a few seconds over GPRS."""
+
+HANDSHAKE_RECORD: Final = b"\x16"
+SHORTEST_HELLO: Final = 50
+"""Bytes of a ClientHello with its record header, RFC 8446 §4.1.2 and §5.1; they come together."""
 
 ACCEPTED_AT_ONCE: Final = 8
 """Then links have their turn: a handshake takes one or two milliseconds of the processor, and a fleet that
@@ -32,7 +39,42 @@ comes back must not make the others wait for all of it.
 """
 
 MAX_PENDING: Final = 4096
-"""More connections than this are not accepted before others are through: they wait in the backlog."""
+"""More connections than this are not pending. Then the address that has most of them loses one for each that
+comes, so an address with few is let in at once.
+"""
+
+MAX_PENDING_OF_ADDRESS: Final = MAX_PENDING // 8
+"""Handshakes of one address: five seconds of the connections that it may open by default."""
+
+
+class Comers:
+    """The handshakes of one address, the oldest first."""
+
+    __slots__ = ("_begun", "_silent")
+
+    def __init__(self) -> None:
+        self._silent: dict[asyncio.Task[None], None] = {}
+        """Of whom nothing has come."""
+        self._begun: dict[asyncio.Task[None], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._silent) + len(self._begun)
+
+    def add(self, task: "asyncio.Task[None]") -> None:
+        self._silent[task] = None
+
+    def begin(self, task: "asyncio.Task[None]") -> None:
+        """Take note that a handshake has begun."""
+        del self._silent[task]
+        self._begun[task] = None
+
+    def remove(self, task: "asyncio.Task[None]") -> None:
+        self._silent.pop(task, None)
+        self._begun.pop(task, None)
+
+    def first(self) -> "asyncio.Task[None]":
+        """Give the one that has to go first: the oldest that is silent, else the oldest."""
+        return next(iter(self._silent or self._begun))
 
 
 class Door:
@@ -56,6 +98,8 @@ class Door:
         self._certificate = certificate
         self._loop = asyncio.get_running_loop()
         self._pending: set[asyncio.Task[None]] = set()
+        self._comers: dict[bytes, Comers] = {}
+        """By address, as far as they have any."""
         self._is_accepting = False
         self._is_closed = False
 
@@ -86,7 +130,7 @@ class Door:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
-            if len(self._pending) >= MAX_PENDING:
+            if len(self._pending) >= MAX_PENDING and not self._make_room():
                 self._accept_no_more()
                 return
             try:
@@ -104,6 +148,21 @@ class Door:
             task = self._loop.create_task(self._lead_in(connection, text_of(peername)))
             self._pending.add(task)
             task.add_done_callback(self._led_in)
+
+    def _make_room(self) -> bool:
+        """Drop a handshake of the address that has most of them, if there is any."""
+        most = max(self._comers.values(), key=len, default=None)
+        if not most:
+            return False
+        self._drop(most)
+        return True
+
+    def _drop(self, comers: Comers) -> None:
+        task = comers.first()
+        comers.remove(task)
+        self._pending.discard(task)
+        task.cancel()
+        self._addresses.refuse("tls_crowded")
 
     def _led_in(self, task: "asyncio.Task[None]") -> None:
         self._pending.discard(task)
@@ -124,31 +183,56 @@ class Door:
             connection.close()
             raise
         else:
-            await self._make_link(connection, source)
+            await self._make_link(connection, Link(self._inbox, source or peer, is_told=bool(source)))
 
     async def _source(self, connection: socket.socket, peer: str) -> str:
-        """Say who connected; what a balancer says counts."""
+        """Give what a balancer says about who connected; empty where nobody says it."""
         host = host_of(peer)
         if host is None or not any(host in network for network in self._balancers):
-            return peer
-        return (await take_header(connection)).source or peer
+            return ""
+        return (await take_header(connection)).source
 
-    async def _make_link(self, connection: socket.socket, peer: str) -> None:
-        link = Link(self._inbox, peer)
+    async def _make_link(self, connection: socket.socket, link: Link) -> None:
         if not self._addresses.admit(link, self._loop.time()):
             connection.close()
             return
-        secure: dict[str, Any] = {}
-        if self._certificate is not None:
-            secure = {"ssl": self._certificate.context, "ssl_handshake_timeout": HANDSHAKE_S}
         try:
-            await self._loop.connect_accepted_socket(lambda: link, connection, **secure)
+            if self._certificate is None:
+                await self._loop.connect_accepted_socket(lambda: link, connection)
+            else:
+                await self._shake_hands(connection, link, self._certificate)
         except BaseException as error:
             self._addresses.leave(link)
             if not isinstance(error, OSError):
                 connection.close()
                 raise
             self._refuse(connection, _reason(error))
+
+    async def _shake_hands(self, connection: socket.socket, link: Link, certificate: Certificate) -> None:
+        """Make a connection a link behind a handshake.
+
+        Raises:
+            OSError: of the handshake.
+            CancelledError: others go first.
+        """
+        task = asyncio.current_task()
+        assert task is not None and link.place is not None
+        key = link.place.key
+        comers = self._comers.setdefault(key, Comers())
+        if key and len(comers) >= MAX_PENDING_OF_ADDRESS:
+            self._drop(comers)
+        comers.add(task)
+        try:
+            async with asyncio.timeout(HELLO_S):
+                await _hello(connection)
+            comers.begin(task)
+            await self._loop.connect_accepted_socket(
+                lambda: link, connection, ssl=certificate.context, ssl_handshake_timeout=HANDSHAKE_S
+            )
+        finally:
+            comers.remove(task)
+            if not comers and self._comers.get(key) is comers:
+                del self._comers[key]
 
     def _refuse(self, connection: socket.socket, reason: str) -> None:
         self._addresses.refuse(reason)
@@ -157,6 +241,8 @@ class Door:
 
 def _reason(error: OSError) -> str:
     """Say why a handshake failed. uvloop's time-out is an aborted connection with a text."""
+    if isinstance(error, TimeoutError):
+        return "tls_timeout"
     if isinstance(error, ssl.SSLCertVerificationError):
         return "tls_client_certificate"
     if isinstance(error, ssl.SSLError):
@@ -181,6 +267,19 @@ async def take_header(connection: socket.socket) -> Header:
         taken += connection.recv(len(ahead) if header is None else header.length - len(taken))
         if header is not None:
             return header
+
+
+async def _hello(connection: socket.socket) -> None:
+    """Wait until a handshake begins, or something that is none.
+
+    Raises:
+        OSError: the connection failed.
+    """
+    await _readable(connection)
+    if connection.recv(1, socket.MSG_PEEK) == HANDSHAKE_RECORD:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, SHORTEST_HELLO)
+        await _readable(connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
 
 async def _readable(connection: socket.socket) -> None:

@@ -98,6 +98,7 @@ class Link(asyncio.Protocol):
         "held",
         "is_lost",
         "is_stranger",
+        "is_told",
         "number",
         "paused",
         "peer",
@@ -113,8 +114,10 @@ class Link(asyncio.Protocol):
     transport: Any
     """uvloop's and asyncio's transports share no base class that has everything."""
 
-    def __init__(self, inbox: Inbox, peer: str = "") -> None:
-        """`peer` is who connected, where the transport does not know: behind a balancer."""
+    def __init__(self, inbox: Inbox, peer: str = "", *, is_told: bool = False) -> None:
+        """`peer` is who connected, where the transport does not know; `is_told` says that it is known from a
+        balancer's header only.
+        """
         self._inbox = inbox
         self.slot = -1
         self.number = 0
@@ -122,6 +125,7 @@ class Link(asyncio.Protocol):
         """Address and port of the other end."""
         self.place: Place | None = None
         """What its address has; None before it was let in."""
+        self.is_told = is_told
         self.is_stranger = False
         """It has proved nothing yet, and its address may have only so many of these."""
         self.turn = -1
@@ -140,6 +144,11 @@ class Link(asyncio.Protocol):
 
     def __repr__(self) -> str:
         return f"<Link {self.peer} with {len(self.sessions)} terminals>"
+
+    @property
+    def is_mute(self) -> bool:
+        """Not a byte has come."""
+        return self.turn < 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -197,7 +206,7 @@ class Link(asyncio.Protocol):
         """Count no longer as a stranger of its address."""
         if self.is_stranger and self.place is not None:
             self.is_stranger = False
-            self.place.strangers -= 1
+            self.place.know(self)
 
     def pause_writing(self) -> None:
         self.pause(Pause.SLOW_READER)

@@ -84,6 +84,8 @@ def _read_text(data: bytes) -> Header | None:
 
 
 def _address(word: bytes) -> Address:
+    if b"%" in word:  # a zone has meaning on one machine only, and would be any text
+        raise ProxyError("malformed")
     try:
         return ip_address(word.decode("ascii"))
     except ValueError:

@@ -353,6 +353,8 @@ class Gateway:
             self._addresses.leave(link)
             self._addresses.refuse("capacity")
             return False
+        if (stranger := self._addresses.meet(link)) is not None:
+            stranger.abort(CloseReason.IDLE)
         self._connections_total += 1
         self._inherit(link, now)
         link.number = self._numbers.next(self._now_us())

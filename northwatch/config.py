@@ -47,10 +47,17 @@ HEALTH_PORT_STEP = 100
 
 
 def _listed(value: object) -> object:
-    """Take one text with commas for a list: a variable holds nothing else."""
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    )
+    """Take one text for a list, with commas or as in the file: a variable holds nothing else, and one without
+    text counts as unset.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return tomllib.loads(f"listed = {value}")["listed"]
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f'allowed are a list as ["a", "b"] or [], and a, b ({error})') from None
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def _networks(value: object) -> object:
@@ -137,10 +144,10 @@ class GatewaySettings(Group):
     """One address may open so many links a second, and those of ten seconds at once."""
     strangers_per_address: Annotated[int, Field(ge=1)] = 2_000
     """One address may have so many links that have proved nothing: no terminal has authenticated, or, with
-    policy `open`, no valid frame has come."""
+    policy `open`, no valid frame has come. With more, the oldest that is silent is closed for the newest."""
     exempt_networks: Networks = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-    """No limits for each address apply there: this machine, or the address of a private APN. `proxy_networks`
-    are exempt too."""
+    """No limits for each address apply there: this machine, or the address of a private APN; `[]` for nobody.
+    `proxy_networks` are exempt too, but nobody is by what a header of theirs says."""
     io_uring: Literal["auto", "on", "off"] = "auto"
     """Whether many connections are read and written with one system call: `auto` where Linux has it for us,
     `on` else does not start, `off` never. Answers are the same, at some more of the processor."""

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gateway import addresses
 from gateway.addresses import (
     BURST_S,
+    LOOPBACK,
     Addresses,
     AddressLimits,
     Bucket,
@@ -20,6 +22,7 @@ from gateway.addresses import (
     take,
     text_of,
 )
+from gateway.fleet import FleetData, FleetTerminal
 from gateway.links import Link
 from gateway.listening import bind
 from gateway.server import Gateway
@@ -75,8 +78,14 @@ def test_a_subscriber_has_a_64() -> None:
     assert subscriber(ip_address("10.0.0.1")) != subscriber(ip_address("10.0.0.2"))
 
 
-def link_from(peer: str) -> Link:
-    return Link(None, peer)  # type: ignore[arg-type]
+def link_from(peer: str, *, is_told: bool = False) -> Link:
+    return Link(None, peer, is_told=is_told)  # type: ignore[arg-type]
+
+
+def let_in(some: Addresses, link: Link, now: float = 0.0) -> Link | None:
+    """Admit a link, which must succeed, and give the one that has to go for it."""
+    assert some.admit(link, now)
+    return some.meet(link)
 
 
 LIMITS = AddressLimits(connections=5, connects_per_s=1.0, strangers=3)
@@ -85,17 +94,17 @@ LIMITS = AddressLimits(connections=5, connects_per_s=1.0, strangers=3)
 def test_each_limit_has_its_reason() -> None:
     some = Addresses(LIMITS)
     links = [link_from("10.0.0.1:1") for _ in range(8)]
-    assert [some.admit(link, 0.0) for link in links[:4]] == [True, True, True, False]
-    links[0].prove()
-    links[0].prove()
+    assert [let_in(some, link) for link in links[:4]] == [None, None, None, links[0]]
     links[1].prove()
-    assert [some.admit(link, 0.0) for link in links[4:7]] == [True, True, False]
+    links[1].prove()
+    assert let_in(some, links[4]) is None
+    assert not some.admit(links[5], 0.0)
     some.leave(links[0])
     some.leave(links[0])
-    assert not some.admit(links[7], 0.0), "four are left, three of them strangers"
+    assert let_in(some, links[5]) is links[2], "four are left, three of them strangers"
     assert some.refused == {"address_strangers": 2, "address_connections": 1}
     assert some.admit(link_from("10.0.0.2:1"), 0.0), "another address has its own"
-    for _ in range(3):
+    for _ in range(4):
         some.admit(links[7], 0.0)
     assert some.refused["address_rate"] == 1
     assert some.admit(link_from("127.0.0.1:1"), 0.0)
@@ -105,13 +114,43 @@ def test_who_has_left_gives_all_back() -> None:
     some = Addresses(AddressLimits(connections=50, strangers=50))
     links = [link_from(f"10.0.0.{number % 3}:{number}") for number in range(60)]
     for link in links:
-        assert some.admit(link, 0.0)
+        assert let_in(some, link) is None
     for link in links[::2]:
         link.prove()
     for link in links:
         some.leave(link)
     assert all(place.connections == place.strangers == 0 for place in some._places.values())
     assert len(some) == len(some._resting) == 3
+
+
+@given(st.lists(st.sampled_from(["comes", "speaks", "proves", "leaves"]), max_size=60), st.randoms())
+def test_the_silent_go_before_the_rest_and_the_old_before_the_new(deeds: list[str], chance: Random) -> None:
+    """Against a list that is searched."""
+    some = Addresses(AddressLimits(strangers=3, connects_per_s=1000.0, exempt=()))
+    here: list[Link] = []
+    strangers: list[Link] = []
+    for deed in deeds:
+        link = chance.choice(here) if here else None
+        if deed == "comes":
+            new = link_from("10.0.0.1:1")
+            gone = let_in(some, new)
+            expected = [each for each in strangers if each.is_mute] or strangers
+            assert gone is (expected[0] if len(strangers) == 3 else None)
+            if gone is not None:
+                strangers.remove(gone)
+            here.append(new)
+            strangers.append(new)
+        elif link is not None and deed == "speaks":
+            link.turn = 1
+        elif link is not None:
+            if deed == "proves":
+                link.prove()
+            else:
+                some.leave(link)
+                here.remove(link)
+            strangers = [each for each in strangers if each is not link]
+    (place,) = some._places.values() or [None]
+    assert place is None or (place.strangers, place.connections) == (len(strangers), len(here))
 
 
 def test_only_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,11 +189,37 @@ async def test_strangers_prove_themselves(tmp_path: Path, policy: str) -> None:
         for device in devices:
             assert await device.result(device.terminal.heartbeat()) == (0 if policy == "open" else 1)
         third = await Device.connect(gateway, "3")
-        if policy == "open":
-            assert await third.result(third.terminal.heartbeat()) == 0
-        else:
-            await third.closed()
+        assert await third.result(third.terminal.heartbeat()) == (0 if policy == "open" else 1)
+        if policy == "known":
+            await devices[0].closed()
             assert gateway._addresses.refused == {"address_strangers": 1}
+
+
+@pytest.mark.parametrize("policy", ["open", "known"])
+async def test_silent_connections_keep_no_terminal_out(tmp_path: Path, policy: str) -> None:
+    limits = AddressLimits(strangers=5, connects_per_s=1000.0, exempt=())
+    async with running(tmp_path, policy=policy, address_limits=limits) as gateway:
+        gateway.fleet.replace(FleetData({"9": FleetTerminal(known=True)}))
+        silent = [await Device.connect(gateway, str(number)) for number in range(1, 30)]
+        device = await Device.connect(gateway, "9")
+        await device.sign_in()
+        more = [await Device.connect(gateway, str(number)) for number in range(30, 60)]
+        assert await device.result(device.terminal.heartbeat()) == 0
+        for each in silent:
+            await each.closed()
+        await until(lambda: gateway.health()["connections"] == 1 + limits.strangers)
+        for each in [*more, device]:
+            await each.close()
+        await until(lambda: not gateway.health()["connections"])
+        assert all(not place.strangers for place in gateway._addresses._places.values())
+
+
+def test_a_header_exempts_nobody() -> None:
+    some = Addresses(AddressLimits(connections=1, exempt=(ip_network("10.0.0.0/8"), *LOOPBACK)))
+    for host in ("10.0.0.1", "127.0.0.1", "[::1]"):
+        assert some.admit(link_from(f"{host}:1", is_told=True), 0.0)
+        assert not some.admit(link_from(f"{host}:2", is_told=True), 0.0)
+        assert some.admit(link_from(f"{host}:3"), 0.0) and some.admit(link_from(f"{host}:4"), 0.0)
 
 
 async def test_an_address_that_comes_too_often_waits(tmp_path: Path) -> None:

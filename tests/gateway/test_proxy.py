@@ -1,6 +1,7 @@
 """Who connects through a balancer: headers in any chunking, and nothing behind them is taken."""
 
 import asyncio
+import re
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import doors, proxy
+from gateway.addresses import AddressLimits
 from gateway.proxy import Header, ProxyError, read_header
 from gateway.server import Gateway
 from protocol.connection import Terminal
@@ -99,6 +101,8 @@ MALFORMED = {
     b"PROXY TCP9 1.2.3.4 5.6.7.8 1 2\r\n": "malformed",
     b"PROXY TCP4 1.2.3.4  5.6.7.8 1 2\r\n": "malformed",
     b"PROXY TCP4 \xff.2.3.4 5.6.7.8 1 2\r\n": "malformed",
+    b"PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n": "malformed",
+    b"PROXY TCP6 fe80::1%\x1b[2J<b> ::1 1 2\r\n": "malformed",
     b"PROXY " + b"x" * 101: "too_long",
     binary_header(bytes(11)): "malformed",
     binary_header(bytes(35), family=0x21): "malformed",
@@ -124,6 +128,16 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
             assert error.reason in ("signature", "malformed", "too_long")
         else:
             assert header is None or header.length <= len(start + data)
+
+
+@given(st.binary(max_size=40) | st.text("0123456789abcdefF:.%[]", max_size=40).map(str.encode))
+def test_a_source_is_an_address_and_a_port_and_no_other_text(word: bytes) -> None:
+    for family in (b"TCP4", b"TCP6"):
+        try:
+            header = read_header(b"PROXY " + family + b" " + word + b" ::1 1 2\r\n")
+        except ProxyError:
+            continue
+        assert header is None or re.fullmatch(r"(\[[0-9a-f:.]+\]|[0-9.]+):\d+|", header.source)
 
 
 @given(st.data())
@@ -179,6 +193,22 @@ async def test_the_source_is_the_proxied_one(tmp_path: Path) -> None:
         "10.9.9.9:4713",
         own,
     ]
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.9.9.9", "10.1.2.3"])
+async def test_a_header_exempts_nobody(tmp_path: Path, source: str) -> None:
+    """A balancer on this machine, or in an exempt network, may pass on any address."""
+    limits = AddressLimits(connections=1, exempt=(*LOOPBACK, ip_network("10.0.0.0/8")))
+    async with running(tmp_path, balancers=LOOPBACK, address_limits=limits) as gateway:
+        header = f"PROXY TCP4 {source} 5.6.7.8 4711 7611\r\n".encode()
+        first, second = [await through_balancer(gateway, header, str(number)) for number in (1, 2)]
+        assert await first.result(first.terminal.heartbeat()) == 0
+        await second.closed()
+        assert gateway._addresses.refused == {"address_connections": 1}
+        own = binary_header(command=0x20, family=0)
+        for number in (3, 4):
+            checks = await through_balancer(gateway, own, str(number))
+            assert await checks.result(checks.terminal.heartbeat()) == 0
 
 
 async def test_a_frame_in_the_packet_of_the_header(tmp_path: Path) -> None:

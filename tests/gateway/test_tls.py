@@ -5,14 +5,16 @@ import os
 import resource
 import socket
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from gateway import doors
-from gateway.addresses import LOOPBACK
+from gateway.addresses import LOOPBACK, AddressLimits
 from gateway.certificates import CertificateError, CertificateFiles, expiry, load
 from gateway.server import Gateway
 from protocol.connection import Terminal
@@ -34,12 +36,13 @@ async def connect(
     *,
     own: CertificateFiles | None = None,
     first: bytes = b"",
+    local: tuple[str, int] | None = None,
 ) -> Device:
-    """Connect over TLS; `own` is the terminal's certificate, `first` goes before the handshake."""
+    """Connect over TLS from `local`; `own` is a certificate, `first` goes before the handshake."""
     trust = ssl.create_default_context(cafile=authority.certificate)
     if own is not None:
         trust.load_cert_chain(own.certificate, own.key)
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.tls_port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.tls_port, local_addr=local)
     if first:
         writer.write(first)
     await writer.start_tls(trust, server_hostname="127.0.0.1")
@@ -160,15 +163,119 @@ async def test_garbage_after_the_handshake_ends_the_link(tmp_path: Path, authori
         assert await other.result(other.terminal.heartbeat()) == 0
 
 
+def hello() -> bytes:
+    """Give the beginning of a handshake."""
+    own, wire = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(own, wire, server_hostname="127.0.0.1").do_handshake()
+    return wire.read()
+
+
+class Said(NamedTuple):
+    """What somebody said before it fell silent, and how long it has from there."""
+
+    data: bytes
+    deadline: str
+
+
+@pytest.mark.parametrize(
+    "said",
+    [Said(b"", "HELLO_S"), Said(b"\x16\x03\x01", "HELLO_S"), Said(hello(), "HANDSHAKE_S")],
+    ids=["nothing", "a part of a hello", "a hello"],
+)
 async def test_a_handshake_has_a_deadline(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, said: Said
 ) -> None:
-    monkeypatch.setattr(doors, "HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(doors, said.deadline, 0.3)
     async with running(tmp_path, tls_port=0, certificate=authority.issue("gateway")) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.tls_port)
+        writer.write(said.data)
         silent = Device(Terminal("1", Edition.E2013), reader, writer)
         await silent.closed()
         await until(lambda: gateway._addresses.refused == {"tls_timeout": 1})
+
+
+class Crowd(NamedTuple):
+    """Connections of one address, and what they said."""
+
+    host: str
+    sockets: list[socket.socket]
+
+
+def crowd(gateway: Gateway, host: str, count: int, said: bytes = b"") -> Crowd:
+    own = [
+        socket.create_connection(("127.0.0.1", gateway.tls_port), source_address=(host, 0))
+        for _ in range(count)
+    ]
+    for each in own:
+        each.sendall(said)
+    return Crowd(host, own)
+
+
+def left_of(some: Crowd) -> int:
+    """Count those that are not closed by the gateway."""
+    left = 0
+    for each in some.sockets:
+        each.setblocking(False)
+        try:
+            left += each.recv(100) != b""
+        except BlockingIOError:
+            left += 1
+        except ConnectionError:
+            pass
+    return left
+
+
+EVERYBODY = AddressLimits(exempt=())
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's time is up while a test fills a door."""
+    monkeypatch.setattr(doors, "HELLO_S", 600.0)
+    monkeypatch.setattr(doors, "HANDSHAKE_S", 600.0)
+
+
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("said", [b"", b"\x16", hello()], ids=["nothing", "a byte", "a hello"])
+async def test_one_address_has_a_part_of_the_handshakes(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    """Its newest ones: who is behind the same address is let in."""
+    monkeypatch.setattr(doors, "MAX_PENDING_OF_ADDRESS", 10)
+    options = {"tls_port": 0, "certificate": authority.issue("gateway"), "address_limits": EVERYBODY}
+    async with running(tmp_path, **options) as gateway:
+        some = crowd(gateway, "127.0.0.2", 40, said)
+        await until(lambda: gateway._addresses.refused == {"tls_crowded": 30})
+        assert gateway._listening.pending == 10
+        await until(lambda: left_of(some) == 10 or len(said) > 1)  # a hello is answered
+        device = await connect(gateway, authority, local=("127.0.0.2", 0))
+        assert await device.result(device.terminal.heartbeat()) == 0
+        for each in some.sockets:
+            each.close()
+        await until(lambda: gateway._listening.pending == 0)
+        (place,) = gateway._addresses._places.values()
+        assert (place.connections, place.strangers) == (1, 0) and not gateway._listening._doors[0]._comers
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_a_full_door_is_open_for_who_has_few(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "MAX_PENDING", 40)
+    monkeypatch.setattr(doors, "MAX_PENDING_OF_ADDRESS", 10)
+    options = {"tls_port": 0, "certificate": authority.issue("gateway"), "address_limits": EVERYBODY}
+    async with running(tmp_path, **options) as gateway:
+        few = crowd(gateway, "127.0.0.99", 2)
+        crowds = [crowd(gateway, f"127.0.0.{number}", 20) for number in range(2, 12)]
+        await until(lambda: sum(gateway._addresses.refused.values()) >= 202 - 40)
+        assert left_of(few) == 2
+        device = await connect(gateway, authority, local=("127.0.0.100", 0))
+        assert await device.result(device.terminal.heartbeat()) == 0
+        assert set(gateway._addresses.refused) == {"tls_crowded"}
+        for each in [few, *crowds]:
+            for one in each.sockets:
+                one.close()
 
 
 async def test_failed_handshakes_leave_nothing_behind(tmp_path: Path, authority: Authority) -> None:

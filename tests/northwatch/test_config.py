@@ -132,6 +132,7 @@ def test_two_listeners_on_one_port_are_refused(monkeypatch: pytest.MonkeyPatch) 
     [
         ("PROXY_NETWORKS", "10.0.0.1/8", "= '10.0.0.1/8': allowed are networks as 10.0.0.0/8"),
         ("EXEMPT_NETWORKS", "nonsense", "= 'nonsense': allowed are networks as 10.0.0.0/8"),
+        ("EXEMPT_NETWORKS", "[10.0.0.0/8]", "= '[10.0.0.0/8]': allowed are a list as"),
         ("TLS_PORT", "7612", "gateway.tls_port = 7612: needs gateway.tls_certificate"),
         ("TLS_KEY", "/a.key", "gateway.tls_key = '/a.key': is for gateway.tls_port"),
         ("HOST", ",", "gateway.host (NORTHWATCH_GATEWAY__HOST) = ',': "),
@@ -154,6 +155,25 @@ def test_a_variable_lists_with_commas(tmp_path: Path, monkeypatch: pytest.Monkey
     assert settings.gateway.host == ("::",)
     assert [str(network) for network in settings.gateway.proxy_networks] == ["10.0.0.0/8", "2001:db8::/32"]
     assert settings.monitor.trusted_origins == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[]", []),
+        (" [ ] ", []),
+        ('["10.0.0.0/8", "::1"]', ["10.0.0.0/8", "::1/128"]),
+        ("10.0.0.0/8", ["10.0.0.0/8"]),
+    ],
+)
+def test_a_variable_lists_as_the_file_does(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("NORTHWATCH_GATEWAY__EXEMPT_NETWORKS", text)
+    monkeypatch.setenv("NORTHWATCH_MONITOR__TRUSTED_ORIGINS", "[]")
+    settings = load(None)
+    assert [str(network) for network in settings.gateway.exempt_networks] == expected
+    assert settings.monitor.trusted_origins == ()
 
 
 def test_a_log_that_holds_no_two_segments_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
