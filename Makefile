@@ -25,8 +25,8 @@ run: $(RUN_READY) $(WEB_READY)
 	$(BIN)/northwatch up --demo
 
 test: $(TEST_READY) $(WEB_READY) browser lint types contracts
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --ignore $(SAME_NAMES)
 	$(BIN)/python -m pytest $(SAME_NAMES)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --ignore $(SAME_NAMES) $(TEST)
 
 lint: $(TEST_READY)
 	$(BIN)/ruff check .
