@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven through Playwright, before a whole center with a demo fleet.
+"""Debian's Chromium, driven through Playwright, before a whole center whose vehicles the tests drive.
 
 Without a browser or a built page the tests skip and say so: `make browser`, `make web`.
 """
@@ -6,15 +6,15 @@ Without a browser or a built page the tests skip and say so: `make browser`, `ma
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
-from tests.browser.center import ADMIN, PATIENCE_S, Center
+from tests.browser.center import ADMIN, PATIENCE_S, Center, Vehicle
 
 ROOT = Path(__file__).parents[2]
-VEHICLES = 60
 SCREEN = ViewportSize(width=1600, height=900)
 ARGUMENTS = (
     "--no-sandbox",  # the tests may run as root
@@ -28,6 +28,7 @@ ARGUMENTS = (
 
 Picture = Callable[[Page, str], None]
 SignIn = Callable[..., Page]
+Arrive = Callable[[str, str], Vehicle]
 
 
 @pytest.fixture(scope="package")
@@ -44,15 +45,38 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="package")
-def center(browser: Browser) -> Iterator[Center]:
-    """The center that all browser tests look at."""
+@contextmanager
+def running_center(demo: int = 0) -> Iterator[Center]:
     # Not pytest's own directory: its path may be too private for the account that the database runs under.
     directory = Path(tempfile.mkdtemp(prefix="northwatch-browser-"))
-    running = Center(directory / "data", VEHICLES)
-    yield running
-    running.stop()
-    shutil.rmtree(directory, ignore_errors=True)
+    running = Center(directory / "data", demo)
+    try:
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="package")
+def center(browser: Browser) -> Iterator[Center]:
+    """The center that the browser tests look at; nothing happens there but what they do."""
+    with running_center() as running:
+        yield running
+
+
+@pytest.fixture
+def arrive(center: Center) -> Iterator[Arrive]:
+    """Let a vehicle register and report."""
+    vehicles: list[Vehicle] = []
+
+    def new_vehicle(identity: str, plate: str) -> Vehicle:
+        vehicles.append(Vehicle(center, identity, plate))
+        vehicles[-1].report()
+        return vehicles[-1]
+
+    yield new_vehicle
+    for vehicle in vehicles:
+        vehicle.leave()
 
 
 @pytest.fixture
@@ -87,7 +111,7 @@ def picture(request: pytest.FixtureRequest) -> Picture:
 
     def take(page: Page, name: str) -> None:
         if folder:
-            page.wait_for_timeout(1500)  # let the map come to rest
+            page.wait_for_timeout(1500)  # let the map come to rest: nothing depends on it but beauty
             page.screenshot(path=Path(folder) / f"{name}.png")
 
     return take

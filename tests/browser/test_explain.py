@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 from tests.browser.center import PATIENCE_S, location_report
 from tests.browser.conftest import Picture, SignIn
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 expect.set_options(timeout=PATIENCE_S * 1000)
 

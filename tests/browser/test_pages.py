@@ -6,9 +6,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.center import PATIENCE_S, Center, location_report
-from tests.browser.conftest import Picture, SignIn
+from tests.browser.conftest import Arrive, Picture, SignIn
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 expect.set_options(timeout=PATIENCE_S * 1000)
 
@@ -16,7 +16,8 @@ FLEET = "plate,plate_color,identity\n辽A70001,黄,13970000001\n"
 GARBAGE = bytes.fromhex("7e0200001c0139000000990001deadbeef7e")
 
 
-def test_an_operator_watches_and_an_administrator_arranges(sign_in: SignIn) -> None:
+def test_an_operator_watches_and_an_administrator_arranges(sign_in: SignIn, arrive: Arrive) -> None:
+    vehicle = arrive("13900000061", "辽A00061")
     admin = sign_in()
     admin.get_by_test_id("nav-users").click()
     admin.get_by_test_id("user-add").click()
@@ -29,7 +30,7 @@ def test_an_operator_watches_and_an_administrator_arranges(sign_in: SignIn) -> N
     expect(operator.get_by_test_id("me")).to_contain_text("赵敏")
     expect(operator.get_by_test_id("nav-users")).to_have_count(0)
     operator.get_by_test_id("nav-vehicles").click()
-    expect(operator.get_by_test_id("vehicle-item").first).to_be_visible()
+    expect(operator.locator(f"[data-testid=vehicle-item][data-plate={vehicle.plate}]")).to_be_visible()
     expect(operator.get_by_test_id("vehicle-add")).to_have_count(0)
 
 
@@ -68,10 +69,12 @@ def test_an_import_names_every_bad_line_and_is_done_whole(sign_in: SignIn, tmp_p
     expect(page.get_by_test_id("vehicle-item")).to_have_count(2)
 
 
-def test_a_period_is_held_and_released(sign_in: SignIn) -> None:
+def test_a_period_is_held_and_released(sign_in: SignIn, arrive: Arrive) -> None:
+    vehicle = arrive("13900000062", "辽A00062")
     page = sign_in()
     page.get_by_test_id("nav-vehicles").click()
-    page.get_by_test_id("vehicle-hold").first.click()
+    row = page.locator(f"[data-testid=vehicle-item][data-plate={vehicle.plate}]")
+    row.get_by_test_id("vehicle-hold").click()
     page.get_by_test_id("hold-begins").fill("2026-03-01T08:00")
     page.get_by_test_id("hold-ends").fill("2026-03-01T07:00")
     page.get_by_test_id("hold-reason").fill("accident 42")
@@ -99,7 +102,7 @@ def test_what_cannot_be_read_is_shown_as_it_came(sign_in: SignIn, center: Center
         page.get_by_test_id("quarantine-page").wait_for()
 
     find()
-    row = page.locator("[data-testid=quarantine-row]", has_text="de ad be ef").first
+    row = page.locator("[data-testid=quarantine-row]", has_text="de ad be ef")
     while row.count() == 0:
         page.wait_for_timeout(300)
         find()
