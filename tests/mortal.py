@@ -24,7 +24,7 @@ CALLS = ("open", "pwrite", "fsync", "rename", "replace", "unlink", "utime", "mkd
 """The system calls by which files change."""
 DIGITS = re.compile(r"\b([0-9a-f]{2}|[0-9a-f]{64})\b")
 """Names of blobs and of their directories."""
-GONE_S = 60.0
+GONE_S = 300.0
 
 Before: TypeAlias = Callable[[str], None]
 Life: TypeAlias = Callable[[Before], object]

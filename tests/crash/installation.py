@@ -1,6 +1,7 @@
 """A whole installation as real processes: gateways, worker and a database, each of which can be killed."""
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -24,7 +25,8 @@ from northwatch.config import Settings, load
 from store.embedded import Embedded
 from tests.ports import reserve
 
-START_S = 120
+START_S = 300
+"""How long a test waits for a process; far longer than it takes."""
 SLOT_PORTS = 100
 """So far apart are the health ports of gateway processes."""
 
@@ -124,11 +126,11 @@ class Installation:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), START_S).close()
                 return
             except OSError:
                 time.sleep(0.05)
-        raise TimeoutError(f"the gateway does not listen:\n{self.output('gateway')}")
+        raise TimeoutError(f"the gateway does not listen:\n{self.output(self.gateways[0])}")
 
     def wait_for_all_gateways(self) -> None:
         """Wait until every new one listens, so that the kernel divides the terminals among them."""
@@ -142,13 +144,16 @@ class Installation:
         return bool(self.ask(part).get("log", {}).get("durable"))
 
     def ask(self, part: str) -> dict[str, Any]:
-        """Give what the part's own endpoint says; nothing where it says nothing."""
+        """Give what the part's own endpoint says, however long that takes it; nothing where there is none."""
+        url = f"http://127.0.0.1:{self.health[part]}/healthz"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.health[part]}/healthz", timeout=2) as answer:
+            try:
+                answer = urllib.request.urlopen(url, timeout=START_S)
+            except urllib.error.HTTPError as unwell:
+                answer = unwell
+            with answer:
                 return dict(json.load(answer))
-        except urllib.error.HTTPError as unwell:
-            return dict(json.load(unwell))
-        except OSError:
+        except (OSError, http.client.HTTPException, ValueError):  # not there, or killed in the middle
             return {}
 
     def is_healthy(self, part: str) -> bool:

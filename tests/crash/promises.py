@@ -11,7 +11,8 @@ from store.log import settle
 from tests.crash.installation import Installation
 from tests.crash.terminals import Driver
 
-CATCH_UP_S = 180
+CATCH_UP_S = 600
+"""Far longer than a worker needs for what these tests send."""
 GMT8 = timedelta(hours=8)
 
 

@@ -120,11 +120,9 @@ def slots(place: Installation) -> set[object]:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("gateways", [1, 2])
 def test_answered_reports_survive_any_kill(
-    embedded_server: Server, request: pytest.FixtureRequest, gateways: int
+    embedded_server: Server, request: pytest.FixtureRequest, seed: int, gateways: int
 ) -> None:
     is_long = request.config.getoption("--long")
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
     # Not pytest's own directory: the embedded server's account may not enter that.
     directory = Path(tempfile.mkdtemp(prefix="northwatch-crash-"))
     try:

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.crash
 MIB = 1 << 20
 EDITIONS = (Edition.E2011, Edition.E2013, Edition.E2019)
 RATE_S = 0.05
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """For what must come back by itself; far longer than it takes."""
 
 QUOTA = 3 * MIB
@@ -52,6 +52,8 @@ SETTINGS = {
     "NORTHWATCH_GATEWAY__TERMINAL_BURST_BYTES": str(1 * MIB),
 }
 
+GARBAGE = ("junk", "TLS garbage", "junk on TLS")
+"""Peers whose links the gateway ends."""
 FILLERS = 12
 HEARTBEATS = 25_000
 """Of each filler: within its allowance, and together more than the log may hold."""
@@ -119,7 +121,11 @@ class Matrix:
             await asyncio.to_thread(act)
 
     async def network(self) -> None:
+        """Let every network and every peer do its worst at least once."""
         await asyncio.sleep(self.lasting(4, 60))
+        ending = [group.proxy for group in self.groups if group.weather.end]
+        garbage = [peer for peer in self.hostile if peer.name in GARBAGE]
+        await until(lambda: all(each.ended for each in ending) and all(each.closed for each in garbage))
 
     async def database_gone(self) -> None:
         await self.do(partial(self.place.kill, "database"))
@@ -130,18 +136,21 @@ class Matrix:
         """Fill the log while nobody reads it, and see that nothing is answered then."""
         await self.do(partial(self.place.kill, "worker"))
         fillers = [asyncio.create_task(fill(self.place.port, number)) for number in range(FILLERS)]
-        await until(lambda: self.place.ask("gateway").get("log", {}).get("is_full"))
-        await asyncio.sleep(0.5)
-        before = sum(group.answered for group in self.groups)
+        await until(self.is_full)
+        before = (await asyncio.to_thread(self.place.ask, "gateway"))["answers"]
         await asyncio.sleep(self.lasting(1, 20))
         health = await asyncio.to_thread(self.place.ask, "gateway")
-        after = sum(group.answered for group in self.groups)
         assert health["log"]["is_full"] and not health["ok"] and not health["reading"]
         assert health["log"]["used_bytes"] <= QUOTA
-        assert after == before, "answered what could not be kept"
+        assert health["answers"] == before, "answered what could not be kept"
         for filler in fillers:
             filler.cancel()
         await self.do(partial(self.place.start, "worker"))
+
+    def is_full(self) -> bool:
+        """The log takes no more, so that the gateway reads no more: what it has answered is all there is."""
+        health = self.place.ask("gateway")
+        return bool(health) and health["log"]["is_full"] and not health["reading"]
 
     async def restart(self) -> None:
         await self.do(
@@ -162,7 +171,7 @@ class Matrix:
         self.place.modules["gateway"] = "tests.faults.slow_gateway"
         await self.restart()
         await asyncio.sleep(self.lasting(3, 30))
-        assert (await asyncio.to_thread(self.place.ask, "gateway")).get("sync_ms", 0) > 100
+        await until(lambda: self.place.ask("gateway").get("sync_ms", 0) > 100)
         self.place.modules["gateway"] = "northwatch"
 
     async def watch_memory(self) -> None:
@@ -240,10 +249,8 @@ async def run(place: Installation, *, is_long: bool, seed: int) -> Matrix:
 
 
 @pytest.mark.timeout(1800)
-def test_nothing_answered_is_lost(request: pytest.FixtureRequest) -> None:
+def test_nothing_answered_is_lost(request: pytest.FixtureRequest, seed: int) -> None:
     is_long = bool(request.config.getoption("--long"))
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
     # Not pytest's own directory: the embedded server's account may not enter that.
     directory = Path(tempfile.mkdtemp(prefix="northwatch-faults-"))
     pair = Authority(directory).issue("gateway")
@@ -282,8 +289,8 @@ def assert_promises_kept(matrix: Matrix, mistakes: int) -> None:
         assert most < first + MEMORY_MIB, "the gateway grew"
     for part in ("gateway", "worker"):
         assert "are missing" not in (matrix.place.directory / f"{part}.output").read_text(errors="replace")
-    closed = {peer.name: peer.closed for peer in matrix.hostile}
-    assert closed["junk"] and closed["TLS garbage"] and closed["junk on TLS"]
+    for peer in matrix.hostile:
+        assert peer.closed or peer.name not in GARBAGE, f"nobody minded {peer.name}"
     assert mistakes == 0
     with matrix.place.connect() as database:
         assert database.execute("SELECT count(*) FROM tickets").fetchall() == [(0,)]

@@ -13,7 +13,7 @@ from gateway.conditions import Condition
 from gateway.server import Gateway
 from protocol.frame import MAX_FRAME, Frame
 from store.records import CloseReason, Rejected, SessionClosed
-from tests.gateway.device import Device, logged, report, running, until
+from tests.gateway.device import PATIENCE_S, Device, logged, report, running, until
 
 
 def silence_passes(gateway: Gateway, seconds: float) -> None:
@@ -149,7 +149,7 @@ async def test_who_does_not_read_is_not_read(tmp_path: Path) -> None:
         reader._transport.resume_reading()  # type: ignore[attr-defined]
         flags = 0
         while flags < 2 * sent:
-            flags += (await asyncio.wait_for(reader.read(1 << 20), 10)).count(b"\x7e")
+            flags += (await asyncio.wait_for(reader.read(1 << 20), PATIENCE_S)).count(b"\x7e")
         assert not link.paused
         writer.close()
 
@@ -161,7 +161,7 @@ async def test_a_flood_is_read_in_turns(tmp_path: Path) -> None:
         flood.writer.write(Frame(0x0002, (1).to_bytes(6), 1, b"").encode() * frames)
         flags = 0
         while flags < 2 * frames:
-            flags += (await asyncio.wait_for(flood.reader.read(1 << 20), 10)).count(b"\x7e")
+            flags += (await asyncio.wait_for(flood.reader.read(1 << 20), PATIENCE_S)).count(b"\x7e")
         assert await other.result(other.terminal.heartbeat()) == 0
         assert gateway._turns > 3
 
@@ -311,7 +311,7 @@ async def test_who_sends_too_much_slows_itself(tmp_path: Path, monkeypatch: pyte
         assert gateway.health()["frames"] < frames
         flags = 0
         while flags < 2 * frames:
-            flags += (await asyncio.wait_for(flood.reader.read(1 << 20), 10)).count(b"\x7e")
+            flags += (await asyncio.wait_for(flood.reader.read(1 << 20), PATIENCE_S)).count(b"\x7e")
             gateway._table.accounts.owed[:] = 0.0  # as if a second had passed
             gateway._let_go_on()
         assert gateway.health()["frames"] == frames + 20, "slower, and nothing lost"

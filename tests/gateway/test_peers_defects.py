@@ -75,13 +75,20 @@ async def test_an_answer_is_not_released_when_the_write_failed(tmp_path: Path) -
     async with running(tmp_path, log) as gateway:
         device = await Device.connect(gateway)
         assert await device.result(device.terminal.heartbeat()) == 0
-        disk.fails = with_the_next_frame(gateway)
+        fails = with_the_next_frame(gateway)
+        tries: list[str] = []
+
+        def fail(what: str) -> bool:
+            tries.extend([what] if fails(what) else [])
+            return fails(what)
+
+        disk.fails = fail
         serial = device.terminal.report(report())
         device.flush()
         await until(lambda: gateway.health()["fault"])
         durable = log.durable
         reading = asyncio.ensure_future(device.answer())
-        await asyncio.sleep(0.3)
+        await until(lambda: len(tries) >= 3)
         assert not reading.done() and log.durable == durable
         disk.fails = lambda what: False
         fields = (await reading).fields()

@@ -14,7 +14,7 @@ import pytest
 from gateway import ring, sockets
 from gateway.ring import ENTRIES, Ring, ring_for
 from gateway.sockets import FEW_BYTES, MANY_BYTES, Connection, Sockets
-from tests.gateway.device import running, until
+from tests.gateway.device import PATIENCE_S, running, until
 
 LOTS = bytes(range(256)) * 40_000
 """More than the system takes for a peer that reads nothing."""
@@ -89,7 +89,7 @@ async def connected() -> AsyncIterator[tuple[Heard, socket.socket]]:
 async def received(peer: socket.socket, count: int) -> bytes:
     data = b""
     while len(data) < count:
-        more = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 1 << 20), 10)
+        more = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 1 << 20), PATIENCE_S)
         assert more, "closed too early"
         data += more
     return data

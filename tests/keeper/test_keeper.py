@@ -17,7 +17,7 @@ from keeper.keeper import FAILING_AFTER, Keeper
 from keeper.options import KeeperOptions
 from store import upkeep
 
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 
 class Stage:

@@ -23,7 +23,7 @@ DEFAULT_LIMITS = ConnectionLimits()
 PASSWORD = "correct horse battery"
 
 
-PATIENCE_S = 60
+PATIENCE_S = 300
 """How long a test waits for what must come; far longer than it takes."""
 
 Found = TypeVar("Found")
@@ -58,7 +58,7 @@ class Served:
         """A browser, signed in as `name`."""
         cookies = {COOKIE: self.cookies[name]} if name else {}
         async with httpx.AsyncClient(
-            base_url=f"http://{self.host}", cookies=cookies, timeout=30, trust_env=False
+            base_url=f"http://{self.host}", cookies=cookies, timeout=PATIENCE_S, trust_env=False
         ) as client:
             yield client
 

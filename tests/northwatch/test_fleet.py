@@ -120,8 +120,7 @@ async def test_a_fleet_against_the_gateway_over_another_transport(tmp_path: Path
             trust = ssl.create_default_context(cafile=authority.certificate)
             route = Route("127.0.0.1", gateway.tls_port, trust)
         driving = asyncio.create_task(Drive(fleet, route).run(stop, None))
-        await until(lambda: fleet.tally.answered >= 20)
-        assert gateway.health()["sessions"] == 10
+        await until(lambda: fleet.tally.answered >= 20 and gateway.health()["sessions"] == 10)
         stop.set()
         await driving
         await until(lambda: way == "udp" or not gateway.health()["connections"])

@@ -109,7 +109,7 @@ class House:
 
 def get(port: int, path: str) -> Any:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=300) as answer:
             return json.load(answer)
     except (OSError, urllib.error.URLError, ValueError):
         return None

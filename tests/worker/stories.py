@@ -33,7 +33,7 @@ from store.records import (
 from worker.run import Worker, WorkerOptions
 
 SECOND = 1_000_000
-GONE_S = 10.0
+GONE_S = 300.0
 BEGIN = datetime(2026, 6, 1, 4, tzinfo=UTC)
 BEGIN_US = round(BEGIN.timestamp() * 1e6)
 FEW_STORIES = settings(

@@ -392,7 +392,7 @@ def test_viewers_are_told_when_something_happens(story: Story, state: Path, dsn:
         listening.execute(f"LISTEN {LIVE_CHANNEL}")
         story.tell(session, alarm=1)
         work(story, dsn, state)
-        assert [each.payload for each in listening.notifies(timeout=60, stop_after=1)] == ["facts"]
+        assert [each.payload for each in listening.notifies(timeout=300, stop_after=1)] == ["facts"]
 
 
 def test_a_worker_without_log_or_database_waits_and_says_why(story: Story, state: Path, dsn: str) -> None:
