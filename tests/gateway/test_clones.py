@@ -116,6 +116,8 @@ async def test_clones_stop_closing_each_other_and_are_told(
 ) -> None:
     monkeypatch.setattr(clones, "PROOF_US", 0)
     async with running(tmp_path) as gateway:
+        assert gateway._timer
+        gateway._timer.cancel()  # it is told at our tick, however long the reports take
         first, second = await Device.connect(gateway), await Device.connect(gateway)
         await first.sign_in()
         closes = 0
