@@ -21,6 +21,8 @@ from store.records import Event, Frames, encode
 class NoLog:
     """Encodes records like the real log, so that only writing and syncing are saved, and forgets them."""
 
+    shortage = ""
+
     def __init__(self) -> None:
         self.position = 0
 

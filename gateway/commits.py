@@ -5,7 +5,8 @@ handing it to another one would cost more than waiting, and would cut the work i
 disk is slower it runs in a thread, and what arrives meanwhile gathers for the next batch.
 
 When a sync fails, its answers are withheld and the sync is tried again until it succeeds. Nothing is answered
-meanwhile; the log keeps what it could not write.
+meanwhile; the log keeps what it could not write. A log with room for its reserve alone takes ticks and what
+happens to links: commits go on, and terminals are not read.
 """
 
 import asyncio
@@ -43,6 +44,9 @@ again."""
 
 class Log(Protocol):
     """What the gateway needs of `store.log.LogWriter`."""
+
+    @property
+    def shortage(self) -> str: ...
 
     def append(self, record: Frames | Event, received_at_us: int) -> int: ...
 
@@ -86,6 +90,11 @@ class Commits:
         return self._running is not None or bool(self.fault) or self._is_closed
 
     @property
+    def trouble(self) -> str:
+        """Why terminals are not to be read; empty when they are."""
+        return self.fault or self._log.shortage
+
+    @property
     def is_slow(self) -> bool:
         """The disk needs longer than the loop should wait."""
         return bool(self._durations) and median(self._durations) > FAST_SYNC_S
@@ -124,9 +133,11 @@ class Commits:
         """Say how the log is if that is news, and have it give back what nobody needs any more. Call it every
         second.
         """
-        if self._condition.is_news(bad=bool(self.fault), now=now):
+        if self._condition.is_news(bad=bool(self.trouble), now=now):
             if self.fault:
                 logger.error("log failed; nothing is answered until it works", error=self.fault)
+            elif self.trouble:
+                logger.error("log full; nothing is read until there is room", error=self.trouble)
             else:
                 logger.info("log works again")
         if self._trimming is None or self._trimming.done():

@@ -44,6 +44,7 @@ from gateway.sessions import SessionNumbers, Sessions
 from gateway.siblings import News, Siblings
 from store.log import LogError, LogWriter
 from store.records import CloseReason, Event, Frames, Started, Tick
+from store.storage import make_directory
 
 logger = structlog.get_logger()
 
@@ -165,7 +166,7 @@ class Gateway:
         self.options = options
         self.registry = CollectorRegistry()
         data_dir = options.data_dir
-        data_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(data_dir)
         only_known = options.policy == "known"
         self.fleet = Fleet(data_dir / "fleet.json")
         self.credentials = Credentials(load_secret(data_dir / "secret"))
@@ -316,7 +317,7 @@ class Gateway:
 
     def health(self) -> dict[str, Any]:
         """Say how it goes, as JSON-ready values. May be called from another thread."""
-        log, fault = self._log.state(), self._commits.fault
+        log, fault = self._log.state(), self._commits.trouble
         return {
             "ok": not fault,
             "fault": fault,
@@ -440,6 +441,8 @@ class Gateway:
             self._commits.commit(answers)
         else:
             self._deliver(answers)
+        if self._commits.trouble:
+            self._pause_all()
         self._siblings.tell(_drained(self._sessions.news))
 
     def _append(self, records: list[Frames | Event], now_us: int) -> bool:
@@ -555,13 +558,13 @@ class Gateway:
         return max(0.0, place.owed - (now - place.owed_at) * self.options.allowance.bytes_per_s)
 
     def _log_changed(self) -> None:
-        """Go on after a sync in the thread, or stop reading because one failed."""
-        if self._commits.fault:
+        """Go on after a sync in the thread, or stop reading because one failed or the log is full."""
+        if self._commits.trouble:
             self._pause_all()
-            return
-        if self._is_paused and not self._commits.is_busy and not self._is_stopping:
+        elif self._is_paused and not self._commits.is_busy and not self._is_stopping:
             self._resume_all()
-        self.wake()
+        if not self._commits.fault:
+            self.wake()
 
     def _pause_all(self) -> None:
         if not self._is_paused:
@@ -602,7 +605,7 @@ class Gateway:
         self._commits.look_after(now)
         if self._certificate is not None:
             self._certificate.refresh()
-        self.wake()
+        self._log_changed()
 
     def _close_silent(self, now: float) -> None:
         """Close links that say nothing, or nothing that is a frame, or that never end one."""

@@ -24,6 +24,7 @@ from gateway.siblings import News, What
 from protocol.connection import Address
 from protocol.edition import Edition
 from store.records import SLOT_BITS, Cloned, CloseReason, SessionClosed, SessionOpened
+from store.storage import sync_directory
 
 RESERVED_US: Final = 3_600_000_000
 """So far ahead numbers are reserved on disk: one write an hour keeps them unique when the clock is set
@@ -64,6 +65,7 @@ class SessionNumbers:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
+        sync_directory(self._path.parent)
         self._reserved_us = until_us
 
 

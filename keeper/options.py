@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from keeper.retention import Retention
+from store.archive import CHUNK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class KeeperOptions:
     data_dir: Path
     archive: bool = True
     """Consumed logs become the archive; else they are deleted."""
+    chunk_bytes: int = CHUNK_BYTES
+    """So much is sealed at once: less than what a full log has to wait for."""
     retention: Retention = field(default_factory=Retention)
     compress_after: timedelta = timedelta(days=7)
     """A day of positions is compressed when it has been over for so long, where the server can."""

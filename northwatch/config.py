@@ -41,6 +41,8 @@ NESTED = "__"
 DEFAULT_FILE = Path("northwatch.toml")
 GIB = 1 << 30
 MIB = 1 << 20
+LEAST_SEGMENTS = 4
+"""Of a log: two for what comes, and two that it reserves for its clock."""
 LAST_PORT = 65535
 HEALTH_PORT_STEP = 100
 """Between the health ports of gateway processes, so that they meet those of nobody else."""
@@ -88,8 +90,9 @@ class Group(BaseModel):
 class LogSettings(Group):
     """The local log: what terminals sent, until PostgreSQL and the worker's snapshot have it."""
 
-    quota_bytes: Annotated[int, Field(ge=2 * MIB)] = 20 * GIB
-    """The gateway stops reading when the log holds this much."""
+    quota_bytes: Annotated[int, Field(ge=LEAST_SEGMENTS * MIB)] = 20 * GIB
+    """The log holds no more than this. The gateway stops reading two segments before, so that time goes on in
+    a full log."""
     free_floor_bytes: Annotated[int, Field(ge=0)] = 1 * GIB
     """… or when the disk has less than this left, because PostgreSQL needs room to catch up."""
     segment_bytes: Annotated[int, Field(ge=1 * MIB, le=1 * GIB)] = 64 * MIB
@@ -97,8 +100,8 @@ class LogSettings(Group):
 
     @model_validator(mode="after")
     def _segments_fit(self) -> "LogSettings":
-        if self.quota_bytes < 2 * self.segment_bytes:
-            raise ValueError("quota_bytes must hold two segments: raise it, or lower segment_bytes")
+        if self.quota_bytes < LEAST_SEGMENTS * self.segment_bytes:
+            raise ValueError("quota_bytes must hold four segments: raise it, or lower segment_bytes")
         return self
 
 
@@ -435,9 +438,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _logs_fit(self) -> "Settings":
         processes = self.gateway.processes
-        if self.log.quota_bytes < 2 * self.log.segment_bytes * processes:
+        if self.log.quota_bytes < LEAST_SEGMENTS * self.log.segment_bytes * processes:
             raise ValueError(
-                f"log.quota_bytes must hold two segments of each of the {processes} gateway processes:"
+                f"log.quota_bytes must hold four segments of each of the {processes} gateway processes:"
                 " raise it, or lower log.segment_bytes"
             )
         return self

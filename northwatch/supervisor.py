@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from northwatch.process import PARENT_VARIABLE
+from store.storage import make_directory
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
@@ -206,7 +207,7 @@ def require_directory(directory: Path) -> None:
         DirectoryUnusable
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
     except OSError as error:
         raise DirectoryUnusable(f"data_dir: {directory} cannot be used: {error.strerror}") from None
 

@@ -14,12 +14,13 @@ import psycopg
 import typer
 from psycopg.rows import dict_row
 
-from northwatch.config import ConfigError, Settings, load, without_password
+from northwatch.config import LEAST_SEGMENTS, ConfigError, Settings, load, without_password
 from northwatch.endpoint import Endpoint
 from northwatch.gateways import Orphans, log_limits
 from northwatch.process import possible_connections, prepare, stop_event
 from northwatch.pulse import Pulse
 from store import outbox, people, schema
+from store.archive import CHUNK_BYTES
 from store.embedded import Embedded, EmbeddedError
 from store.log import LogError, LogWriter
 from store.refusals import Refused, RosterInvalid
@@ -296,6 +297,7 @@ def keeper_options(settings: Settings) -> "KeeperOptions":
         dsn=dsn(settings),
         data_dir=settings.data_dir,
         archive=settings.keeper.archive,
+        chunk_bytes=min(CHUNK_BYTES, log_limits(settings).quota_bytes // LEAST_SEGMENTS),
         retention=settings.retention.retention(),
         compress_after=timedelta(days=settings.keeper.compress_after_days),
     )

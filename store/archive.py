@@ -44,6 +44,8 @@ from store.times import from_us, to_us
 
 BEIJING: Final = timedelta(hours=8)
 """The day of the regulators and of the people at the desk. No summer time."""
+CHUNK_BYTES: Final = 64 * MIB
+"""A chunk takes about six times as much memory while it is made."""
 SECOND_US: Final = 1_000_000
 FIRST_US, LAST_US = (to_us(datetime(year, 1, 1, tzinfo=UTC)) for year in (1971, 9999))
 
@@ -56,8 +58,8 @@ class ArchiveInUse(Exception):
 class Cadence:
     """When a chunk is sealed."""
 
-    chunk_bytes: int = 64 * MIB
-    """When so much is waiting: a chunk takes about six times as much memory while it is made."""
+    chunk_bytes: int = CHUNK_BYTES
+    """When so much is waiting."""
     every_s: float = 3600.0
     """… or when something has been waiting for so long, or its day is over."""
 

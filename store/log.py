@@ -8,6 +8,7 @@ A log is a directory with one writer:
     consumed                    the position up to which no reader needs anything any more
     archived                    the position up to which the archive has everything
     passed                      where the other logs of the machine did not wait for this one (`store.merge`)
+    skipped                     damaged stretches that a person let readers pass (`store.damage`)
     lock                        held by the writer
 
 A **position** counts bytes over all segments and never repeats, not even when a segment is given up: the next
@@ -16,8 +17,11 @@ records end, so old segments need no mark and are never written again.
 
 A segment is made in full size before it is used. Writing into it therefore cannot meet a full disk, and
 `fdatasync` has no change of size to record. A full log shows in one place only: no new segment can be made.
-One that begins behind the durable position is only being made, or was when its writer died: to a reader it
-does not exist.
+The last segments that there is room for are a reserve: what was received before anybody could stop goes
+there, and then nothing but ticks and what happens to links, so that time goes on (`LogWriter.shortage`).
+
+A segment that begins behind the durable position is only being made, or was when its writer died: to a reader
+it does not exist.
 
 What a writer had written and not announced when it was killed belongs to the log as far as it is intact.
 Whoever comes first takes it over, the next writer or a reader that finds the lock free (`settle`), and both
@@ -25,7 +29,9 @@ in the same way (`_take_over`): it is made durable, what is torn behind it is cu
 durable position. So a reader need not wait for the next writer to know all of the log.
 
 A record stands behind a head with its length, a CRC-32 that covers its position as well, its kind and the
-receive time. What a record means is the business of `store.records`.
+receive time. What a record means is the business of `store.records`. The CRC begins with a **salt** that a
+writer draws and keeps in the heads of its segments. No terminal knows it, so nothing that one sends can pass
+for a record, wherever it comes to lie.
 
 After a failed write or sync the segment is given up, because a second sync of the same file would report
 success for pages that never reached the disk. What was not yet durable is kept and goes into the next
@@ -40,6 +46,7 @@ Errors:
     ├── WrongLog        files of another log lie here
     ├── CursorAhead     the position was never durable in this log
     ├── CursorBehind    the position's segment is deleted: records between it and the start were not read
+    ├── UnknownRecord   a newer version wrote this
     └── LogCorrupt      the bytes at the position are not what was written
 """
 
@@ -47,12 +54,13 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import struct
 import threading
 import time
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -60,9 +68,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 from uuid import UUID, uuid4
 
+import msgspec
+import numpy as np
+
 from store.endurance import Endurance
 from store.records import Event, Frames, RecordKind, encode
-from store.storage import Disk, LogFile, Storage, keep_file, sync_directory
+from store.storage import Disk, LogFile, Storage, keep_file, make_directory, sync_directory
 
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
@@ -76,15 +87,20 @@ RECORD_HEAD: Final = struct.Struct("<IIB7xq")
 _CHECKED: Final = struct.Struct("<QIBq")
 """What the CRC-32 covers before the payload: position, length, kind, receive time."""
 
-SEGMENT_HEAD: Final = struct.Struct("<8s16sQQQI12x")
-"""Magic, log UUID, base position, capacity, end of the previous segment's records, CRC-32 of these."""
+SEGMENT_HEAD: Final = struct.Struct("<8s16sQQQII8x")
+"""Magic, log UUID, base position, capacity, end of the previous segment's records, CRC-32 of these and the
+salt, salt.
+"""
 
 FIRST: Final = SEGMENT_HEAD.size
 """Position of the first record of a log."""
 
-MAGIC: Final = b"NWLOG\x00\x00\x01"
+MAGIC: Final = b"NWLOG\x00\x00\x02"
 """The last byte is the version of this layout."""
+UNSALTED: Final = b"NWLOG\x00\x00\x01"
+"""The version before: its salt is 0."""
 
+SKIPPED: Final = "skipped"
 _KINDS: Final = {int(kind): kind for kind in RecordKind}
 
 MARK: Final = struct.Struct("<QQ")
@@ -96,6 +112,16 @@ LOCK_TRIES: Final = 100
 LOCK_WAIT_S: Final = 0.01
 """Whoever settles a log holds the lock for a sync of the disk, which must stop no writer from starting."""
 
+
+RESERVED_SEGMENTS: Final = 2
+"""Frames leave room for so many: one is for ticks, 40 bytes a second; the other takes its place when a
+gateway is started anew while the log is full.
+"""
+
+SEARCHED_BYTES: Final = 1 << 30
+"""So much is checked at most to find the next record behind damage. Only what was made to look like records
+needs more; then everything up to the end of the segment counts as damaged.
+"""
 
 PASSES: Final = 100
 """So many are remembered: writers that hang are rare, and old ones are deleted with what they wrote."""
@@ -123,6 +149,16 @@ class LogInUse(LogError):
 
 class WrongLog(LogError):
     """Files of another log lie in this directory."""
+
+
+class UnknownRecord(LogError):
+    """There is a record of a kind that this version does not know."""
+
+    def __init__(self, kind: int, position: int, log: "LogName") -> None:
+        super().__init__(
+            f"the record at position {position} of log {log.log_id} is of kind {kind}, which this version"
+            " does not know: a newer one wrote it, run that"
+        )
 
 
 class LogCorrupt(LogError):
@@ -208,6 +244,19 @@ class LogRecord(NamedTuple):
     """Among the records of all logs it stands there, or at its receive time if that is later."""
 
 
+class Skip(msgspec.Struct, frozen=True):
+    """A damaged stretch of a log that a person let readers pass."""
+
+    begin: int
+    end: int
+    by: str
+    at: datetime
+    kept: str
+    """Where its bytes are, below the directory of the logs."""
+    seen_by: str = ""
+    """Who has taken note of it; empty where nobody has."""
+
+
 class _SegmentHead(NamedTuple):
     """The first bytes of a segment."""
 
@@ -216,6 +265,8 @@ class _SegmentHead(NamedTuple):
     capacity: int
     previous_end: int
     """Where the valid records of the segment before this one end."""
+    salt: int
+    """With which the checksums of its records begin."""
 
     @property
     def start(self) -> int:
@@ -223,8 +274,9 @@ class _SegmentHead(NamedTuple):
         return self.base + SEGMENT_HEAD.size
 
     def pack(self) -> bytes:
-        fields = (MAGIC, self.log_id.bytes, self.base, self.capacity, self.previous_end)
-        return SEGMENT_HEAD.pack(*fields, zlib.crc32(SEGMENT_HEAD.pack(*fields, 0)))
+        magic = MAGIC if self.salt else UNSALTED
+        fields = (magic, self.log_id.bytes, self.base, self.capacity, self.previous_end)
+        return SEGMENT_HEAD.pack(*fields, zlib.crc32(SEGMENT_HEAD.pack(*fields, 0, self.salt)), self.salt)
 
     @classmethod
     def read(cls, path: Path, expected: UUID | None = None) -> "_SegmentHead":
@@ -233,10 +285,10 @@ class _SegmentHead(NamedTuple):
         base = int(path.stem)
         if len(data) < SEGMENT_HEAD.size:
             raise LogCorrupt(base, "segment head is cut short", path)
-        magic, log_id, said_base, capacity, previous_end, crc = SEGMENT_HEAD.unpack(data)
-        if magic != MAGIC:
+        magic, log_id, said_base, capacity, previous_end, crc, salt = SEGMENT_HEAD.unpack(data)
+        if magic not in (MAGIC, UNSALTED):
             raise LogCorrupt(base, f"segment head is none of this version ({magic!r})", path)
-        head = cls(UUID(bytes=log_id), said_base, capacity, previous_end)
+        head = cls(UUID(bytes=log_id), said_base, capacity, previous_end, salt)
         if head.pack() != data or said_base != base:
             raise LogCorrupt(base, f"segment head is damaged (checksum {crc:08x})", path)
         if expected not in (None, head.log_id):
@@ -255,8 +307,8 @@ class _Waiting(NamedTuple):
     def size(self) -> int:
         return record_size(len(self.payload))
 
-    def pieces(self, position: int) -> tuple[bytes, bytes, bytes]:
-        crc = _crc(position, self.kind, self.received_at_us, self.payload)
+    def pieces(self, position: int, salt: int) -> tuple[bytes, bytes, bytes]:
+        crc = _crc(salt, position, self.kind, self.received_at_us, self.payload)
         head = RECORD_HEAD.pack(len(self.payload), crc, self.kind, self.received_at_us)
         return head, self.payload, bytes(self.size - len(head) - len(self.payload))
 
@@ -270,14 +322,18 @@ class _Run(NamedTuple):
     data: bytes
 
 
+_SKIPS: Final = msgspec.json.Decoder(list[Skip])
+
+
 def record_size(payload_bytes: int) -> int:
     """Return what a record with such a payload takes in a segment."""
     size = RECORD_HEAD.size + payload_bytes
     return size + -size % ALIGNMENT
 
 
-def _crc(position: int, kind: int, received_at_us: int, payload: bytes | memoryview) -> int:
-    return zlib.crc32(payload, zlib.crc32(_CHECKED.pack(position, len(payload), kind, received_at_us)))
+def _crc(salt: int, position: int, kind: int, received_at_us: int, payload: bytes | memoryview) -> int:
+    checked = _CHECKED.pack(position, len(payload), kind, received_at_us)
+    return zlib.crc32(payload, zlib.crc32(checked, salt))
 
 
 def _segment_path(directory: Path, base: int) -> Path:
@@ -323,6 +379,21 @@ def _read_log_id(directory: Path) -> UUID:
         raise WrongLog(f"{path} does not name a log: {error}") from None
 
 
+def skips_in(directory: Path) -> list[Skip]:
+    """Give the stretches of a log that readers pass, oldest first."""
+    try:
+        return _SKIPS.decode((directory / SKIPPED).read_bytes())
+    except FileNotFoundError:
+        return []
+    except msgspec.DecodeError as error:
+        raise LogError(f"{directory / SKIPPED} cannot be read: {error}") from None
+
+
+def keep_skips(directory: Path, skips: Sequence[Skip]) -> None:
+    """Say which stretches of a log readers pass; durable on return."""
+    keep_file(directory / SKIPPED, [msgspec.json.encode(skips)])
+
+
 def _make_log_id(directory: Path) -> UUID:
     path = directory / "log.json"
     if path.exists():
@@ -340,16 +411,24 @@ def _make_log_id(directory: Path) -> UUID:
     return log_id
 
 
-def _records(data: memoryview, position: int, log: LogName) -> Iterator[LogRecord]:
-    """Read records from `data`, which begins at `position`, up to the first that is incomplete or damaged."""
+def _records(data: memoryview, position: int, log: LogName, salt: int) -> Iterator[LogRecord]:
+    """Read records from `data`, which begins at `position`, up to the first that is incomplete or damaged.
+
+    Raises:
+        UnknownRecord: this version does not know what the next one is.
+    """
     at = 0
     while at + RECORD_HEAD.size <= len(data):
         length, crc, kind, received_at_us = RECORD_HEAD.unpack_from(data, at)
         payload = data[at + RECORD_HEAD.size : at + RECORD_HEAD.size + length]
-        if kind == 0 or len(payload) < length or crc != _crc(position + at, kind, received_at_us, payload):
+        if kind == 0 or len(payload) < length:
+            return
+        if crc != _crc(salt, position + at, kind, received_at_us, payload):
             return
         size = record_size(length)
-        said = _KINDS.get(kind) or RecordKind(kind)
+        said = _KINDS.get(kind)
+        if said is None:
+            raise UnknownRecord(kind, position + at, log)
         yield LogRecord(position + at, position + at + size, received_at_us, said, payload, log)
         at += size
 
@@ -389,12 +468,15 @@ class LogWriter:
         self._file: LogFile | None = None
         """The current segment; None where the next sync has to make one at `_base`."""
         self._fault, self._is_full = "", False
+        self.shortage = ""
+        """Why there is room for nothing but the reserve; empty where there is more."""
+        self._salt = secrets.randbits(32) | 1
         self._is_closed = False
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         self._lock_file = _lock_directory(directory)
         try:
             self.log_id = _make_log_id(directory)
-            for draft in directory.glob("*.new"):  # of a writer that died
+            for draft in directory.glob("[0-9]*.new"):  # of a writer that died; readers have drafts as well
                 self._storage.remove(draft)
             self._sizes = {base: _segment_path(directory, base).stat().st_size for base in _bases(directory)}
             self._mark = self._storage.open(directory / "head")
@@ -485,6 +567,7 @@ class LogWriter:
                 if _SegmentHead.read(_segment_path(self.directory, successor)).previous_end > needless:
                     break
                 deleted += self._remove(oldest, before=successor)
+            self.shortage = self._shortage(RESERVED_SEGMENTS) if self.shortage or deleted else ""
         except OSError as error:
             raise LogFailed(f"the log in {self.directory} cannot be trimmed: {error}") from error
         return deleted
@@ -495,7 +578,7 @@ class LogWriter:
         with self._lock:
             used, waiting = sum(self._sizes.values()), sum(len(record.payload) for record in self._waiting)
             room = min(self.limits.quota_bytes - used, free - self.limits.free_floor_bytes)
-            holds_s = self._endurance.holds_s(room)
+            holds_s = self._endurance.holds_s(room - RESERVED_SEGMENTS * self.limits.segment_bytes)
         return LogState(
             durable=self._durable,
             start=self.start,
@@ -506,7 +589,7 @@ class LogWriter:
             free_floor_bytes=self.limits.free_floor_bytes,
             waiting_bytes=waiting,
             fault=self._fault,
-            is_full=self._is_full,
+            is_full=self._is_full or bool(self.shortage),
             holds_s=None if holds_s is None else round(holds_s),
         )
 
@@ -559,7 +642,7 @@ class LogWriter:
                 pieces, count = [], 0
             if not pieces:
                 begin = at
-            pieces.extend(record.pieces(at))
+            pieces.extend(record.pieces(at, self._salt))
             base, end, count = placed, at + record.size, count + 1
         if pieces:
             yield _Run(base, begin, count, b"".join(pieces))
@@ -579,11 +662,13 @@ class LogWriter:
             return self._file
         self._finish_segment()
         self._base = base
-        self._check_room()
-        head = _SegmentHead(self.log_id, base, self.limits.segment_bytes, self._durable)
+        if why := self._shortage(1):
+            raise LogFull(why)
+        head = _SegmentHead(self.log_id, base, self.limits.segment_bytes, self._durable, self._salt)
         self._file = self._storage.create(_segment_path(self.directory, base), head.pack(), head.capacity)
         with self._lock:
             self._sizes[base] = head.capacity
+        self.shortage = self._shortage(RESERVED_SEGMENTS)
         return self._file
 
     def _finish_segment(self) -> None:
@@ -629,20 +714,17 @@ class LogWriter:
             raise
         return True
 
-    def _check_room(self) -> None:
-        """Raise `LogFull` where another segment would break a limit."""
-        size, limits = self.limits.segment_bytes, self.limits
+    def _shortage(self, segments: int) -> str:
+        """Say which limit so many more segments would break; nothing where there is room for them."""
+        size, limits = segments * self.limits.segment_bytes, self.limits
         free = self._storage.free_bytes(self.directory)
         with self._lock:
             used = sum(self._sizes.values())
         if used + size > limits.quota_bytes:
-            raise LogFull(
-                f"the log holds {used} bytes; with {size} more it would exceed {limits.quota_bytes}"
-            )
+            return f"the log holds {used} bytes; with {size} more it would exceed {limits.quota_bytes}"
         if free - size < limits.free_floor_bytes:
-            raise LogFull(
-                f"the disk has {free} bytes left; {limits.free_floor_bytes} must stay after {size} more"
-            )
+            return f"the disk has {free} bytes left; {limits.free_floor_bytes} must stay after {size} more"
+        return ""
 
 
 def _lock_directory(directory: Path) -> BinaryIO:
@@ -695,7 +777,7 @@ def _take_over(directory: Path, mark: int, storage: Storage) -> tuple[_SegmentHe
         # After a sync that failed in a process now dead, pages may look clean that never reached the disk.
         storage.forget_cached(path)
         end = _end_of_records(path, head, mark)
-        file.cut(max(end, head.start) - head.base)
+        file.cut(min(max(end, head.start) - head.base, path.stat().st_size))
     finally:
         file.close()
     return head, end
@@ -708,6 +790,8 @@ def _end_of_records(path: Path, head: _SegmentHead, mark: int) -> int:
     size = path.stat().st_size
     known = max(mark, head.start)
     if known > head.base + size:
+        if any(each.end == known for each in skips_in(path.parent)):
+            return known  # nobody will read what is missing
         raise LogCorrupt(
             known, f"durable records are missing: the last segment ends at {head.base + size}", path
         )
@@ -716,7 +800,7 @@ def _end_of_records(path: Path, head: _SegmentHead, mark: int) -> int:
         file.seek(known - head.base)
         while len(data := file.read(RECORD_HEAD.size)) == RECORD_HEAD.size:
             data += file.read(record_size(RECORD_HEAD.unpack(data)[0]) - RECORD_HEAD.size)
-            record = next(_records(memoryview(data), end, LogName(0, head.log_id)), None)
+            record = next(_records(memoryview(data), end, LogName(0, head.log_id), head.salt), None)
             if record is None:
                 break
             end = record.next_position
@@ -787,20 +871,53 @@ class LogReader:
         segment, position, end = self._locate(position, head)
         if position == end:
             return []
-        records = list(
-            _records(self._pread(segment, position, min(max_bytes, end - position)), position, self.name)
-        )
-        if not records and end - position >= RECORD_HEAD.size:
-            head_bytes = self._pread(segment, position, RECORD_HEAD.size)
-            if len(head_bytes) < RECORD_HEAD.size:
-                path = _segment_path(self.directory, segment.base)
-                raise LogCorrupt(position, f"durable records are missing up to {end}", path)
+        records = self._records(segment, position, min(max_bytes, end - position))
+        head_bytes = b"" if records else self._pread(segment, position, RECORD_HEAD.size)
+        if len(head_bytes) == RECORD_HEAD.size:
             length = RECORD_HEAD.unpack(head_bytes)[0]
-            whole = min(record_size(length), end - position)
-            records = list(_records(self._pread(segment, position, whole), position, self.name))
-        if not records:
-            raise LogCorrupt(position, "record is damaged", _segment_path(self.directory, segment.base))
-        return records
+            records = self._records(segment, position, min(record_size(length), end - position))
+        if records:
+            return records
+        for skip in skips_in(self.directory):
+            if skip.begin == position:
+                return self.read(skip.end, max_bytes)
+        is_missing = len(head_bytes) < RECORD_HEAD.size
+        what = f"durable records are missing up to {end}" if is_missing else "record is damaged"
+        raise LogCorrupt(position, what, _segment_path(self.directory, segment.base))
+
+    def behind_damage(self, position: int) -> tuple[int, bytes]:
+        """Say where readers may go on behind the damage at `position`, and give what lies between.
+
+        That is at the next record whose checksum holds, which nothing in a payload can feign, or at the end
+        of the segment's records; always there in a segment without salt.
+
+        Raises:
+            CursorAhead, CursorBehind: this log has no such position (any more).
+        """
+        segment, position, end = self._locate(position, self.head())
+        data = self._pread(segment, position, end - position)
+        at = self._next_record(data, position, segment.salt) if segment.salt else None
+        return (end, bytes(data)) if at is None else (position + at, bytes(data[:at]))
+
+    def _next_record(self, data: memoryview, position: int, salt: int) -> int | None:
+        """Find a record in `data`, but not at its beginning."""
+        words = np.frombuffer(data[: len(data) & -ALIGNMENT], "<u8")
+        # The word behind length and checksum is the kind, for its other bytes are zero.
+        heads = ALIGNMENT * np.isin(words[1:], list(_KINDS)).nonzero()[0]
+        left = SEARCHED_BYTES
+        for at in heads[heads > 0].tolist():
+            length = RECORD_HEAD.unpack_from(data, at)[0] if at + RECORD_HEAD.size <= len(data) else len(data)
+            if at + record_size(length) > len(data):
+                continue
+            left -= length
+            if left < 0:
+                break
+            if next(_records(data[at : at + record_size(length)], position + at, self.name, salt), None):
+                return int(at)
+        return None
+
+    def _records(self, segment: _SegmentHead, position: int, size: int) -> list[LogRecord]:
+        return list(_records(self._pread(segment, position, size), position, self.name, segment.salt))
 
     def release(self, position: int) -> None:
         """Allow the writer to delete what lies before `position`: the reader will never ask for it again."""

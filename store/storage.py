@@ -132,8 +132,9 @@ def sync_directory(directory: Path) -> None:
 
 def make_directory(directory: Path) -> None:
     """Have a directory; durable on return where there was none."""
-    if not directory.exists():
-        make_directory(directory.parent)
+    if not directory.is_dir():
+        if not directory.parent.exists():
+            make_directory(directory.parent)
         directory.mkdir(exist_ok=True)
         sync_directory(directory.parent)
 

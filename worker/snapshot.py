@@ -21,6 +21,7 @@ import numpy as np
 import zstandard
 
 from store.merge import Positions
+from store.storage import make_directory
 from worker.fleet import Arrays, Fleet
 
 FILE_NAME = "snapshot.npz"
@@ -106,7 +107,7 @@ class Saver:
 
 
 def _write(directory: Path, positions: Positions, arrays: Arrays) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     draft = directory / f"{FILE_NAME}.new"
     with draft.open("wb") as file:
         np.savez(

@@ -14,7 +14,7 @@ from keeper.options import KeeperOptions
 from keeper.retention import are_held, due
 from protocol.columns import identities
 from store import archive, expiry
-from store.archive import BEIJING, SECOND_US, Archivist
+from store.archive import BEIJING, SECOND_US, Archivist, Cadence
 from store.chunk import About
 
 MIB = 1 << 20
@@ -36,16 +36,16 @@ class ArchiveDay:
 
 
 @cache
-def archivist(data_dir: Path) -> Archivist:
+def archivist(data_dir: Path, chunk_bytes: int) -> Archivist:
     """Give the one of this process: it remembers where the archive ends."""
-    return Archivist(data_dir / "archive", data_dir / "log", identities)
+    return Archivist(data_dir / "archive", data_dir / "log", identities, Cadence(chunk_bytes))
 
 
 def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
     """Seal one chunk, or else remove the oldest day that is due."""
     if not options.archive:
         return _let_go(connection, options, now)
-    seals = archivist(options.data_dir)
+    seals = archivist(options.data_dir, options.chunk_bytes)
     sealed = seals.step(int(now.timestamp() * SECOND_US))
     done = _let_go(connection, options, now) if sealed is None else _sealed(sealed)
     return done._replace(tells={"set_aside": [each._asdict() for each in seals.set_aside]})

@@ -37,7 +37,7 @@ RATE_S = 0.05
 PATIENCE_S = 300.0
 """For what must come back by itself; far longer than it takes."""
 
-QUOTA = 3 * MIB
+QUOTA = 4 * MIB
 MEMORY_MIB = 64
 """So much more than at its start a gateway may use: 16 MiB gathered, the same being written, and what the
 allocator keeps of it.

@@ -25,7 +25,7 @@ from tests.disks import FaultyDisk
 from tests.gateway.device import Device, logged, report, running, until, with_the_next_frame
 from tests.gateway.test_udp import UdpDevice
 
-SMALL = LogLimits(quota_bytes=1 << 20, free_floor_bytes=0, segment_bytes=1 << 18)
+SMALL = LogLimits(quota_bytes=1 << 21, free_floor_bytes=0, segment_bytes=1 << 18)
 
 
 @pytest.mark.parametrize("action", ["write", "sync"])
@@ -71,11 +71,14 @@ async def test_a_full_log_stops_answers_until_there_is_room(tmp_path: Path) -> N
             await until(lambda now=sent: gateway.health()["answers"] == now or not gateway.health()["ok"])
         assert "would exceed" in gateway.health()["fault"]
         assert gateway.health()["log"]["used_bytes"] <= SMALL.quota_bytes
+        full_at = log.durable
+        await until(lambda: log.durable > full_at)  # there is room for ticks
+        assert not gateway.health()["reading"] and gateway.health()["answers"] == sent
         reader = LogReader(tmp_path / "log")
         reader.release(reader.head())
         for _ in range(sent):
             await device.answer()
-        assert gateway.health()["ok"]
+        await until(lambda: gateway.health()["ok"])
         assert await device.result(device.terminal.heartbeat()) == 0
     log.close()
 

@@ -56,7 +56,7 @@ def test_what_cannot_be_sorted_is_set_aside_and_told(
     options = KeeperOptions("unused", machine.logs.parent)
     machine.drive(0, "13900000001", 0, 10)
     machine.consume()
-    sealing = archive.archivist(options.data_dir)
+    sealing = archive.archivist(options.data_dir, options.chunk_bytes)
     with monkeypatch.context() as broken:
         broken.setattr(sealing, "_identify", fail)
         done = archive.step(connection, options, later(1))

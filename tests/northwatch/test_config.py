@@ -178,7 +178,7 @@ def test_a_variable_lists_as_the_file_does(
 
 def test_a_log_that_holds_no_two_segments_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NORTHWATCH_LOG__QUOTA_BYTES", str(100 << 20))
-    assert "two segments" in error_of()
+    assert "four segments" in error_of()
     monkeypatch.setenv("NORTHWATCH_LOG__SEGMENT_BYTES", str(1 << 20))
     assert load().log.quota_bytes == 100 << 20
 

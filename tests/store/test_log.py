@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from store.log import (
+    MARK,
+    RESERVED_SEGMENTS,
     CursorAhead,
     CursorBehind,
     LogClosed,
@@ -22,6 +24,7 @@ from store.log import (
     LogLimits,
     LogReader,
     LogWriter,
+    UnknownRecord,
     WrongLog,
 )
 from store.records import Frames, RecordKind, Rejected, Started, Tick, decode
@@ -364,7 +367,7 @@ def test_the_log_says_how_long_it_can_hold(tmp_path: Path) -> None:
         writer.append(rejected(second, 1000), second * 1_000_000)
         writer.sync()
     state = writer.state()
-    room = state.quota_bytes - state.used_bytes
+    room = state.quota_bytes - state.used_bytes - RESERVED_SEGMENTS * (1 << 16)
     assert state.holds_s is not None and room / 1100 < state.holds_s < room / 1000
 
 
@@ -395,6 +398,105 @@ def test_a_full_log_takes_nothing_until_there_is_room(tmp_path: Path, limit: str
     writer.trim()
     writer.sync()
     assert read_all(LogReader(tmp_path), position)[0] == [number - 1]
+
+
+@pytest.mark.parametrize("limit", ["quota", "floor"])
+def test_a_reserve_is_left_and_survives_new_writers(
+    tmp_path: Path, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, most = FaultyDisk(), 8 * 2048
+    quota = most if limit == "quota" else 1 << 30
+    limits = LogLimits(quota_bytes=quota, free_floor_bytes=1 << 20, segment_bytes=2048)
+
+    def free(_directory: Path) -> int:
+        return (1 << 20) + most - sum(path.stat().st_size for path in tmp_path.glob("*.seg"))
+
+    monkeypatch.setattr(disk, "free_bytes", free)
+    writer = LogWriter(tmp_path, limits=limits, storage=disk)
+    number = 0
+    while not writer.shortage:
+        writer.append(rejected(number, 100), number)
+        writer.sync()
+        number += 1
+    assert ("would exceed" if limit == "quota" else "must stay") in writer.shortage
+    assert writer.state().is_full
+    for _ in range(3):  # ticks go on, also in writers that find the log full
+        for second in range(10):
+            writer.append(Tick(), number + second)
+            writer.sync()
+            writer.trim()
+        assert writer.shortage
+        writer.close()
+        writer = LogWriter(tmp_path, limits=limits, storage=disk)
+    reader = LogReader(tmp_path)
+    position, kinds = reader.start, list[RecordKind]()
+    while records := reader.read(position):
+        kinds += [record.kind for record in records]
+        position = records[-1].next_position
+    assert kinds == [RecordKind.REJECTED] * number + [RecordKind.TICK] * 30
+    reader.release(position)
+    writer.append(Tick(), number)
+    writer.sync()
+    writer.trim()
+    writer.append(Tick(), number)
+    writer.sync()
+    writer.trim()
+    assert not writer.shortage and not writer.state().is_full
+
+
+def test_a_record_of_a_newer_version_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.log.encode", lambda record: (99, b"what is to come"))
+    writer = LogWriter(tmp_path)
+    position = writer.append(Tick(), 0)
+    writer.append(Tick(), 0)
+    writer.sync()
+    writer._mark.write(MARK.pack(position, ~position % 2**64), 0)  # the last one was not announced
+    die(writer)
+    reader = LogReader(tmp_path)
+    with pytest.raises(UnknownRecord, match="kind 99, which this version does not know: a newer one"):
+        reader.read(reader.start)
+    with pytest.raises(UnknownRecord):
+        LogWriter(tmp_path)
+
+
+def test_a_writer_that_starts_leaves_the_drafts_of_readers(tmp_path: Path) -> None:
+    LogWriter(tmp_path).close()
+    drafts = {tmp_path / "passed.new", tmp_path / "skipped.new"}
+    for draft in [*drafts, tmp_path / "00000000000000000064.new"]:
+        draft.write_bytes(b"half")
+    LogWriter(tmp_path).close()
+    assert set(tmp_path.glob("*.new")) == drafts
+
+
+def test_the_directories_above_are_durable_before_anything_is_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    LogWriter(tmp_path / "data" / "log" / "0").close()
+    above = [str(tmp_path), str(tmp_path / "data"), str(tmp_path / "data" / "log")]
+    assert synced[:3] == above
+
+
+def test_logs_without_salt_are_read_and_continued(tmp_path: Path) -> None:
+    first = LogWriter(tmp_path, limits=SMALL)
+    first._salt = 0
+    for number in range(50):
+        first.append(rejected(number, 100), number)
+    first.close()
+    assert {path.read_bytes()[7] for path in tmp_path.glob("*.seg")} == {1}
+    second = LogWriter(tmp_path, limits=SMALL)
+    second.append(rejected(50), 50)
+    second.close()
+    assert read_all(LogReader(tmp_path))[0] == list(range(51))
 
 
 class LogStory(RuleBasedStateMachine):
