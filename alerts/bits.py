@@ -11,6 +11,8 @@ Live reports, in order of arrival:
   any answer (收到应答后清零) says nothing by clearing; an operator ends it. A terminal that keeps repeating
   such a bit is `seen`; after a silence of `REPEAT_US` it is raised again.
 * The item's area, route or section changes while the bit stays: the old alarm ends, the new one is raised.
+* One that the terminal ended and that comes back within `FLAP_US` of receipt is the same alarm, which goes
+  on and counts: a chattering wire is one alarm. Where it was handled meanwhile, it is another one.
 
 A report whose clock is implausible is live, timed by its arrival: it came over the link just now, so its bits
 are what the terminal says now, and only its clock is in doubt. A terminal whose clock is broken for weeks
@@ -23,6 +25,13 @@ alarm of the same bit, continues it without a report in between, or is a second 
 data had already revealed. Such an alarm is **closed from its start** (`ended_us` is the newest time it was
 seen, and grows), so that it can never stand in the way of a live one; it goes to the history. Only
 emergency-class conditions (severity 1) reach the desk, and of these the ones that an operator ends stay open.
+
+A terminal that changes its alarms more than `MAX_CHANGES` times in a minute of receipt is not read until
+the next one, and `Judgement.unread` names the reports. Then what it says is compared with what it said when
+it was last read; and what an operator has to end is raised though it came and went in between.
+
+Within a batch, what came back is folded into the change that raised it, so that a flapping alarm is at most
+three changes, however often it flaps.
 
 Calling sequence, for every batch of the log, in its order:
 
@@ -48,6 +57,7 @@ from protocol.edition import Edition
 from protocol.words import ALARMS, AlarmBit, Ends, Severity
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
+Key: TypeAlias = tuple[int, str, str]
 
 EDITIONS: Final = tuple(Edition)
 """A report's edition as a number is the place of its edition here."""
@@ -60,6 +70,19 @@ REPEAT_US: Final = 10 * 60 * 1_000_000
 """A bit that any answer clears, seen again after a longer time without a live report, was set again: the
 terminal has had its answer. While the alarm is open it only counts; once it was handled, nobody would hear of
 the second press."""
+
+FLAP_US: Final = 60 * 1_000_000
+"""What comes back so soon was not over: two reports of a moving vehicle lie 30 s apart. By receipt, because
+the terminal's own clock could be made to jump."""
+
+MINUTE_US: Final = 60 * 1_000_000
+
+MAX_CHANGES: Final = 512
+"""A terminal that reports each second and has four wires that chatter changes half as much; one that brings
+the stored reports of a day may have 256 alarms in them."""
+
+MOST_PER_REPORT: Final = 64
+"""One report ends and raises every bit at most."""
 
 OVERSPEED, AREA, ROUTE, SECTION = 1, 20, 21, 22
 """The bits whose alarms are about a place."""
@@ -118,7 +141,7 @@ class Change(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AlarmChange:
     """An alarm begins or ends.
 
@@ -126,7 +149,8 @@ class AlarmChange:
 
     * RAISED, live: insert an open alarm. Where one is open under the key, raise that again (count,
       `last_seen_at`). Where a late one exists with the same key and start, that one goes on: clear its end,
-      put it on the desk, raise it again.
+      put it on the desk, raise it again. With `since_us` it came back: the newest live one of the key that
+      began then or later goes on, unless it was handled.
     * ENDED, live: end the open alarm of the key.
     * RAISED, late, `ended_us` None (an emergency that waits for an operator): as live, except that one with
       the same key and start is a copy: then nothing.
@@ -152,6 +176,12 @@ class AlarmChange:
     on_desk: bool
     row: int
     """Which of the batch's reports decided: for its position."""
+    since_us: int | None = None
+    """It came back so soon that it is the alarm that began then, or a later one."""
+    again_us: list[int] = field(default_factory=list)
+    """Receipt of the reports that raised it again within the batch."""
+    gone_us: list[int] = field(default_factory=list)
+    """Receipt of those that ended it in between; none where the operator ends it."""
 
 
 @dataclass(slots=True)
@@ -179,6 +209,8 @@ class Judgement:
 
     changes: list[AlarmChange]
     seen: list[AlarmSeen]
+    unread: list[int] = field(default_factory=list)
+    """Reports of terminals that changed too much, by row of the batch."""
 
 
 def judge(state: AlarmState, reports: Reports) -> Judgement:
@@ -195,28 +227,62 @@ def judge(state: AlarmState, reports: Reports) -> Judgement:
         return Judgement([], [])
     rows = stirred if rows is None else rows[stirred]
     columns, found = _Columns(state, reports.take(stirred), rows), _Found()
-    current: _Terminal | None = None
+    read = list[_Terminal]()
     for report in columns.found():
-        if current is None or current.terminal != report.terminal:
-            if current is not None:
-                current.leave()
-            current = _Terminal(state, report, found)
-        current.read(report)
-    if current is not None:
-        current.leave()
+        if not read or read[-1].terminal != report.terminal:
+            read.append(_Terminal(state, report, found))
+        read[-1].take(report)
     columns.leave()
+    for terminal in read:
+        terminal.leave()
     state.remember(found.known)
-    return Judgement(found.changes, list(found.seen.values()))
+    return Judgement([each for each in found.changes if each], list(found.seen.values()), found.unread)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What the rules have found so far in this batch."""
 
-    changes: list[AlarmChange] = field(default_factory=list)
+    changes: list[AlarmChange | None] = field(default_factory=list)
+    """In order; None in the place of one that was folded into another."""
     seen: dict[tuple[int, int, str, int, bool], AlarmSeen] = field(default_factory=dict)
     known: dict[int, Episode] = field(default_factory=dict)
     """Episodes that were looked at, by key, as they are now."""
+    unread: list[int] = field(default_factory=list)
+    raised: dict[Key, AlarmChange] = field(default_factory=dict)
+    """The newest live one of each key, as long as nothing late came between."""
+    ended: dict[Key, int] = field(default_factory=dict)
+    """Where among the changes is the end of each of these."""
+
+    def add(self, change: AlarmChange) -> None:
+        """Add a change, or fold it into one before that it continues."""
+        key = change.terminal, change.alarm.name, change.object
+        if change.is_late:
+            self.raised.pop(key, None)
+        elif change.change is Change.ENDED:
+            self.ended[key] = len(self.changes)
+        elif self._fold(key, change):
+            return
+        else:
+            self.raised[key] = change
+            self.ended.pop(key, None)
+        self.changes.append(change)
+
+    def _fold(self, key: Key, change: AlarmChange) -> bool:
+        """Count what is raised in the change that raised it before, unless another alarm began."""
+        before = self.raised.get(key)
+        if before is None:
+            return False
+        at = self.ended.get(key)
+        over = None if at is None else self.changes[at]
+        if over is not None:
+            if change.since_us is None:
+                return False
+            before.gone_us.append(over.received_us)
+            self.changes[self.ended.pop(key)] = None
+        before.again_us.append(change.received_us)
+        before.seen_us = max(before.seen_us, change.seen_us)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +323,19 @@ def _stirred(state: AlarmState, reports: Reports) -> I64:
     stirs = reports.is_late.copy()
     stirs[1:] |= (word[1:] != word[:-1]) | (edition[1:] != edition[:-1])
     stirs[first] = reports.is_late[first] | (word[first] != state.live[whose])
-    stirs[first] |= edition[first] != state.edition[whose]
+    stirs[first] |= (edition[first] != state.edition[whose]) | _are_behind(state, whose)
     _mark_repeats(stirs, word, reports)
     is_stirred = (state.late_us[whose] != NEVER) & (state.fence_us[whose] == NEVER)
     is_stirred[np.searchsorted(first, stirs.nonzero()[0], "right") - 1] = True
     calm = ~is_stirred
     state.live_us[whose[calm]] = reports.at_us[last[calm]]
     return np.repeat(is_stirred, last - first + 1).nonzero()[0]
+
+
+def _are_behind(state: AlarmState, terminals: I64) -> Flags:
+    """Say of which terminals reports may have been left unread."""
+    behind: Flags = (state.changes[terminals] >= MAX_CHANGES) | (state.missed[terminals] != 0)
+    return behind
 
 
 def _mark_repeats(stirs: Flags, word: U32, reports: Reports) -> None:
@@ -324,6 +396,11 @@ class _Columns:
         has_run = np.logical_or.reduceat(self.is_late & (self.word != 0), self.starts)
         has_run |= has_late & (self.state.late[self.terminal[self.starts]] != 0)
         matters: Flags = has_run[self.group] | (~self.is_late & (differs | repeats))
+        # Of terminals that may change too much all reports matter: which are the last that are read?
+        terminal = self.terminal[self.starts]
+        most = np.add.reduceat(matters, self.starts, dtype=np.int64) * MOST_PER_REPORT
+        may_change_too_much = self.state.changes[terminal] + most > MAX_CHANGES
+        matters |= (may_change_too_much | _are_behind(self.state, terminal))[self.group]
         return matters
 
     def found(self) -> Iterator[_Report]:
@@ -402,19 +479,54 @@ class _Terminal:
         self.late_us = int(state.late_us[terminal])
         self.late_edition = int(state.late_edition[terminal])
         self.fence_us = int(state.fence_us[terminal])
+        self.minute = int(state.minute[terminal])
+        self.changes = int(state.changes[terminal])
+        self.missed = int(state.missed[terminal])
+        self.live: tuple[int, int, int] | None = None
+        """Word, time and edition of the newest live report that was read, once others were not."""
 
     def leave(self) -> None:
-        """Write the words of the run of late data into the state; `_Columns` writes its times."""
-        self.state.late[self.terminal] = self.late
-        self.state.told[self.terminal] = self.told
+        """Write into the state what `_Columns` did not: the words of the run of late data and the changes;
+        and everything, where not everything was read."""
+        state, terminal = self.state, self.terminal
+        state.late[terminal], state.told[terminal] = self.late, self.told
+        state.minute[terminal], state.changes[terminal] = self.minute, self.changes
+        state.missed[terminal] = self.missed
+        if self.live is not None:
+            state.live[terminal], state.live_us[terminal], state.edition[terminal] = self.live
+            state.late_us[terminal], state.late_edition[terminal] = self.late_us, self.late_edition
+            state.fence_us[terminal] = self.fence_us
 
-    def read(self, report: _Report) -> None:
-        """Take one report."""
-        self.report = report
+    def take(self, report: _Report) -> None:
+        """Read one report, unless its terminal has changed too much."""
+        minute = report.received_us // MINUTE_US
+        if minute != self.minute:
+            self.minute, self.changes = minute, 0
+        if self.changes >= MAX_CHANGES:
+            self._leave_unread(report)
+            return
+        if self.live is not None:
+            live, live_us, live_edition = self.live
+            report = replace(report, live=live, live_us=live_us, live_edition=live_edition)
         if report.is_late:
+            self.report = report
             self._read_late()
-        else:
-            self._read_live()
+            return
+        if self.live is not None:
+            self.live = report.word, report.at_us, report.edition
+        if self.missed:
+            report = replace(report, word=report.word | self.missed & int(_DEFINED[report.edition]))
+            self.missed = 0
+        self.report = report
+        self._read_live()
+
+    def _leave_unread(self, report: _Report) -> None:
+        """Pass over a report. The columns know no better than that it was read."""
+        if self.live is None:
+            self.live = report.live, report.live_us, report.live_edition
+        if not report.is_late:
+            self.missed |= report.word & _BY_OPERATOR[report.edition]
+        self.found.unread.append(report.row)
 
     def _read_live(self) -> None:
         report = self.report
@@ -444,20 +556,31 @@ class _Terminal:
         for bit in _bits(report.live):
             if bit not in new or new[bit].name != old[bit].name:
                 self._end_live(bit, old[bit])
+                self._episode(bit).fell_us = NEVER
                 kept &= ~(1 << bit)
         return kept
 
     def _raise_live(self, bit: int, alarm: AlarmBit) -> None:
         report, episode = self.report, self._episode(bit)
+        comes_back = (
+            alarm.ends is Ends.BY_TERMINAL
+            and episode.fell_us != NEVER
+            and report.received_us - episode.fell_us <= FLAP_US
+            and report.place(bit) in (0, episode.place)
+        )
+        place = episode.place if comes_back else report.place(bit)
         # A terminal's clock may stand still or flap within its second, but no alarm begins where the last one
         # did: that would be the last one, which may have been handled long ago.
-        episode.began_us, episode.place = max(report.at_us, episode.began_us + 1), report.place(bit)
+        episode.began_us, episode.place = max(report.at_us, episode.began_us + 1), place
         flag = 1 << bit
         is_told = self.told & flag and report.place(bit) in (0, episode.late_place)
         if is_told and alarm.ends is Ends.BY_TERMINAL and self._run_reaches(report.at_us):
             # late data came first and has already told of it: the same alarm goes on, now live
             episode.began_us, episode.place = episode.late_began_us, episode.late_place
             self.told &= ~flag
+            comes_back = False
+        if not comes_back:
+            episode.since_us = episode.began_us
         self._change(
             Change.RAISED,
             alarm,
@@ -465,6 +588,7 @@ class _Terminal:
             began_us=episode.began_us,
             ended_us=None,
             seen_us=report.at_us,
+            since_us=episode.since_us if comes_back else None,
         )
 
     def _run_reaches(self, at_us: int) -> bool:
@@ -477,6 +601,7 @@ class _Terminal:
         episode.seen_us = report.live_us
         # a clock that was set back, or believed for the first time, must not end an alarm before its start
         episode.ended_us = max(report.at_us, report.live_us, episode.began_us)
+        episode.fell_us = report.received_us
         if alarm.ends is Ends.BY_TERMINAL:
             self._change(
                 Change.ENDED,
@@ -583,9 +708,11 @@ class _Terminal:
         began_us: int,
         ended_us: int | None,
         seen_us: int,
+        since_us: int | None = None,
     ) -> None:
         report = self.report
-        self.found.changes.append(
+        self.changes += 1
+        self.found.add(
             AlarmChange(
                 change,
                 self.terminal,
@@ -599,6 +726,7 @@ class _Terminal:
                 is_late=report.is_late,
                 on_desk=not report.is_late or alarm.severity is Severity.EMERGENCY,
                 row=report.row,
+                since_us=since_us,
             )
         )
 

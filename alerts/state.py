@@ -2,7 +2,7 @@
 
 Two parts: a row per terminal (its last live word, its last late word), and a short table of **episodes**, one
 per terminal and bit that was ever set, sorted by key. Most terminals never set most bits, so the table stays
-small: about 70 bytes per entry, and never more than 32 entries per terminal whatever a terminal sends.
+small: about 90 bytes per entry, and never more than 32 entries per terminal whatever a terminal sends.
 
 The state is a function of the log. It is changed in place; whoever may have to go back keeps a `copy()`, or
 throws the state away and restores `from_arrays`.
@@ -33,6 +33,8 @@ _EPISODE: Final = np.dtype(
         ("late_began_us", "<i8"),  # the same for the newest episode that late data revealed
         ("late_seen_us", "<i8"),
         ("late_place", "<i8"),
+        ("since_us", "<i8"),  # begin of the first of the live alarms that came back so soon that they are one
+        ("fell_us", "<i8"),  # receipt of the report that ended it; NEVER where nothing can come back
     ]
 )
 
@@ -48,6 +50,8 @@ class Episode:
     late_began_us: int = NEVER
     late_seen_us: int = NEVER
     late_place: int = 0
+    since_us: int = NEVER
+    fell_us: int = NEVER
 
 
 _FIELDS: Final = tuple(field.name for field in fields(Episode))
@@ -58,7 +62,7 @@ class AlarmState:
     """One element per terminal, by the worker's dense terminal index, and the table of episodes."""
 
     live: U32
-    """Alarm word of the newest live report, reserved bits removed."""
+    """Alarm word of the newest live report that was read, reserved bits removed."""
     live_us: I64
     """Its time; `NEVER` before the first."""
     edition: U8
@@ -71,6 +75,12 @@ class AlarmState:
     late_edition: U8
     fence_us: I64
     """A live report that is known to be newer than `late_us`; `NEVER` before there is one."""
+    minute: I64
+    """Minute of receipt in which `changes` were counted."""
+    changes: U32
+    """What became of this terminal's alarms in that minute; see `alerts.bits.MAX_CHANGES`."""
+    missed: U32
+    """Bits that the operator ends, of reports that were not read since."""
     keys: I64
     """terminal × 32 + bit, ascending, for `episodes`."""
     episodes: Records
@@ -87,6 +97,9 @@ class AlarmState:
             late_us=np.full(terminals, NEVER, np.int64),
             late_edition=np.zeros(terminals, np.uint8),
             fence_us=np.full(terminals, NEVER, np.int64),
+            minute=np.full(terminals, NEVER, np.int64),
+            changes=np.zeros(terminals, np.uint32),
+            missed=np.zeros(terminals, np.uint32),
             keys=np.zeros(0, np.int64),
             episodes=np.zeros(0, _EPISODE),
         )

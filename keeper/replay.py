@@ -207,7 +207,7 @@ class Reading:
     def _take(self, records: list[LogRecord], fleet: Fleet) -> None:
         """Write what records mean, and before them what people did until then."""
         while self._handled and to_us(self._handled[0].handled_at) <= records[0].received_at_us:
-            shadow.end_alarm(self._shadow, self._handled.pop(0))
+            shadow.handle_alarm(self._shadow, self._handled.pop(0))
         batch = read_batch(records, self._aside)
         if self.about.identity is not None:
             batch = _only(batch, self.about.identity)

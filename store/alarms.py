@@ -2,7 +2,9 @@
 
 Many alarms change in one batch when a fleet is busy, so each kind of change is one statement.
 Changes of one alarm must keep their order: they are written in rounds, and a round has at most one change of
-each key.
+each key, but for history, which stands beside the rest of its key.
+
+No statement reads what a key has behind it: each finds at most one row for each change, by an index.
 
 The operators' side of the same table is `store.desk`; where both meet, the partial unique index on open
 alarms and the row locks decide who comes first.
@@ -40,6 +42,12 @@ class Raised:
     lat: float | None
     lon: float | None
     speed_kmh: float | None
+    since_us: int | None = None
+    """It came back: the newest of the key that began then or later goes on, unless it was handled."""
+    again_us: Sequence[int] = ()
+    """Receipt of the reports that raised it once more."""
+    gone_us: Sequence[int] = ()
+    """And of those that ended it in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +86,11 @@ lon, speed_kmh
 """
 
 _GIVEN = """
-    SELECT * FROM json_to_recordset(%s::json) AS r (
+    SELECT *, 1 + coalesce(json_array_length(again), 0) AS times FROM json_to_recordset(%s::json) AS r (
         n integer, terminal_id integer, condition text, object text, edition text, severity smallint,
         ends text, late boolean, on_desk boolean, began_at timestamptz, ended_at timestamptz,
         last_seen_at timestamptz, received_at timestamptz, lat float8, lon float8, speed_kmh float4,
-        reports integer
+        since_at timestamptz, again json, gone json, reports integer
     )
 """
 """The changes, whatever their kind says of them. As JSON, because that takes a tenth of the processor time
@@ -91,50 +99,83 @@ that psycopg needs for as many arrays."""
 _RAISED = """
 WITH r AS ({given}), open AS (
     UPDATE alarms a
-       SET reports = a.reports + 1, last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
+       SET reports = a.reports + r.times, last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
       FROM r WHERE {key} AND a.ended_at IS NULL AND r.ended_at IS NULL  -- history stands beside what is open
  RETURNING a.id, r.n
 ), same AS ({same}
 ), new AS (
-    INSERT INTO alarms (terminal_id, vehicle_id, {columns})
-    SELECT r.terminal_id, i.vehicle_id, {columns}
+    INSERT INTO alarms (terminal_id, vehicle_id, reports, {columns})
+    SELECT r.terminal_id, i.vehicle_id, times, {columns}
       FROM r LEFT JOIN installations i ON i.terminal_id = r.terminal_id AND i.installed_at < r.received_at
                                       AND coalesce(i.removed_at > r.received_at, true)
      WHERE n NOT IN (SELECT n FROM open UNION ALL SELECT n FROM same)
      ORDER BY n
- RETURNING id, terminal_id, condition, object, received_at
+ RETURNING id, terminal_id, condition, object, began_at
+), told AS (
+    SELECT a.id, n, 'raised' AS change FROM new a JOIN r ON {key} AND r.began_at = a.began_at
+    UNION ALL
+    SELECT id, n, 'raised_again' FROM (SELECT * FROM open {also_same}) known
 )
 INSERT INTO alarm_changes (alarm_id, at, change)
-SELECT id, received_at, 'raised' FROM new
-UNION ALL
-SELECT id, received_at, 'raised_again' FROM (SELECT * FROM open {also_same}) known JOIN r USING (n)
+SELECT told.id, each.at, each.change
+  FROM told JOIN r USING (n)
+ CROSS JOIN LATERAL (
+     SELECT r.received_at AS at, told.change, 0::bigint AS place
+     UNION ALL
+     SELECT at::timestamptz, 'ended', 2 * place - 1
+       FROM json_array_elements_text(r.gone) WITH ORDINALITY AS x (at, place)
+     UNION ALL
+     SELECT at::timestamptz, 'raised_again', 2 * place
+       FROM json_array_elements_text(r.again) WITH ORDINALITY AS x (at, place)
+ ) each
+ ORDER BY n, place
 """
 
-# One that begins where an old one began is the old one, and goes on.
+# One that came back is the newest of its key, unless that was handled meanwhile; and one that begins where an
+# old one began is the old one. Either goes on.
 _RAISED_LIVE = _RAISED.format(
     given=_GIVEN,
     key=_KEY,
     columns=_NEW_COLUMNS,
     same=f"""
     UPDATE alarms a
-       SET ended_at = NULL, on_desk = true, late = false, reports = a.reports + 1,
+       SET ended_at = NULL, on_desk = true, late = false, reports = a.reports + r.times,
            last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
-      FROM r WHERE {_KEY} AND a.began_at = r.began_at AND n NOT IN (SELECT n FROM open)
+      FROM r JOIN (
+           SELECT DISTINCT ON (n) n, id
+             FROM (SELECT r.n, a.id, 2 AS choice FROM r JOIN alarms a ON {_KEY} AND a.began_at = r.began_at
+                   UNION ALL
+                   SELECT r.n, last.id, 1
+                     FROM r CROSS JOIN LATERAL (
+                          SELECT a.id, a.handled_at FROM alarms a
+                           WHERE {_KEY} AND NOT a.late AND a.began_at >= r.since_at
+                           ORDER BY a.began_at DESC LIMIT 1
+                     ) last
+                    WHERE last.handled_at IS NULL
+                  ) known
+            ORDER BY n, choice
+           ) chosen USING (n)
+     WHERE a.id = chosen.id AND n NOT IN (SELECT n FROM open)
+       AND (r.since_at IS NULL OR a.handled_at IS NULL)  -- also a moment ago
  RETURNING a.id, r.n""",
     also_same="UNION ALL SELECT * FROM same",
 )
 # A late one that begins where an old one began is a copy, and so is history that begins while a live one held
-# that the terminal ended: one of its reports was sent once more.
+# that the terminal ended: one of its reports was sent once more. That is the last one that began before.
 _RAISED_LATE = _RAISED.format(
     given=_GIVEN,
     key=_KEY,
     columns=_NEW_COLUMNS,
     same=f"""
-    SELECT DISTINCT ON (r.n) a.id, r.n
-      FROM alarms a JOIN r ON {_KEY}
-       AND (a.began_at = r.began_at
-            OR a.ends = 'by_terminal' AND NOT a.late AND r.ended_at IS NOT NULL
-               AND r.began_at > a.began_at AND r.began_at <= a.ended_at)""",
+    SELECT a.id, r.n FROM r JOIN alarms a ON {_KEY} AND a.began_at = r.began_at
+    UNION
+    SELECT before.id, r.n
+      FROM r CROSS JOIN LATERAL (
+           SELECT a.id, a.ends, a.ended_at FROM alarms a
+            WHERE {_KEY} AND NOT a.late AND a.began_at < r.began_at
+            ORDER BY a.began_at DESC LIMIT 1
+      ) before
+     WHERE before.ends = 'by_terminal' AND r.ended_at IS NOT NULL AND r.began_at <= before.ended_at""",
     also_same="",
 )
 
@@ -187,17 +228,32 @@ def _is_late(change: Change) -> bool:
 
 
 def _rounds(changes: Sequence[Change]) -> Iterator[list[Change]]:
-    """Divide changes so that no key comes twice in a round and the order of each key is kept."""
+    """Divide changes so that no alarm comes twice in a round and the order of each key is kept.
+
+    What is history needs no order among itself, but for changes of one alarm: a stored day is few rounds.
+    """
     rounds: list[list[Change]] = []
-    reached: dict[tuple[int, str, str], int] = {}
+    after_all: dict[tuple[int, str, str], int] = {}
+    after_open: dict[tuple[int, str, str], int] = {}
+    after_same: dict[tuple[int, str, str, int | None], int] = {}
     for each in changes:
         key = each.terminal_id, each.condition, each.object
-        number = reached.get(key, 0)
-        reached[key] = number + 1
+        if _is_history(each):
+            same = *key, each.began_us
+            number = max(after_open.get(key, 0), after_same.get(same, 0))
+            after_same[same] = number + 1
+        else:
+            number = after_all.get(key, 0)
+            after_open[key] = number + 1
+        after_all[key] = max(after_all.get(key, 0), number + 1)
         if number == len(rounds):
             rounds.append([])
         rounds[number].append(each)
     return iter(rounds)
+
+
+def _is_history(change: Change) -> bool:
+    return _is_late(change) and change.ended_us is not None
 
 
 def _told(changes: Sequence[Change]) -> str:
@@ -206,18 +262,22 @@ def _told(changes: Sequence[Change]) -> str:
 
 
 _TIMES = {
+    "since_us": "since_at",
     "began_us": "began_at",
     "ended_us": "ended_at",
     "seen_us": "last_seen_at",
     "received_us": "received_at",
 }
+_LISTS = {"again_us": "again", "gone_us": "gone"}
 
 
 def _columns(n: int, change: Change) -> dict[str, Any]:
     columns: dict[str, Any] = {"n": n}
     for name in change.__slots__:
         value = getattr(change, name)
-        if name in _TIMES:
+        if name in _LISTS:
+            name, value = _LISTS[name], [from_us(at_us) for at_us in value]
+        elif name in _TIMES:
             name, value = _TIMES[name], None if value is None else from_us(value)
         columns[name] = value
     return columns

@@ -1,7 +1,8 @@
 """What is doubtful about a location report: named bits, judged at ingest, for reading and never for dropping.
 
 `docs/quality.md` explains every bit to people. `judge` looks at a report alone; what only shows beside the
-reports before it (drift, a stuck receiver) is judged in `worker.fixes`.
+reports before it (drift, a stuck receiver) is judged in
+`worker.fixes`, and whether its alarms were followed in `alerts.bits`.
 
 Also decides the *placement time*: when we believe that the report was made. A terminal's clock is believed
 between `PAST` before and `FUTURE` after receipt; a report whose clock is not believed is placed by its
@@ -64,6 +65,8 @@ class Quality(IntFlag):
     """No vehicle drives so fast as it would have had to since the fix before."""
     STUCK = 128
     """The coordinates have not changed for minutes although the vehicle is said to move."""
+    ALARMS_UNREAD = 256
+    """The alarm word was not followed: the terminal changes its alarms too often (`alerts.bits`)."""
 
 
 UNQUALIFIED = (
@@ -82,6 +85,7 @@ MEANINGS: dict[Quality, tuple[str, str]] = {
     Quality.FROM_THE_FUTURE: ("时间晚于当前时间", "The report comes from the future."),
     Quality.DRIFT: ("定位漂移", "The position jumps faster than any vehicle drives."),
     Quality.STUCK: ("定位卡死", "The position stands still while the vehicle is said to move."),
+    Quality.ALARMS_UNREAD: ("报警变化过频", "The alarms change too often, so these were not followed."),
 }
 """Every bit in a few words, Chinese and English."""
 

@@ -108,13 +108,14 @@ class ShadowMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """An alarm that a person ended."""
+    """An alarm that a person handled."""
 
     handled_at: datetime
     terminal_id: int
     condition: str
     object: str
-    ended_at: datetime
+    began_at: datetime
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,22 +250,28 @@ def newest(connection: Connection, before: datetime) -> list[tuple[int, int]]:
 
 
 def handled(connection: Connection, after: datetime, until: datetime) -> list[Handled]:
-    """Give the alarms that people ended in a time, in order."""
+    """Give the alarms that people handled in a time, in order."""
     with connection.cursor(row_factory=class_row(Handled)) as cursor:
         return cursor.execute(
-            "SELECT handled_at, terminal_id, condition, object, ended_at FROM alarms"
-            " WHERE ends = 'by_operator' AND handled_at > %s AND handled_at < %s AND ended_at IS NOT NULL"
-            " ORDER BY handled_at, id",
+            "SELECT handled_at, terminal_id, condition, object, began_at, ended_at FROM alarms"
+            " WHERE handled_at > %s AND handled_at < %s ORDER BY handled_at, id",
             [after, until],
         ).fetchall()
 
 
-def end_alarm(connection: Connection, by_hand: Handled) -> None:
-    """End an alarm as people did; in the shadow."""
+def handle_alarm(connection: Connection, by_hand: Handled) -> None:
+    """Do in the shadow what handling did: it ends what the terminal never ends, and anything else comes back
+    as another alarm."""
+    key = by_hand.terminal_id, by_hand.condition, by_hand.object
     connection.execute(
         "UPDATE alarms SET ended_at = greatest(began_at, %s) WHERE ended_at IS NULL AND ends = 'by_operator'"
         " AND (terminal_id, condition, object) = (%s, %s, %s)",
-        [by_hand.ended_at, by_hand.terminal_id, by_hand.condition, by_hand.object],
+        [by_hand.ended_at, *key],
+    )
+    connection.execute(
+        "UPDATE alarms SET handled_at = %s, result = 'other' WHERE ends = 'by_terminal'"
+        " AND (terminal_id, condition, object, began_at) = (%s, %s, %s, %s)",
+        [by_hand.handled_at, *key, by_hand.began_at],
     )
 
 

@@ -16,6 +16,7 @@ from protocol.columns import BadBody, PositionBatch, batch_locations, locations,
 from store import alarms, tickets
 from store.binary import stable_order
 from store.positions import HASH_COLLISION, SEARCH_BACK, PositionRows
+from store.quality import Quality
 from store.quarantine import Quarantined
 from tickets import policy, silence
 from tickets.policy import TicketPolicy
@@ -274,6 +275,7 @@ def _judge_alarms(fleet: Fleet, said: _Said, facts: Facts) -> None:
             timed_section=reports.timed_section,
         ),
     )
+    reports.quality[judgement.unread] |= Quality.ALARMS_UNREAD
     ids = fleet.terminals["id"]
     for change in judgement.changes:
         facts.alarms.append(_alarm_change(change, int(ids[change.terminal]), reports))
@@ -319,6 +321,9 @@ def _alarm_change(change: bits.AlarmChange, terminal_id: int, reports: Reports) 
         lat=float(reports.lat[change.row]) if has_fix else None,
         lon=float(reports.lon[change.row]) if has_fix else None,
         speed_kmh=float(reports.speed_kmh[change.row]),
+        since_us=change.since_us,
+        again_us=change.again_us,
+        gone_us=change.gone_us,
     )
 
 

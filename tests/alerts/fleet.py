@@ -17,7 +17,7 @@ import numpy as np
 
 from alerts.bits import EDITIONS, AlarmChange, AlarmSeen, Change, Judgement, Reports, judge
 from alerts.state import AlarmState
-from protocol.words import ALARMS
+from protocol.words import ALARMS, Ends
 
 EPOCH_US = 1_760_000_000_000_000
 SECOND = 1_000_000
@@ -70,8 +70,11 @@ class Alarm:
     ended_us: int | None
     is_late: bool
     on_desk: bool
-    reports: int = 1
+    ends: Ends = Ends.BY_TERMINAL
+    reports: int = 0
     handled: bool = False
+    history: list[tuple[int, str]] = field(default_factory=list)
+    """The rows of `alarm_changes`: receipt and change."""
 
     def __str__(self) -> str:
         name = f"{self.condition} {self.object}".strip()
@@ -101,9 +104,13 @@ class Book:
         for seen in judgement.seen:
             self._see(seen)
 
+    def sorted(self) -> list[Alarm]:
+        """The alarms by terminal, each terminal's in the order in which they came."""
+        return sorted(self.alarms, key=lambda alarm: alarm.terminal)
+
     def handle(self, alarm: Alarm, at: int) -> None:
         alarm.handled = True
-        if alarm.ended_us is None:
+        if alarm.ended_us is None and alarm.ends is Ends.BY_OPERATOR:
             alarm.ended_us = max(EPOCH_US + at * SECOND, alarm.began_us)
 
     def _of_key(self, change: AlarmChange | AlarmSeen) -> list[Alarm]:
@@ -116,10 +123,23 @@ class Book:
     def _same(self, change: AlarmChange | AlarmSeen) -> Alarm | None:
         return next((alarm for alarm in self._of_key(change) if alarm.began_us == change.began_us), None)
 
+    def _back(self, change: AlarmChange) -> Alarm | None:
+        """The alarm that came back, unless it was handled."""
+        since_us = change.since_us
+        if since_us is None:
+            return None
+        live = [each for each in self._of_key(change) if not each.is_late and each.began_us >= since_us]
+        newest = max(live, key=lambda each: each.began_us, default=None)
+        return None if newest is None or newest.handled else newest
+
     def _raise(self, change: AlarmChange) -> None:
         is_open, same = self._open(change), self._same(change)
         if is_open is not None and change.ended_us is None:
-            is_open.reports += 1
+            self._count(is_open, change, "raised_again")
+        elif not change.is_late and (goes_on := self._back(change) or same):
+            assert change.since_us or goes_on.is_late, "a live alarm begins where no live one began"
+            goes_on.ended_us, goes_on.is_late, goes_on.on_desk = None, False, True
+            self._count(goes_on, change, "raised_again")
         elif same is None:
             alarm = Alarm(
                 change.terminal,
@@ -129,11 +149,16 @@ class Book:
                 change.ended_us,
                 change.is_late,
                 change.on_desk,
+                change.alarm.ends,
             )
             self.alarms.append(alarm)
-        elif not change.is_late:
-            assert same.is_late, "a live alarm begins where no live one began"
-            same.ended_us, same.is_late, same.on_desk, same.reports = None, False, True, same.reports + 1
+            self._count(alarm, change, "raised")
+
+    def _count(self, alarm: Alarm, change: AlarmChange, what: str) -> None:
+        alarm.reports += 1 + len(change.again_us)
+        alarm.history.append((change.received_us, what))
+        alarm.history += [(at_us, "raised_again") for at_us in change.again_us]
+        alarm.history += [(at_us, "ended") for at_us in change.gone_us]
 
     def _end(self, change: AlarmChange) -> None:
         assert change.ended_us is not None
@@ -143,6 +168,7 @@ class Book:
                 alarm.ended_us = max(alarm.ended_us, change.ended_us)
         elif alarm is not None:
             alarm.ended_us = max(change.ended_us, alarm.began_us)
+            alarm.history.append((change.received_us, "ended"))
 
     def _see(self, seen: AlarmSeen) -> None:
         alarm = self._open(seen) if seen.ended_us is None else self._same(seen)

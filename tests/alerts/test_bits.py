@@ -1,17 +1,20 @@
 """Stories of trucks, and what must hold for any of them."""
 
+import dataclasses
 from collections import Counter
 from dataclasses import replace
+from typing import TypeAlias
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.bits import AlarmChange, AlarmSeen, Change, judge
+from alerts import bits
+from alerts.bits import MAX_CHANGES, MOST_PER_REPORT, Change, Judgement, judge
 from alerts.objects import crossed_places, object_name, overspeed_places
 from alerts.state import NEVER, AlarmState
-from protocol.words import Ends
-from tests.alerts.fleet import Book, Fleet, Report, Truck, columns, seconds
+from tests.alerts.fleet import Alarm, Book, Fleet, Report, Truck, columns, seconds
 
 
 def truck(edition: str = "2013") -> Truck:
@@ -42,8 +45,41 @@ def test_a_latched_bit_is_one_alarm_from_edge_to_edge() -> None:
     assert t.alarms == ["overspeed 0–"]
     t.at(300).reports()
     assert t.alarms == ["overspeed 0–300"]
-    t.at(330).reports("overspeed")
-    assert t.alarms == ["overspeed 0–300", "overspeed 330–"]
+    t.at(390).reports("overspeed")
+    assert t.alarms == ["overspeed 0–300", "overspeed 390–"]
+
+
+def test_what_comes_back_within_a_minute_was_not_over() -> None:
+    t = truck()
+    for at in range(0, 600, 60):
+        t.at(at).reports("power_lost").at(at + 30).reports()
+    assert t.alarms == ["power_lost 0–570 ×10"]
+    t.at(631).reports("power_lost")
+    assert t.alarms == ["power_lost 0–570 ×10", "power_lost 631–"]
+
+
+def test_what_comes_back_after_it_was_handled_is_another_alarm() -> None:
+    t = truck("2019")
+    t.at(0).reports("collision").at(10).handles("collision").at(20).reports()
+    t.at(30).reports("collision").at(40).reports().at(50).reports("collision")
+    assert t.alarms == ["collision 0–20", "collision 30– ×2"]
+    t.handles("collision").at(60).reports().at(70).reports("collision")
+    assert t.alarms == ["collision 0–20", "collision 30–60 ×2", "collision 70–"]
+
+
+def test_what_comes_back_at_another_place_is_another_alarm() -> None:
+    t = truck()
+    t.at(0).reports("overspeed", places=speeding(5)).at(20).reports()
+    t.at(40).reports("overspeed", places=speeding(6)).at(50).reports()
+    t.at(60).reports("overspeed")
+    assert t.alarms == ["overspeed polygon:5 0–20", "overspeed polygon:6 40– ×2"]
+
+
+def test_a_clock_that_jumps_makes_no_more_alarms_of_a_flapping_bit() -> None:
+    t = truck()
+    for at in range(100):
+        t.at(at).reports("overspeed" if at % 2 else "power_lost", at=at * 3600)
+    assert t.alarms == ["power_lost 0–356400 ×50", "overspeed 3600– ×50"]
 
 
 def test_the_end_says_when_the_condition_was_last_seen() -> None:
@@ -146,7 +182,7 @@ def test_a_clock_that_stands_still_loses_no_press() -> None:
 def test_one_second_can_hold_a_whole_flap() -> None:
     t = truck()
     t.at(0).reports("overspeed").reports().reports("overspeed").at(1).reports()
-    assert t.alarms == ["overspeed 0–0", "overspeed 0–1"]
+    assert t.alarms == ["overspeed 0–1 ×2"]
 
 
 # late
@@ -332,7 +368,7 @@ def in_order(frames: list[list[Report]]) -> list[list[Report]]:
     newest: dict[int, int] = {}
     arriving = []
     for number, frame in enumerate(frames):
-        terminal, received = frame[0].terminal, 7000 + number
+        terminal, received = frame[0].terminal, 7000 + number * 37  # one frame between: it may be a flap
         told = []
         for report in frame:
             is_late = report.is_late or (report.is_plausible and report.at < newest.get(terminal, -1))
@@ -343,25 +379,30 @@ def in_order(frames: list[list[Report]]) -> list[list[Report]]:
     return arriving
 
 
-def outcome(
-    frames: list[list[Report]], cuts: list[int]
-) -> tuple[list[AlarmChange], Counter[tuple[object, ...]]]:
-    """Judge the frames in batches, through a snapshot after each; give the changes by terminal, and all that
-    was seen."""
-    state = AlarmState.empty(4)
-    changes: list[AlarmChange] = []
-    seen: list[AlarmSeen] = []
+Outcome: TypeAlias = tuple[list[tuple[object, ...]], Counter[tuple[object, ...]], list[int]]
+
+
+def outcome(frames: list[list[Report]], cuts: list[int]) -> Outcome:
+    """Judge the frames in batches, through a snapshot after each; give the alarms with their history, all
+    that was seen, and which reports were not read."""
+    state, book = AlarmState.empty(4), Book()
+    totals: Counter[tuple[object, ...]] = Counter()
+    unread, reports = list[int](), 0
     for start, end in zip([0, *cuts], [*cuts, len(frames)], strict=True):
         judgement = judge(state, columns(frames[start:end]))
-        changes += [replace(change, row=0) for change in judgement.changes]
-        seen += judgement.seen
+        book.write(Judgement(judgement.changes, []))
+        for each in judgement.seen:
+            totals[each.terminal, each.alarm.name, each.object, each.began_us, each.ended_us is None] += (
+                each.reports
+            )
+        unread += [reports + row for row in judgement.unread]
+        reports += sum(map(len, frames[start:end]))
         state = AlarmState.from_arrays(state.copy().to_arrays())
-    totals: Counter[tuple[object, ...]] = Counter()
-    for each in seen:
-        totals[each.terminal, each.alarm.name, each.object, each.began_us, each.ended_us is None] += (
-            each.reports
-        )
-    return sorted(changes, key=lambda change: change.terminal), totals
+    return [book_row(alarm) for alarm in book.sorted()], totals, sorted(unread)
+
+
+def book_row(alarm: Alarm) -> tuple[object, ...]:
+    return (*dataclasses.astuple(alarm)[:-1], sorted(alarm.history))
 
 
 @st.composite
@@ -381,13 +422,25 @@ def test_batches_do_not_matter(story: tuple[list[list[Report]], list[int]]) -> N
     assert outcome(frames, []) == whole
 
 
+@given(cut(), st.integers(1, 6))
+@settings(max_examples=60)
+def test_batches_do_not_matter_where_terminals_change_too_much(
+    story: tuple[list[list[Report]], list[int]], most: int
+) -> None:
+    frames, cuts = story
+    with patch.object(bits, "MAX_CHANGES", most):
+        whole = outcome(frames, [])
+        assert outcome(frames, cuts) == whole
+        assert outcome(frames, list(range(1, len(frames)))) == whole
+
+
 @given(reports_of(3))
 @settings(max_examples=60)
 def test_terminals_do_not_disturb_each_other(frames: list[list[Report]]) -> None:
-    together, seen = outcome(frames, [])
+    together, seen, _ = outcome(frames, [])
     for terminal in range(3):
-        alone, seen_alone = outcome([frame for frame in frames if frame[0].terminal == terminal], [])
-        assert alone == [change for change in together if change.terminal == terminal]
+        alone, seen_alone, _ = outcome([frame for frame in frames if frame[0].terminal == terminal], [])
+        assert alone == [alarm for alarm in together if alarm[0] == terminal]
         assert seen_alone == Counter({key: count for key, count in seen.items() if key[0] == terminal})
 
 
@@ -404,19 +457,21 @@ def test_the_database_never_holds_two_of_one(frames: list[list[Report]]) -> None
 @given(reports_of(2))
 @settings(max_examples=60)
 def test_late_reports_leave_live_alarms_alone(frames: list[list[Report]]) -> None:
-    def live(frames: list[list[Report]]) -> list[tuple[object, ...]]:
+    def live(frames: list[list[Report]]) -> Counter[tuple[object, ...]]:
         state = AlarmState.empty(2)
-        found = []
+        found = Counter[tuple[object, ...]]()
         for frame in frames:
             for change in judge(state, columns([frame])).changes:
-                # the alarm may have begun earlier than the live reports knew, which late data corrects
-                began = change.began_us if change.alarm.ends is Ends.BY_OPERATOR else 0
-                if not change.is_late:
-                    found.append((change.change, change.terminal, change.alarm.name, began, change.ended_us))
+                if change.is_late:
+                    continue
+                key = change.terminal, change.alarm.name
+                found[*key, change.change, change.received_us] += 1
+                found.update((*key, Change.RAISED, at_us) for at_us in change.again_us)
+                found.update((*key, Change.ENDED, at_us) for at_us in change.gone_us)
         return found
 
     without = [kept for frame in frames if (kept := [report for report in frame if not report.is_late])]
-    assert Counter(live(frames)) == Counter(live(without))
+    assert live(frames) == live(without)
 
 
 @given(reports_of(1, late=False))
@@ -427,7 +482,8 @@ def test_live_alarms_are_the_edges(frames: list[list[Report]]) -> None:
         [replace(frame[0], at=number, edition=1, places=(0, 0, 0), is_late=False, is_plausible=True)]
         for number, frame in enumerate(frames)
     ]
-    changes, _ = outcome(plain, [])
+    state = AlarmState.empty(1)
+    changes = [change for frame in plain for change in judge(state, columns([frame])).changes]
     expected, before = [], 0
     for (report,) in plain:
         word = report.word
@@ -502,6 +558,58 @@ def test_an_operator_hears_of_every_press(journey: tuple[list[bool], list[list[R
             ):
                 continue
             assert told & set(range(step, end)), f"the press of steps {step}–{end} was lost; told {told}"
+
+
+def toggling(reports: int, word: int, *, at: int = 0) -> list[list[Report]]:
+    """One terminal that sets and clears a word in turn, ten times a second."""
+    return [[Report(0, at + n, at + n // 10, word * (n % 2 == 0))] for n in range(reports)]
+
+
+def test_a_flapping_bit_is_few_changes_however_often_it_flaps() -> None:
+    counts = []
+    for reports in (1_000, 2_000, 4_000):
+        state = AlarmState.empty(1)
+        judgement = judge(state, columns(toggling(reports, 0b10)))
+        (alarm,) = book_of(judgement).alarms
+        assert len(judgement.changes) <= 3
+        assert alarm.reports == (reports - len(judgement.unread)) / 2
+        counts.append(len(judgement.changes))
+    assert len(set(counts)) == 1
+
+
+def test_a_terminal_is_read_no_further_in_a_minute_than_its_changes_go() -> None:
+    state = AlarmState.empty(2)
+    frames = toggling(600, 0xFFFF_FFFF)
+    frames += [[Report(1, 0, 0, 1)]]
+    judgement = judge(state, columns(frames))
+    made = sum(1 + len(each.again_us) + len(each.gone_us) for each in judgement.changes)
+    assert made <= 2 * (MAX_CHANGES + MOST_PER_REPORT), "that is one minute, and a part of the next"
+    assert judgement.unread and 600 not in judgement.unread, "the other terminal is read"
+    # In the next minute it is read again, and what it says then counts.
+    book = book_of(judgement)
+    book.write(judge(state, columns([[Report(0, 700, 700, 0b10)]])))
+    standing = [alarm.condition for alarm in book.alarms if alarm.terminal == 0 and alarm.ended_us is None]
+    assert "overspeed" in standing and "power_lost" not in standing
+
+
+def test_an_emergency_is_heard_though_its_report_was_not_read() -> None:
+    state, book = AlarmState.empty(1), Book()
+    for frames in (
+        toggling(1_200, 0b10),
+        [[Report(0, 1_200, 120, 0b10)], [Report(0, 1_201, 121, 0)]],
+        toggling(520, 0b10, at=2_000),
+        [[Report(0, 2_520, 2_051, 1)], [Report(0, 2_521, 2_052, 0)]],
+    ):
+        book.write(judge(state, columns(frames)))
+    assert not any(alarm.condition == "emergency" for alarm in book.alarms)
+    book.write(judge(state, columns([[Report(0, 2_600, 2_130, 0)]])))
+    assert [str(alarm) for alarm in book.alarms if alarm.condition == "emergency"] == ["emergency 2600–"]
+
+
+def book_of(judgement: Judgement) -> Book:
+    book = Book()
+    book.write(judgement)
+    return book
 
 
 def test_the_state_grows_and_is_copied_and_kept() -> None:

@@ -1,5 +1,6 @@
 """What the rules say is what the real table then holds."""
 
+from collections import Counter
 from typing import Any
 
 import psycopg
@@ -28,7 +29,8 @@ def rows(judgement: Judgement, ids: list[int]) -> list[alarms.Change]:
             continue
         what = (each.edition, int(each.alarm.severity), each.alarm.ends, each.is_late, each.on_desk)
         times = (each.began_us, each.ended_us, each.seen_us, each.received_us)
-        told.append(alarms.Raised(*key, *what, *times, None, None, None))
+        folded = (each.since_us, each.again_us, each.gone_us)
+        told.append(alarms.Raised(*key, *what, *times, None, None, None, *folded))
     for seen in judgement.seen:
         began_us = None if seen.ended_us is None else seen.began_us
         key = (ids[seen.terminal], seen.alarm.name, seen.object)
@@ -44,6 +46,17 @@ def table(connection: Connection, ids: list[int]) -> set[tuple[object, ...]]:
         (ids.index(terminal), name, place, to_us(began), None if ended is None else to_us(ended), *rest)
         for terminal, name, place, began, ended, *rest in found
     }
+
+
+def history(connection: Connection, ids: list[int]) -> Counter[tuple[object, ...]]:
+    found = connection.execute(
+        "SELECT terminal_id, condition, object, began_at, at, change"
+        " FROM alarm_changes c JOIN alarms a ON a.id = c.alarm_id"
+    )
+    return Counter(
+        (ids.index(terminal), name, place, to_us(began), to_us(at), change)
+        for terminal, name, place, began, at, change in found
+    )
 
 
 @given(reports_of(2), st.integers(1, 5), st.booleans())
@@ -67,15 +80,19 @@ def test_the_table_holds_what_the_rules_say(
         (a.terminal, a.condition, a.object, a.began_us, a.ended_us, a.is_late, a.on_desk, a.reports)
         for a in book.alarms
     }
+    assert history(connection, ids) == Counter(
+        (a.terminal, a.condition, a.object, a.began_us, *each) for a in book.alarms for each in a.history
+    )
 
 
 def _handle_all(connection: Connection, book: Book, at: int) -> None:
-    """An operator handles every emergency on the desk."""
+    """An operator handles everything on the desk."""
     for alarm in book.alarms:
-        if alarm.condition == "emergency" and not alarm.handled:
+        if alarm.on_desk and not alarm.handled:
             book.handle(alarm, at)
     connection.execute(
-        "UPDATE alarms SET ended_at = greatest(to_timestamp(%s), began_at) WHERE condition = 'emergency'"
-        " AND ended_at IS NULL",
+        "UPDATE alarms SET handled_at = now(), result = 'other', ended_at = CASE WHEN ends = 'by_operator'"
+        " THEN coalesce(ended_at, greatest(to_timestamp(%s), began_at)) ELSE ended_at END"
+        " WHERE on_desk AND handled_at IS NULL",
         [EPOCH_US // SECOND + at],
     )

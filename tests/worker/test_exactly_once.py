@@ -39,7 +39,7 @@ ACTIONS = (
     "unknown",
     "reconnect",
 )
-ACTIONS += ("silent", "deregister", "restart", "several", "pieces")
+ACTIONS += ("silent", "deregister", "restart", "several", "pieces", "flap")
 
 
 def tell(story: Story, dice: random.Random, steps: int) -> None:
@@ -63,6 +63,9 @@ def tell(story: Story, dice: random.Random, steps: int) -> None:
                 owner = next((s for s, p in said if p == plain and s in sessions), None)
                 if owner is not None:
                     story.frames([(owner, plain)])
+            case "flap":
+                for word in (1 << 26, 0, 2, 0) * dice.choice([1, 2, 20]):
+                    story.tell(session, alarm=word)
             case "late":
                 story.tell(session, ago_s=dice.choice([30, 600, 90_000]), alarm=alarm)
             case "batch":
