@@ -1,16 +1,22 @@
 """The local copy of what people decided about terminals: who is known, who is blocked, what is installed
 where.
 
-The truth is in the database. The copy is refreshed from there while the database answers and kept in a
-file, so that a gateway that starts without it knows whom to let in.
+The truth is in the database. The copy is refreshed from there while the database answers, by what changed
+since the last time, and kept in a file, so that a gateway that starts without it knows whom to let in.
+
+A thread asks, and it alone writes. The event loop reads at any moment and does nothing for it: a fleet that
+is read whole is made ready beside the one in use and takes its place at once, and of changes each terminal's
+is one step.
 """
 
 import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import IO, Final, NamedTuple, TypeAlias
 
 import msgspec
 import structlog
@@ -37,7 +43,7 @@ class FleetTerminal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class FleetData(msgspec.Struct, frozen=True):
-    """The copy as a value. Terminals about which nothing was decided may be absent."""
+    """The file. Terminals about which nothing was decided may be absent."""
 
     terminals: dict[str, FleetTerminal] = {}
     """By identity."""
@@ -45,8 +51,34 @@ class FleetData(msgspec.Struct, frozen=True):
     """All vehicles, with a terminal or without; empty where that is not known."""
 
 
-FleetSource: TypeAlias = Callable[[], FleetData]
-"""Asks the database. Runs in a thread; may raise anything."""
+class FleetNews(NamedTuple):
+    """What a source says: everything, or what changed."""
+
+    terminals: dict[str, FleetTerminal]
+    """By identity, as they are now."""
+    vehicles: dict[int, Plate]
+    """By any number that stays the vehicle's."""
+    horizon: str = ""
+    """What to ask for the next time."""
+    is_whole: bool = True
+    """There is nothing else."""
+
+
+FleetSource: TypeAlias = Callable[[str | None], FleetNews]
+"""Asks the database for what changed since the horizon of an earlier answer, or for everything. Runs in a
+thread; may raise anything.
+"""
+
+WHOLE_S: Final = 3600.0
+"""So often everything is read: a row that somebody deletes by hand is not told of."""
+
+COPY_SHARE: Final = 0.02
+"""Writing the file takes at most such a part of the time: a small fleet is in it at once, one of a hundred
+thousand within some seconds.
+"""
+
+PAGE: Final = 1000
+"""Terminals written to the file at a time; between two pages others have the interpreter."""
 
 _UNDECIDED: Final = FleetTerminal()
 _UNWRITTEN: Final = re.compile(r"[\s·•]")
@@ -60,15 +92,63 @@ class Conflict:
     reason: str
 
 
+class _Known:
+    """The fleet at some moment. One thread writes, another reads."""
+
+    def __init__(self) -> None:
+        self.terminals: dict[str, FleetTerminal] = {}
+        self.holders: dict[Plate, tuple[str, ...]] = {}
+        """Terminals in the vehicle of a plate; one, unless plates differ only in how they are spelled."""
+        self.vehicles: dict[Plate, int] = {}
+        """How many vehicles are spelled so."""
+        self._plates: dict[int, Plate] = {}
+
+    def put(self, identity: str, terminal: FleetTerminal) -> None:
+        """Take over what was decided about a terminal."""
+        older = self.terminals.get(identity, _UNDECIDED)
+        self.terminals[identity] = terminal
+        if (older.plate, older.plate_color) == (terminal.plate, terminal.plate_color):
+            return
+        if terminal.plate:
+            plate = _spelled(terminal.plate, terminal.plate_color)
+            self.holders[plate] = (*self.holders.get(plate, ()), identity)
+        if older.plate:
+            self._let_go(_spelled(older.plate, older.plate_color), identity)
+
+    def put_vehicle(self, number: int, plate: Plate) -> None:
+        """Take over how a vehicle is called."""
+        plate, older = _spelled(*plate), self._plates.get(number)
+        if plate == older:
+            return
+        self._plates[number] = plate
+        self.vehicles[plate] = self.vehicles.get(plate, 0) + 1
+        if older is not None:
+            self.vehicles[older] -= 1
+            if not self.vehicles[older]:
+                del self.vehicles[older]
+
+    def _let_go(self, plate: Plate, identity: str) -> None:
+        """Take one mention of a terminal from a plate's holders."""
+        left = list(self.holders[plate])
+        left.remove(identity)
+        if left:
+            self.holders[plate] = tuple(left)
+        else:
+            del self.holders[plate]
+
+
 class Fleet:
     """Answers questions about terminals, from memory."""
 
     def __init__(self, path: Path) -> None:
         """Read the copy that an earlier gateway left at `path`. A file that cannot be read counts as none."""
         self._path = path
-        self._data = FleetData()
-        self._holders: dict[Plate, str] = {}
-        self._vehicles: set[Plate] = set()
+        self._known = _Known()
+        self._blocked: list[str] = []
+        self._horizon: str | None = None
+        """What was taken over last; None where everything has to be read."""
+        self._whole_due = self._write_due = 0.0
+        self._is_written = True
         try:
             self.replace(msgspec.json.decode(path.read_bytes(), type=FleetData))
         except FileNotFoundError:
@@ -79,11 +159,11 @@ class Fleet:
             )
 
     def __len__(self) -> int:
-        return len(self._data.terminals)
+        return len(self._known.terminals)
 
     def terminal(self, identity: str) -> FleetTerminal:
         """Give what was decided about a terminal."""
-        return self._data.terminals.get(identity, _UNDECIDED)
+        return self._known.terminals.get(identity, _UNDECIDED)
 
     def conflict(self, identity: str, plate: Plate, *, only_known: bool) -> Conflict | None:
         """Say why this terminal cannot register for this vehicle, or None where it can. JT/T 808-2013 §8.6.
@@ -99,42 +179,90 @@ class Fleet:
         plate = _spelled(*plate)
         if not all(plate):
             return None
-        holder = self._holders.get(plate)
-        if holder not in (None, identity):
-            return Conflict(1, f"the vehicle has terminal {holder}")
+        known = self._known
+        holders = known.holders.get(plate)
+        if holders and identity not in holders:
+            return Conflict(1, f"the vehicle has terminal {holders[0]}")
         if terminal.plate and _spelled(terminal.plate, terminal.plate_color) != plate:
             return Conflict(3, f"the terminal is in vehicle {terminal.plate}")
-        if only_known and self._vehicles and plate not in self._vehicles:
+        if only_known and known.vehicles and plate not in known.vehicles:
             return Conflict(2, "the vehicle is unknown")
         return None
 
-    def replace(self, data: FleetData) -> list[str]:
-        """Take a newer copy and give the terminals that are blocked in it."""
-        self._data = data
-        self._holders = {
-            _spelled(terminal.plate, terminal.plate_color): identity
-            for identity, terminal in data.terminals.items()
-            if terminal.plate
-        }
-        self._vehicles = {_spelled(plate, color) for plate, color in data.vehicles}
-        return [identity for identity, terminal in data.terminals.items() if terminal.blocked]
+    def replace(self, data: FleetData) -> None:
+        """Take a whole copy instead of the one so far."""
+        self._take(FleetNews(data.terminals, dict(enumerate(data.vehicles))))
 
-    def fetch(self, source: FleetSource) -> FleetData | None:
-        """Ask `source` and keep what is new in the file; None where nothing is. Blocks: call it in a
-        thread.
+    def take_blocked(self) -> list[str]:
+        """Return the terminals that were blocked since this was last asked: their sessions are to end."""
+        blocked, self._blocked = self._blocked, []
+        return blocked
+
+    def refresh(self, source: FleetSource) -> None:
+        """Ask `source` for what is new, take it over, and keep it in the file. Blocks: call it in a thread,
+        and not in two at once.
+
+        Raises:
+            OSError: the file cannot be written; what is new was taken over.
+            Exception: whatever the source raises.
         """
-        data = source()
-        if data == self._data:
-            return None
+        now = time.monotonic()
+        if now >= self._whole_due:
+            self._horizon = None
+        horizon, self._horizon = self._horizon, None  # until it is taken over
+        news = source(horizon)
+        self._is_written = not self._take(news) and self._is_written
+        self._horizon = news.horizon
+        if news.is_whole:
+            self._whole_due = now + WHOLE_S
+        began = time.monotonic()
+        if not self._is_written and began >= self._write_due:
+            self._write()
+            self._is_written = True
+            ended = time.monotonic()
+            self._write_due = ended + (ended - began) / COPY_SHARE
+
+    def _take(self, news: FleetNews) -> bool:
+        """Take over, and tell whether the file has to say something else."""
+        before = self._known
+        terminals, vehicles = len(before.terminals), len(before.vehicles)
+        known = _Known() if news.is_whole else before
+        is_new = False
+        for identity, terminal in news.terminals.items():
+            older = before.terminals.get(identity)
+            is_new = is_new or older != terminal
+            if terminal.blocked and not (older is not None and older.blocked):
+                self._blocked.append(identity)
+            known.put(identity, terminal)
+        for number, plate in news.vehicles.items():
+            is_new = is_new or _spelled(*plate) not in before.vehicles
+            known.put_vehicle(number, plate)
+        self._known = known
+        return is_new or (terminals, vehicles) != (len(known.terminals), len(known.vehicles))
+
+    def _write(self) -> None:
+        """Write the file in pages: the encoder keeps the interpreter for itself."""
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")  # other gateways write theirs
         with draft.open("wb") as file:
-            file.write(msgspec.json.encode(data))
+            terminals = iter(self._known.terminals.items())
+            _write_pages(file, b'{"terminals":{', iter(lambda: dict(islice(terminals, PAGE)), {}))
+            vehicles = iter(self._known.vehicles)
+            _write_pages(file, b'},"vehicles":[', iter(lambda: list(islice(vehicles, PAGE)), []))
+            file.write(b"]}")
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
-        return data
+
+
+def _write_pages(file: IO[bytes], head: bytes, pages: Iterable[object]) -> None:
+    """Write the members of objects or arrays as those of one."""
+    for page in pages:
+        file.write(head + msgspec.json.encode(page)[1:-1])
+        head = b","
+    if head != b",":
+        file.write(head)
 
 
 def _spelled(plate: str, color: int) -> Plate:
     """Write a plate as everybody does: devices send 辽A·12345, 辽A 12345 and 辽a12345 for one vehicle."""
-    return _UNWRITTEN.sub("", plate).upper(), color
+    return (plate if plate.isalnum() else _UNWRITTEN.sub("", plate)).upper(), color

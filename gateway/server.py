@@ -32,7 +32,7 @@ from gateway.clock import ReceiveClock
 from gateway.commits import Answers, Commits, Log
 from gateway.conditions import Condition
 from gateway.credentials import Credentials, load_secret
-from gateway.fleet import Fleet, FleetData, FleetSource
+from gateway.fleet import Fleet, FleetSource
 from gateway.links import MAX_GATHERED_BYTES, Link, LinkTable, Pause
 from gateway.listening import Listening, Ports
 from gateway.metrics import Figures, counter, counters, gauge, sync_histogram
@@ -68,6 +68,9 @@ CHECK_BYTES: Final = 4 * 1024 * 1024
 DRAIN_STEP_S: Final = 0.1
 DRAIN_LINKS: Final = 50
 """At a stop at least so many links are closed in each step, so that a small fleet does not wait."""
+
+BLOCKED_AT_ONCE: Final = 256
+"""Terminals whose sessions end in one turn, when many are blocked together."""
 
 FLEET_PATIENCE_S: Final = 60.0
 """A database that starts together with us, or again, is no news; one that stays away makes the copy old."""
@@ -692,14 +695,13 @@ class Gateway:
     async def _refresh_fleet(self, source: FleetSource) -> None:
         """Ask the database for the fleet. Without it, the copy stays as it is."""
         try:
-            data: FleetData | None = await asyncio.to_thread(self.fleet.fetch, source)
+            await asyncio.to_thread(self.fleet.refresh, source)
         except Exception as error:  # whatever is wrong there, terminals are answered here
             self._fleet_fault = f"{type(error).__name__}: {error}"
         else:
             self._fleet_fault = ""
-            if data is not None:
-                self._sessions.block(self.fleet.replace(data))
-                self.wake()
+        try:
+            await self._end_blocked()
         finally:
             self._fleet_task = None
         if self._fleet_condition.is_news(bad=bool(self._fleet_fault), now=self._loop.time()):
@@ -707,6 +709,14 @@ class Gateway:
                 logger.warning("the copy of the fleet is getting old", error=self._fleet_fault)
             else:
                 logger.info("the copy of the fleet is fresh again")
+
+    async def _end_blocked(self) -> None:
+        """End the sessions of terminals that were blocked, some in each turn."""
+        blocked = self.fleet.take_blocked()
+        for begin in range(0, len(blocked), BLOCKED_AT_ONCE):
+            self._sessions.block(blocked[begin : begin + BLOCKED_AT_ONCE])
+            self.wake()
+            await asyncio.sleep(0)
 
     def _metrics(self) -> Iterable[Metric]:
         counts, reception, log = self._counts, self._reception, self._log.state()

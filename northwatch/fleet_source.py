@@ -1,11 +1,11 @@
-"""Where the gateway's copy of the fleet comes from: the database, asked every few seconds."""
+"""Where the gateway's copy of the fleet comes from: the database, asked every few seconds what changed."""
 
 from typing import Any
 
 import psycopg
 
-from gateway.fleet import FleetData, FleetTerminal
-from store.fleet_copy import read_fleet, read_plates
+from gateway.fleet import FleetNews, FleetTerminal
+from store.fleet_copy import read_fleet
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 10_000
@@ -13,7 +13,7 @@ STATEMENT_TIMEOUT_MS = 10_000
 
 
 class FleetSource:
-    """Gives the fleet as the database has it.
+    """Gives the fleet as the database has it, or what changed since an earlier answer.
 
     Raises:
         ConnectionError: the database does not answer.
@@ -24,32 +24,31 @@ class FleetSource:
         self._dsn = dsn
         self._connection: psycopg.Connection[Any] | None = None
 
-    def __call__(self) -> FleetData:
+    def __call__(self, horizon: str | None) -> FleetNews:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         try:
-            entries, plates = read_fleet(self._connection), read_plates(self._connection)
+            entries, vehicles, following = read_fleet(self._connection, horizon)
         except psycopg.Error:
             self._connection.close()
             raise
-        return FleetData(
-            {
-                entry.identity: FleetTerminal(
-                    entry.known,
-                    entry.blocked,
-                    entry.plate or "",
-                    entry.plate_color or 0,
-                    # 2013 is also what the database says of one that never registered.
-                    edition="" if entry.edition == "2013" else entry.edition,
-                )
-                for entry in entries
-            },
-            plates,
-        )
+        terminals = {
+            entry.identity: FleetTerminal(
+                entry.known,
+                entry.blocked,
+                entry.plate or "",
+                entry.plate_color or 0,
+                # 2013 is also what the database says of one that never registered.
+                edition="" if entry.edition == "2013" else entry.edition,
+            )
+            for entry in entries
+        }
+        plates = {number: (plate, color) for number, plate, color in vehicles}
+        return FleetNews(terminals, plates, following, is_whole=horizon is None)
 
     def _connect(self) -> psycopg.Connection[Any]:
         try:
-            return psycopg.connect(
+            connection = psycopg.connect(
                 self._dsn,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
@@ -57,3 +56,5 @@ class FleetSource:
             )
         except psycopg.OperationalError:
             raise ConnectionError("the database does not answer") from None
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # see `store.horizon`
+        return connection

@@ -1,21 +1,27 @@
 """The gateway's copy of the fleet: who is known, who is blocked, which plate is on which terminal, and which
-plates there are.
+plates there are; all of it, or what changed.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
-from psycopg.rows import args_row
+from psycopg.rows import args_row, scalar_row
+
+from store.horizon import HORIZON, IS_NEW
 
 Connection = psycopg.Connection[Any]
 
-_FLEET = """
+_FLEET: LiteralString = """
 SELECT t.identity, t.known, t.blocked, v.plate, v.plate_color, t.edition
   FROM terminals t
   LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
   LEFT JOIN vehicles v ON v.id = i.vehicle_id
- ORDER BY t.id
+"""
+_CHANGED: LiteralString = f"""
+SELECT id FROM terminals WHERE {IS_NEW}
+UNION SELECT terminal_id FROM installations
+       WHERE {IS_NEW} OR vehicle_id IN (SELECT id FROM vehicles WHERE {IS_NEW})
 """
 
 
@@ -32,13 +38,32 @@ class FleetEntry:
     edition: str = "2013"
 
 
-def read_fleet(connection: Connection) -> list[FleetEntry]:
-    """Give every terminal of the database, oldest first."""
-    with connection.transaction(), connection.cursor(row_factory=args_row(FleetEntry)) as cursor:
-        return cursor.execute(_FLEET).fetchall()
+class FleetRows(NamedTuple):
+    """What was read."""
+
+    entries: list[FleetEntry]
+    """Oldest first."""
+    vehicles: list[tuple[int, str, int]]
+    """Number, plate and plate colour, with a terminal or without."""
+    horizon: str
+    """Of the next reading."""
 
 
-def read_plates(connection: Connection) -> list[tuple[str, int]]:
-    """Give plate and plate colour of every vehicle, with a terminal or without."""
+def read_fleet(connection: Connection, horizon: str | None = None) -> FleetRows:
+    """Return terminals and vehicles that changed since `horizon`; without one, all of them."""
     with connection.transaction():
-        return connection.execute("SELECT plate, plate_color FROM vehicles ORDER BY id").fetchall()
+        with connection.cursor(row_factory=scalar_row) as cursor:
+            following = cursor.execute(HORIZON).fetchone()
+            since = {"horizon": horizon}
+            changed = cursor.execute(_CHANGED, since).fetchall() if horizon is not None else []
+        with connection.cursor(row_factory=args_row(FleetEntry)) as cursor:
+            if horizon is None:
+                cursor.execute(f"{_FLEET} ORDER BY t.id")
+            else:
+                cursor.execute(f"{_FLEET} WHERE t.id = ANY(%s) ORDER BY t.id", (changed,))
+            entries = cursor.fetchall()
+        which = "" if horizon is None else f" WHERE {IS_NEW}"
+        vehicles = connection.execute(
+            f"SELECT id, plate, plate_color FROM vehicles{which} ORDER BY id", since
+        )
+        return FleetRows(entries, vehicles.fetchall(), str(following))

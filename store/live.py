@@ -1,9 +1,7 @@
 """The present as the screens show it, read again and again at small cost.
 
 Desk and open tickets are short lists and are read whole. The states of a large fleet are not: `states` asks
-for the rows that transactions changed which were not yet visible the last time. A row carries the number of
-the transaction that wrote it (`xmin`), and a snapshot tells the oldest one still running; so nothing slips
-through when a transaction that began early commits late, as it does with a cursor over `updated_at`.
+for the rows that transactions changed which were not yet visible the last time, see `store.horizon`.
 """
 
 from datetime import datetime
@@ -14,6 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
 from store.desk import ALARM, ALARM_VIEWS, TICKET, place
+from store.horizon import HORIZON, IS_NEW
 from store.select import Connection, Row, fetch_all, fetch_one
 
 MAX_DESK = 2000
@@ -65,16 +64,13 @@ LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
 LEFT JOIN vehicles v ON v.id = i.vehicle_id
 """
 
-# A row that another transaction only locked keeps its xmin; what was frozen long ago is older than any
-# horizon. Whoever changed is looked for table by table: joined first, each look would cost as much as reading
+# Whoever changed is looked for table by table: joined first, each look would cost as much as reading
 # everything.
-_HORIZON: LiteralString = "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text AS horizon"
-_IS_NEW: LiteralString = "age(xmin) <= age(%(horizon)s::xid)"
 _CHANGED: LiteralString = f"""
-SELECT terminal_id FROM terminal_states WHERE {_IS_NEW}
-UNION ALL SELECT id FROM terminals WHERE {_IS_NEW}
+SELECT terminal_id FROM terminal_states WHERE {IS_NEW}
+UNION ALL SELECT id FROM terminals WHERE {IS_NEW}
 UNION ALL SELECT terminal_id FROM installations
-           WHERE {_IS_NEW} OR vehicle_id IN (SELECT id FROM vehicles WHERE {_IS_NEW})
+           WHERE {IS_NEW} OR vehicle_id IN (SELECT id FROM vehicles WHERE {IS_NEW})
 """
 
 
@@ -85,7 +81,7 @@ async def states(connection: Connection, horizon: str | None) -> tuple[list[Term
     that were deleted are not seen; the product deletes none. Call it inside a REPEATABLE READ transaction, so
     that the horizon belongs to what was read.
     """
-    row = await fetch_one(connection, _HORIZON)
+    row = await fetch_one(connection, HORIZON)
     assert row is not None
     if horizon is None:
         return await _states(connection, STATES), row["horizon"]

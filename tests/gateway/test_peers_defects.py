@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from gateway.fleet import FleetData, FleetTerminal
+from gateway.fleet import FleetNews, FleetTerminal
 from protocol.frame import Frame, parse
 from store.log import LogWriter
 from tests.disks import FaultyDisk
@@ -25,8 +25,8 @@ async def test_no_code_but_the_terminals_own_authenticates(tmp_path: Path) -> No
 
 async def test_a_stranger_is_not_accepted_where_only_known_ones_are(tmp_path: Path) -> None:
     """yezhihao JTHandlerInterceptor: sessions that never registered are accepted."""
-    fleet = FleetData({"1": FleetTerminal(known=True)})
-    async with running(tmp_path, policy="known", fleet_source=lambda: fleet) as gateway:
+    fleet = FleetNews({"1": FleetTerminal(known=True)}, {})
+    async with running(tmp_path, policy="known", fleet_source=lambda _: fleet) as gateway:
         await until(lambda: len(gateway.fleet))
         stranger = await Device.connect(gateway, "2")
         assert await stranger.result(stranger.terminal.report(report())) == 1

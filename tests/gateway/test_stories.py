@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from gateway.fleet import FleetData, FleetTerminal
+from gateway.fleet import FleetNews, FleetTerminal
 from protocol.edition import Edition
 from protocol.frame import Frame, parse
 from store.records import (
@@ -264,8 +264,8 @@ async def test_what_came_before_the_link_was_lost_is_kept(tmp_path: Path) -> Non
 
 
 async def test_conflicts_are_only_real_ones(tmp_path: Path) -> None:
-    fleet = FleetData({"1": FleetTerminal(known=True, plate="辽A00001", plate_color=2)}, [("辽A00001", 2)])
-    async with running(tmp_path, fleet_source=lambda: fleet) as gateway:
+    fleet = FleetNews({"1": FleetTerminal(known=True, plate="辽A00001", plate_color=2)}, {1: ("辽A00001", 2)})
+    async with running(tmp_path, fleet_source=lambda _: fleet) as gateway:
         await until(lambda: len(gateway.fleet))
         expected = {
             ("1", "辽A00001", 2): 0,
@@ -284,8 +284,8 @@ async def test_conflicts_are_only_real_ones(tmp_path: Path) -> None:
 
 
 async def test_policy_known_lets_only_known_terminals_in(tmp_path: Path) -> None:
-    fleet = FleetData({"1": FleetTerminal(known=True)}, [("辽A00001", 2)])
-    async with running(tmp_path, policy="known", fleet_source=lambda: fleet) as gateway:
+    fleet = FleetNews({"1": FleetTerminal(known=True)}, {1: ("辽A00001", 2)})
+    async with running(tmp_path, policy="known", fleet_source=lambda _: fleet) as gateway:
         await until(lambda: len(gateway.fleet))
         known, stranger = await Device.connect(gateway, "1"), await Device.connect(gateway, "2")
         assert await known.result(known.terminal.register("辽A00009", 2)) == 2
@@ -306,8 +306,8 @@ async def test_policy_known_lets_only_known_terminals_in(tmp_path: Path) -> None
 
 
 async def test_a_blocked_terminal_is_refused_and_nothing_of_it_written(tmp_path: Path) -> None:
-    blocked = FleetData({"1": FleetTerminal(blocked=True)})
-    async with running(tmp_path, fleet_source=lambda: blocked) as gateway:
+    blocked = FleetNews({"1": FleetTerminal(blocked=True)}, {})
+    async with running(tmp_path, fleet_source=lambda _: blocked) as gateway:
         await until(lambda: len(gateway.fleet))
         for say, result in ((0x0100, 4), (0x0102, 1)):
             device = await Device.connect(gateway, "1")
@@ -323,21 +323,21 @@ async def test_a_blocked_terminal_is_refused_and_nothing_of_it_written(tmp_path:
 
 
 async def test_blocking_closes_the_link_of_a_connected_terminal(tmp_path: Path) -> None:
-    fleet = [FleetData()]
-    async with running(tmp_path, fleet_source=lambda: fleet[-1], fleet_refresh_s=0.01) as gateway:
+    fleet = [FleetNews({}, {})]
+    async with running(tmp_path, fleet_source=lambda _: fleet[-1], fleet_refresh_s=0.01) as gateway:
         device = await Device.connect(gateway, "1")
         await device.sign_in()
-        fleet.append(FleetData({"1": FleetTerminal(blocked=True)}))
+        fleet.append(FleetNews({"1": FleetTerminal(blocked=True)}, {}))
         await device.closed()
     assert [event.reason for event in logged(tmp_path / "log").of(SessionClosed)] == [CloseReason.BLOCKED]
 
 
 async def test_the_fleet_is_known_without_its_source(tmp_path: Path) -> None:
-    fleet = FleetData({"1": FleetTerminal(known=True)})
-    async with running(tmp_path, fleet_source=lambda: fleet) as gateway:
+    fleet = FleetNews({"1": FleetTerminal(known=True)}, {})
+    async with running(tmp_path, fleet_source=lambda _: fleet) as gateway:
         await until(lambda: len(gateway.fleet))
 
-    def gone() -> FleetData:
+    def gone(_: str | None) -> FleetNews:
         raise ConnectionError("the database is away")
 
     async with running(tmp_path, policy="known", fleet_source=gone) as gateway:

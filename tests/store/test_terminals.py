@@ -36,7 +36,7 @@ def test_a_plate_binds_only_free_partners(known: psycopg.Connection[Any]) -> Non
     assert not terminals.register(
         known, [replace(SAID, plate="辽B99999"), replace(SAID, terminal_id=2)], bind=True
     )
-    assert read_fleet(known) == [
+    assert read_fleet(known).entries == [
         FleetEntry("13912345678", False, False, "辽A12345", 2),
         FleetEntry("ABCDEF", False, False, None, None),
     ]
@@ -48,7 +48,7 @@ def test_in_one_batch_the_first_to_name_a_plate_has_it(known: psycopg.Connection
     said = [SAID, replace(SAID, terminal_id=2), other, replace(other, terminal_id=2)]
     assert terminals.register(known, said, bind=True)
     assert not terminals.register(known, said, bind=True)
-    assert [(each.identity, each.plate) for each in read_fleet(known)] == [
+    assert [(each.identity, each.plate) for each in read_fleet(known).entries] == [
         ("13912345678", "辽A12345"),
         ("ABCDEF", "辽B99999"),
     ]
@@ -62,7 +62,7 @@ def test_in_one_batch_the_first_to_name_a_plate_has_it(known: psycopg.Connection
 def test_without_a_plate_nothing_is_bound(known: psycopg.Connection[Any], said: Registration) -> None:
     assert not terminals.register(known, [said], bind=True)
     assert not terminals.register(known, [SAID], bind=False)
-    assert read_fleet(known)[0].plate is None
+    assert read_fleet(known).entries[0].plate is None
     assert known.execute("SELECT model, registered_plate FROM terminals WHERE id = 1").fetchone() == (
         "T1",
         "辽a·12345",
@@ -72,7 +72,40 @@ def test_without_a_plate_nothing_is_bound(known: psycopg.Connection[Any], said: 
 def test_blocked_terminals_are_told(known: psycopg.Connection[Any]) -> None:
     known.execute("UPDATE terminals SET blocked = true WHERE id = 2")
     assert terminals.blocked(known) == {2}
-    assert [each.blocked for each in read_fleet(known)] == [False, True]
+    assert [each.blocked for each in read_fleet(known).entries] == [False, True]
+
+
+def test_what_changed_of_the_fleet_is_read_and_nothing_else(dsn: str, known: psycopg.Connection[Any]) -> None:
+    assert terminals.register(known, [SAID], bind=True)
+    known.commit()
+    whole = read_fleet(known)
+    assert len(whole.entries) == 2 and [plate for _, plate, _ in whole.vehicles] == ["辽A12345"]
+    horizon = whole.horizon
+
+    def changed() -> tuple[list[str], list[str]]:
+        nonlocal horizon
+        known.commit()
+        rows = read_fleet(known, horizon)
+        known.commit()
+        horizon = rows.horizon
+        return [each.identity for each in rows.entries], [plate for _, plate, _ in rows.vehicles]
+
+    changed()
+    assert changed() == ([], [])
+    known.execute("UPDATE terminals SET blocked = true WHERE identity = 'ABCDEF'")
+    assert changed() == (["ABCDEF"], [])
+    known.execute("UPDATE vehicles SET plate = '辽C00001'")
+    assert changed() == (["13912345678"], ["辽C00001"])
+    known.execute("UPDATE installations SET removed_at = now()")
+    assert changed() == (["13912345678"], [])
+    with psycopg.connect(dsn) as slow:
+        slow.execute("UPDATE terminals SET known = true WHERE identity = '13912345678'")
+        known.execute("UPDATE terminals SET known = true WHERE identity = 'ABCDEF'")
+        assert changed() == (["ABCDEF"], [])
+        slow.commit()
+        assert "13912345678" in changed()[0], "it began before and was not to be seen then"
+    changed()
+    assert changed() == ([], [])
 
 
 def test_a_cursor_moves_only_from_where_it_is(connection: psycopg.Connection[Any]) -> None:
