@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
@@ -94,7 +95,7 @@ def _counted(running: Export, progress: Progress) -> Export:
             progress.update(task, completed=done, total=max(done, running.about))
         progress.update(task, completed=done, total=done)
 
-    return Export(running.columns, running.about, batches())
+    return replace(running, batches=batches())
 
 
 def _fail(message: str) -> NoReturn:

@@ -5,7 +5,7 @@ takes the memory of one batch and misses or doubles nothing while the worker goe
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -183,6 +183,8 @@ class Export:
     about: int
     """The planner's guess; counting would take as long as the export."""
     batches: Iterator[list[RowTuple]]
+    cancel: Callable[[], None]
+    """Have the database stop its work on it; any thread may."""
 
 
 @contextmanager
@@ -198,14 +200,15 @@ def export(dsn: str, chosen: Chosen) -> Iterator[Export]:
         connection.read_only = True
         connection.execute("SET TIME ZONE 'UTC'")
         # Who fetches so slowly does not want it; an old snapshot keeps the database from tidying up.
-        connection.execute("SET idle_in_transaction_session_timeout = '10min'")
+        connection.execute("SET idle_in_transaction_session_timeout = '1min'")
         connection.execute("SET cursor_tuple_fraction = 1")  # all rows are wanted, not the first ones soon
         plan = connection.execute(f"EXPLAIN (FORMAT JSON) {query}", given).fetchone()
         with psycopg.ServerCursor(connection, "export") as cursor:
             cursor.adapters.register_loader("float4", _Real)
             cursor.execute(query, given, binary=True)
             described = tuple((column.name, column.type_code) for column in cursor.description or ())
-            yield Export(described, int(plan[0][0]["Plan"]["Plan Rows"]) if plan else 0, _batches(cursor))
+            about = int(plan[0][0]["Plan"]["Plan Rows"]) if plan else 0
+            yield Export(described, about, _batches(cursor), connection.cancel)
 
 
 class _Real(Loader):

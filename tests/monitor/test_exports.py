@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,18 @@ import psycopg
 import pyarrow.parquet as parquet
 import pytest
 
+import monitor.routes.exports as routes_exports
 import store.exports
+from monitor import downloads, spool
 from monitor.compression import IN_A_THREAD_BYTES
 from northwatch.config import Settings
 from northwatch.export import export_file
 from store.placement import Placement
-from tests.monitor.conftest import until
+from tests.monitor.conftest import Served, until
 from tests.monitor.facts import T0, Facts
 
 PERIOD = {"from": T0.isoformat(), "to": (T0 + timedelta(hours=1)).isoformat()}
+MUCH = PERIOD | {"format": "geojson"}
 MINUTES = 60
 
 
@@ -166,3 +171,83 @@ async def test_the_command_writes_whole_files(dsn: str, vehicle: int, facts: Fac
         with pytest.raises(SystemExit):
             export_file(settings, subject, period, tmp_path / name, plate=plate)
     assert names(tmp_path) == ["track.parquet"]
+
+
+@pytest.fixture
+async def much(facts: Facts, dsn: str) -> None:
+    """More than all buffers between the database and a client hold."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        Placement().ensure(connection, [T0.date()])
+        await facts.position(await facts.terminal(), T0)
+        connection.execute(
+            "CREATE TEMPORARY TABLE more AS SELECT p.* FROM position_records p, generate_series(1, 60000);"
+            "CREATE TEMPORARY SEQUENCE number;"
+            "UPDATE more SET placed_at = placed_at + nextval('number') * interval '1 ms';"
+            "INSERT INTO position_records SELECT * FROM more"
+        )
+
+
+@asynccontextmanager
+async def standing_export(monitor: Served, name: str) -> AsyncIterator[httpx.Response]:
+    """An export of `name`, who reads no more than the header."""
+    async with (
+        monitor.client(name) as client,
+        client.stream(
+            "GET", "/api/v1/exports/positions", params=MUCH, headers={"Accept-Encoding": "identity"}
+        ) as answer,
+    ):
+        assert answer.status_code == 200
+        yield answer
+
+
+def exporting(dsn: str) -> list[str]:
+    """The states of sessions that export."""
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute(
+            "SELECT state FROM pg_stat_activity WHERE application_name = 'northwatch-export'"
+            " AND datname = current_database()"
+        )
+        return [row[0] for row in found]
+
+
+async def nobody_exports(dsn: str) -> bool:
+    return not exporting(dsn)
+
+
+async def test_who_reads_slowly_holds_no_snapshot_and_nobody_else(
+    monitor: Served, much: None, dsn: str, bo: httpx.AsyncClient
+) -> None:
+    async with standing_export(monitor, "anna"), standing_export(monitor, "root"):
+        await until(lambda: nobody_exports(dsn))
+        answer = await bo.get("/api/v1/exports/positions", params=MUCH)
+        assert answer.status_code == 200 and answer.content.count(b'"Feature"') == 60_001
+
+
+async def test_a_person_has_one_export(monitor: Served, much: None, anna: httpx.AsyncClient) -> None:
+    async with standing_export(monitor, "anna"):
+        refused = await anna.get("/api/v1/exports/positions", params=PERIOD)
+        assert (refused.status_code, refused.json()["code"]) == (429, "busy")
+
+
+@pytest.mark.parametrize("how", ["signed out", "too slow", "too long"])
+async def test_an_export_is_cut_short(
+    monitor: Served, much: None, dsn: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(spool, "SIZE", 1 << 20)
+    monkeypatch.setattr(spool.Spool.__init__, "__defaults__", (None, 1 << 20))
+    if how == "too slow":
+        monkeypatch.setattr(spool, "PATIENCE_S", 0.2)
+    if how == "too long":
+        monkeypatch.setattr(downloads, "LASTS_S", 6.0)
+    monkeypatch.setattr(routes_exports, "RECHECK_S", 0.2)
+    async with standing_export(monitor, "anna") as answer:
+        if how == "signed out":
+            assert exporting(dsn)
+            async with monitor.client("anna") as anna:
+                assert (await anna.post("/api/v1/sign-out", json={})).status_code == 204
+        await until(lambda: nobody_exports(dsn))
+        with pytest.raises(httpx.RemoteProtocolError):  # never a file that looks whole
+            async for _ in answer.aiter_bytes():
+                pass
+    async with monitor.client("root") as root:
+        assert (await root.get("/api/v1/exports/alarms", params=PERIOD)).status_code == 200

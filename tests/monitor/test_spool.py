@@ -1,0 +1,51 @@
+"""The file between a writer and a slow reader."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor import spool
+from monitor.spool import ReaderGone, ReaderTooSlow, Spool
+
+
+@given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 16), st.integers(1, 16))
+def test_what_is_read_is_what_was_written(pieces: list[bytes], size: int, piece: int) -> None:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
+        patch.setattr(spool, "PIECE", piece)
+        file = Spool(size=size)
+
+        def write() -> None:
+            for each in pieces:
+                file.write(each)
+            file.end()
+
+        writing = thread.submit(write)
+        assert b"".join(iter(file.read, b"")) == b"".join(pieces)
+        writing.result()
+        file.close()
+
+
+def test_a_writer_waits_for_a_reader_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "PATIENCE_S", 0.05)
+    file = Spool(size=10)
+    file.write(b"0123456789")
+    with pytest.raises(ReaderTooSlow):
+        file.write(b"x")
+    assert file.read() == b"0123456789"
+    file.write(b"x")  # there is room again
+
+
+def test_closing_wakes_both() -> None:
+    full, empty = Spool(size=1), Spool(size=1)
+    full.write(b"x")
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(full.write, b"y"), threads.submit(empty.read)]
+        threading.Event().wait(0.05)
+        for file in (full, empty):
+            file.close()
+        for each in waiting:
+            with pytest.raises(ReaderGone):
+                each.result(60)
