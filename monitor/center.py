@@ -16,6 +16,8 @@ from fastapi import FastAPI
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from monitor.downloads import Downloads
+from monitor.explainer import Explainers
 from monitor.health import HealthWatch
 from monitor.live import LivePicture
 from monitor.metrics import Metrics
@@ -37,12 +39,16 @@ pause.
 """
 STATEMENT_TIMEOUT_MS = 20_000
 """No question of a page is worth more."""
+IDLE_TIMEOUT_MS = 30_000
+"""A transaction in which nothing was asked for so long holds a place, a snapshot and perhaps locks, for
+nobody."""
 
 CONNECTION_OPTIONS: dict[str, Any] = {
     "row_factory": dict_row,
     "connect_timeout": 3,
     "application_name": "northwatch-monitor",
-    "options": f"-c TimeZone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}",
+    "options": f"-c TimeZone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    f" -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}",
     # A server that vanished without a word is noticed in half a minute.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -57,8 +63,10 @@ class Center:
     def __init__(self, options: MonitorOptions) -> None:
         self.options = options
         self.throttle = Throttle()
-        self.exports = 0
-        """How many are running."""
+        self.downloads = Downloads()
+        self.explainers = Explainers()
+        self.importing = asyncio.Semaphore(1)
+        """One file is read at a time."""
         self.remembered = Remembered(options.sign_in_lasts.total_seconds())
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             options.database_url,
@@ -107,4 +115,5 @@ class Center:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.live.close()
+            await self.explainers.close()
             await self.pool.close()

@@ -12,6 +12,7 @@ the health says so.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -42,6 +43,8 @@ RETRY_S = 1.0
 MAX_BEHIND = 16
 """Messages that wait for a viewer: a quarter of a minute. More, and it is dropped."""
 MAX_VIEWERS = 500
+MAX_VIEWERS_PER_SESSION = 10
+"""Screens and tabs of one person."""
 
 CLOSE_NOT_SIGNED_IN = 4401
 CLOSE_WRONG_ORIGIN = 4403
@@ -80,6 +83,26 @@ class Viewer:
             self.gone.set()
 
 
+class ViewerPlaces:
+    """Who views, counted from before the database is asked who it is, so that many at once gain nothing."""
+
+    def __init__(self) -> None:
+        self._by_session: Counter[str] = Counter()
+
+    def take(self, cookie: str) -> bool:
+        """Take a place for the session with this cookie, if there is one."""
+        if self._by_session.total() >= MAX_VIEWERS or self._by_session[cookie] >= MAX_VIEWERS_PER_SESSION:
+            return False
+        self._by_session[cookie] += 1
+        return True
+
+    def give_back(self, cookie: str) -> None:
+        """Give a place back."""
+        self._by_session[cookie] -= 1
+        if not self._by_session[cookie]:
+            del self._by_session[cookie]
+
+
 class LivePicture:
     """States of all terminals, the alarms on the desk, the open tickets, and the health."""
 
@@ -93,6 +116,7 @@ class LivePicture:
         self.alarms: dict[int, Row] = {}
         self.tickets: dict[int, Row] = {}
         self.viewers: set[Viewer] = set()
+        self.places = ViewerPlaces()
         self._connect = connect
         self._health = health
         self._horizon: str | None = None

@@ -10,7 +10,7 @@ import ipaddress
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
@@ -74,6 +74,17 @@ async def user_of(center: "Center", cookie: str | None) -> Row | None:
         user = await people.signed_in(connection, cookie, center.options.sign_in_lasts)
     center.remembered.note(cookie, user is not None, time.monotonic())
     return user
+
+
+async def until_signed_out(center: "Center", cookie: str | None, every_s: float) -> None:
+    """Look so often whether this cookie still is somebody's, and return when it is not. While the database is
+    away, whoever was in stays in.
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        with suppress(Exception):
+            if await user_of(center, cookie) is None:
+                return
 
 
 async def watching(

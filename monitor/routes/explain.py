@@ -1,20 +1,20 @@
 """What bytes mean: pasted hex, explained byte by byte."""
 
-import json
 from typing import Any, Final, Literal, TypeAlias
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from monitor.explainer import AsksAlready, TakesTooLong
 from monitor.models import Given
 from monitor.problems import Problem
 from monitor.routes import CHANGES, problems
-from monitor.signing import By
+from monitor.signing import At, By
 from protocol.edition import Edition
-from protocol.explain import NotHex, edition_named, explain, pieces_of, record
+from protocol.explain import NotHex, pieces_of
 from protocol.jt809.dialect import Dialect
 from protocol.meaning import chinese_and_english
-from protocol.profiles import PROFILES, profile_named
+from protocol.profiles import PROFILES
 
 router = APIRouter(prefix="/explain", tags=["explain"])
 
@@ -143,9 +143,9 @@ async def choices(by: By) -> Choices:
     )
 
 
-@router.post("", response_model=Explained, responses=CHANGES)
-def explained(given: Bytes, by: By) -> Response:
-    """What each byte is and means, and what exactly is wrong."""
+@router.post("", response_model=Explained, responses=CHANGES | problems(429))
+async def explained(given: Bytes, center: At, by: By) -> Response:
+    """What each byte is and means, and what exactly is wrong. A person asks one thing at a time."""
     try:
         pieces = pieces_of(given.hex)
     except NotHex as error:
@@ -154,10 +154,15 @@ def explained(given: Bytes, by: By) -> Response:
         raise _unacceptable("hex", f"at most {MAX_BYTES} bytes are explained at a time")
     if given.profile is not None and given.profile not in PROFILES:
         raise _unacceptable("profile", f"there are {', '.join(PROFILES)}")
-    edition = edition_named(given.edition) if given.edition else None
-    found = record(explain(*pieces, edition=edition, profile=profile_named(given.profile)))
-    # Written here, in a thread of its own: it may have some megabytes.
-    return Response(json.dumps(found, ensure_ascii=False), media_type="application/json")
+    try:
+        found = await center.explainers.explain(
+            by["id"], pieces, edition=given.edition, profile=given.profile
+        )
+    except AsksAlready:
+        raise Problem(429, "busy", "Your last question is not answered yet.") from None
+    except TakesTooLong as error:
+        raise Problem(422, "takes_too_long", f"{error} Give fewer bytes.") from None
+    return Response(found, media_type="application/json")
 
 
 def _unacceptable(field: str, problem: str) -> Problem:

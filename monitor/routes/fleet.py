@@ -125,7 +125,10 @@ async def vehicle_legs(vehicle_id: IdPath, center: At, by: By, since: From = Non
 async def vehicle_days(vehicle_id: IdPath, center: At, by: By, since: From = None, until: To = None) -> Any:
     """Distance, driving time, trips, stops and time online, day by day, for the days of the period."""
     since, until = period(since, until)
-    first, last = ((at.astimezone(BEIJING)).date() for at in (since, until - timedelta(microseconds=1)))
+    try:
+        first, last = (at.astimezone(BEIJING).date() for at in (since, until - timedelta(microseconds=1)))
+    except OverflowError:
+        raise _end_of_time() from None
     async with center.database() as connection:
         return {"items": await tracks.vehicle_days(connection, vehicle_id, first, last)}
 
@@ -257,10 +260,12 @@ _CSV = {
     openapi_extra={"requestBody": {"required": True, "content": _CSV}},
 )
 async def import_fleet(request: Request, center: At, by: ByAdmin, dry_run: bool = False) -> Any:
-    """Enter vehicles and terminals from a CSV file, all of it or nothing."""
-    entries = roster.read_roster(await request.body())
-    async with center.database() as connection:
-        return await roster.enter_roster(connection, entries, by=by["name"], dry_run=dry_run)
+    """Enter vehicles and terminals from a CSV file, all of it or nothing. Files are entered one by one."""
+    data = await request.body()
+    async with center.importing:
+        entries = await asyncio.to_thread(roster.read_roster, data)
+        async with center.database() as connection:
+            return await roster.enter_roster(connection, entries, by=by["name"], dry_run=dry_run)
 
 
 async def _vehicle_with(connection: Connection, plate: str, plate_color: int, by: str) -> int:
@@ -283,12 +288,16 @@ def period(since: datetime | None, until: datetime | None) -> tuple[datetime, da
         if since is None:
             since = until - timedelta(days=1)
     except OverflowError:
-        raise Problem(400, "bad_period", "The period lies at the end of time.") from None
+        raise _end_of_time() from None
     if since >= until:
         raise Problem(400, "bad_period", "The period must begin before it ends.")
     if until - since > MAX_TRACK:
         raise Problem(400, "bad_period", f"The period may have {MAX_TRACK.days} days.")
     return since, until
+
+
+def _end_of_time() -> Problem:
+    return Problem(400, "bad_period", "The period lies at the end of time.")
 
 
 def drawn(track: list[tracks.Point], limit: int, since: datetime, until: datetime) -> Response:

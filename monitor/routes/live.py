@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from typing import Any, get_type_hints
 
+import psycopg
 from fastapi import APIRouter, Depends, Response, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, create_model
 from starlette.datastructures import Headers
@@ -12,9 +13,18 @@ from monitor import live
 from monitor.health import Health
 from monitor.live import Viewer
 from monitor.models import Alarm, ConditionName, MapSettings, PlateColorName, Settings, Ticket
-from monitor.problems import NotSignedIn, Problem
+from monitor.problems import Problem
 from monitor.routes import problems
-from monitor.signing import COOKIE, At, By, center_of, is_same_origin, user_of, watching
+from monitor.signing import (
+    COOKIE,
+    At,
+    By,
+    center_of,
+    is_same_origin,
+    until_signed_out,
+    user_of,
+    watching,
+)
 from protocol.words import ALARMS
 from store.live import TerminalState
 from store.roster import PLATE_COLORS
@@ -96,18 +106,19 @@ async def follow(socket: WebSocket) -> None:
     if not is_same_origin(Headers(scope=socket.scope), center.options.trusted_origins):
         await socket.close(live.CLOSE_WRONG_ORIGIN)
         return
-    cookie = socket.cookies.get(COOKIE)
-    try:
-        is_known = await user_of(center, cookie) is not None
-    except Exception as error:
-        await socket.close(live.CLOSE_TRY_LATER, "the database does not answer")
-        raise error
-    if not is_known:
-        await socket.close(live.CLOSE_NOT_SIGNED_IN)
-    elif len(center.live.viewers) >= live.MAX_VIEWERS:
+    cookie = socket.cookies.get(COOKIE, "")
+    if not center.live.places.take(cookie):
         await socket.close(live.CLOSE_TRY_LATER, "too many viewers")
-    else:
-        await _show(socket, cookie)
+        return
+    try:
+        if await user_of(center, cookie) is None:
+            await socket.close(live.CLOSE_NOT_SIGNED_IN)
+        else:
+            await _show(socket, cookie)
+    except psycopg.Error:
+        await socket.close(live.CLOSE_TRY_LATER, "the database does not answer")
+    finally:
+        center.live.places.give_back(cookie)
 
 
 async def _show(socket: WebSocket, cookie: str | None) -> None:
@@ -149,13 +160,5 @@ async def _receive(socket: WebSocket) -> None:
 
 
 async def _recheck(socket: WebSocket, viewer: Viewer, cookie: str | None) -> None:
-    while True:
-        await asyncio.sleep(RECHECK_S)
-        try:
-            if await user_of(center_of(socket), cookie) is None:
-                raise NotSignedIn
-        except NotSignedIn:
-            viewer.drop(live.CLOSE_NOT_SIGNED_IN)
-            return
-        except Exception:  # the database is away: whoever was in stays in
-            continue
+    await until_signed_out(center_of(socket), cookie, RECHECK_S)
+    viewer.drop(live.CLOSE_NOT_SIGNED_IN)

@@ -1,14 +1,19 @@
 """Pasted hex, explained."""
 
+import asyncio
+import signal
+from collections import Counter
 from datetime import UTC, datetime
 
 import httpx
 import pytest
 
+from monitor.explainer import TIME_S
 from monitor.routes.explain import MAX_BYTES, Explained
 from protocol.connection import Terminal
 from protocol.edition import Edition
 from protocol.messages.location import location
+from tests.monitor.conftest import Served
 
 PATH = "/api/v1/explain"
 NOON = datetime(2026, 1, 31, 4, 0, tzinfo=UTC)
@@ -78,3 +83,31 @@ async def test_what_cannot_be_explained_is_refused(
 async def test_strangers_are_told_nothing(stranger: httpx.AsyncClient) -> None:
     for answer in (await stranger.post(PATH, json={"hex": "7e"}), await stranger.get(PATH)):
         assert (answer.status_code, answer.json()["code"]) == (401, "not_signed_in")
+
+
+async def test_many_at_once_are_bounded_and_nobody_else_waits_for_a_connection(
+    anna: httpx.AsyncClient, bo: httpx.AsyncClient
+) -> None:
+    heavy = {"hex": "5b" * MAX_BYTES}
+    asked = asyncio.gather(*(anna.post(PATH, json=heavy) for _ in range(40)))
+    for _ in range(20):
+        assert (await bo.get("/api/v1/me")).status_code == 200
+    assert (await bo.post(PATH, json={"hex": report().hex()})).status_code == 200
+    answers = Counter(answer.status_code for answer in await asked)
+    assert set(answers) <= {200, 422, 429} and answers[429] >= 39 - answers[200]
+    assert (await anna.post(PATH, json={"hex": report().hex()})).status_code == 200
+
+
+async def test_what_takes_too_long_is_ended_and_the_next_is_explained(
+    monitor: Served, anna: httpx.AsyncClient
+) -> None:
+    explainers = monitor.app.state.center.explainers
+    assert (await anna.post(PATH, json={"hex": report().hex()})).status_code == 200
+    (process,) = explainers._idle
+    process.send_signal(signal.SIGSTOP)
+    explainers._time_s = 0.2
+    answer = await anna.post(PATH, json={"hex": report().hex()})
+    assert (answer.status_code, answer.json()["code"]) == (422, "takes_too_long")
+    assert await process.wait() == -signal.SIGKILL
+    explainers._time_s = TIME_S
+    assert (await anna.post(PATH, json={"hex": report().hex()})).status_code == 200

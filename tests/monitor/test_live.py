@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -172,6 +172,25 @@ async def test_who_may_not_look_is_sent_away(
             await screen.recv()
         assert screen.close_code == code
     assert not monitor.app.state.center.live.viewers
+
+
+async def test_a_session_has_only_so_many_screens(monitor: Served, anna: httpx.AsyncClient) -> None:
+    await complete(anna)
+    async with AsyncExitStack() as open_screens:
+        for _ in range(live.MAX_VIEWERS_PER_SESSION):
+            await message(await open_screens.enter_async_context(watch(monitor, "anna")), "snapshot")
+        async with watch(monitor, "anna") as screen:
+            with pytest.raises(ConnectionClosed):
+                await screen.recv()
+            assert screen.close_code == live.CLOSE_TRY_LATER
+        async with watch(monitor, "bo") as screen:
+            await message(screen, "snapshot")
+    places = monitor.app.state.center.live.places
+
+    async def free() -> bool:
+        return not places._by_session
+
+    await until(free)
 
 
 async def test_viewer_who_is_signed_out_must_go(

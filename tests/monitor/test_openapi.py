@@ -1,24 +1,27 @@
 """The running API against its own description: schemathesis on a real server and database."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
+import httpx
 import psycopg
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, settings
 from psycopg.rows import dict_row
 from schemathesis.config import SchemathesisConfig
 
 from monitor.app import create_app
+from monitor.connections import ConnectionLimits, Server
 from monitor.options import MonitorOptions
 from monitor.signing import COOKIE
 from store import people
-from tests.databases import Server
+from tests.databases import Server as DatabaseServer
 from tests.monitor.facts import Facts
 
 IDS = 5
@@ -44,12 +47,12 @@ schema = schemathesis.openapi.from_dict(
 
 
 @pytest.fixture(scope="module")
-def served(embedded_server: Server, password_hash: str) -> Iterator[SimpleNamespace]:
+def served(embedded_server: DatabaseServer, password_hash: str) -> Iterator[SimpleNamespace]:
     """A monitor in a thread, with some of everything in its database, and an admin's cookie."""
     dsn = embedded_server.clone()
     cookie = asyncio.run(_fill(dsn, password_hash))
     app = create_app(MonitorOptions(dsn, gateway_url=None, worker_url=None, keeper_url=None))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    server = Server(app, ConnectionLimits(), host="127.0.0.1", port=0)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -95,3 +98,56 @@ def test_api_is_as_described(case: Any, served: SimpleNamespace) -> None:
         cookies=served.cookies,
         excluded_checks=[schemathesis.checks.positive_data_acceptance],
     )
+
+
+MOMENTS = (
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+23:59",
+    "9999-12-31T23:59:59.999999Z",
+    "9999-12-31T23:59:59-23:59",
+    "2026-03-01T08:00:00Z",
+)
+"""The ends of time, in our zone and beyond it."""
+NUMBERS = ("-1", "0", str(2**31), str(2**63 - 1), "9" * 400, "1e400", "NaN")
+TEXTS = (
+    "",
+    "%\\_",
+    "\0",
+    "\ud800",
+    "x" * 9000,
+    "nan,nan,nan,nan",
+    "0,0,1e400",
+    "90,180;-90,-180;90,-180",
+    "W10",
+)
+
+
+def edges(parameter: dict[str, Any]) -> tuple[str, ...]:
+    """Give what may be too much for a parameter of this kind."""
+    kinds = str(parameter["schema"])
+    return MOMENTS if "date-time" in kinds else NUMBERS if "integer" in kinds else TEXTS
+
+
+READS = {
+    path: {
+        each["name"]: edges(each) for each in operation["get"].get("parameters", []) if each["in"] == "query"
+    }
+    for path, operation in DESCRIPTION["paths"].items()
+    if "get" in operation and path.startswith("/api/v1/")
+}
+
+
+@pytest.mark.parametrize("path", [path for path, questions in READS.items() if questions])
+def test_no_value_of_a_question_is_our_fault(path: str, served: SimpleNamespace) -> None:
+    """Every edge of every parameter, and the ends of time for both ends of a period."""
+    given = READS[path]
+    questions: list[dict[str, str]] = [{name: edge} for name, found in given.items() for edge in found]
+    if {"from", "to"} <= given.keys():
+        questions += [{"from": since, "to": until} for since in MOMENTS for until in MOMENTS]
+    path = path.replace("/exports/{name}", "/exports/days")
+    address = re.sub(r"{.*?}", "1", path)
+    with httpx.Client(base_url=served.url, cookies=served.cookies, timeout=60, trust_env=False) as client:
+        for question in questions:
+            coded = urlencode(question, errors="surrogatepass")
+            status = client.get(f"{address}?{coded}").status_code
+            assert status < 500, (address, question, status)

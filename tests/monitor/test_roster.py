@@ -1,14 +1,17 @@
 """The import of a fleet from CSV."""
 
 import asyncio
+import threading
+from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from store import roster
 from store.refusals import RosterInvalid
-from store.roster import COLUMNS, MAX_FAULTS, read_roster
+from store.roster import COLUMNS, MAX_FAULTS, MAX_LINES, read_roster
 from tests.monitor.facts import Facts
 
 PATH = "/api/v1/fleet/import"
@@ -178,3 +181,37 @@ async def test_only_csv_is_imported_and_only_by_admins(
     assert refused.json()["errors"] == [
         {"line": 1, "field": "", "problem": "there is no line under the header"}
     ]
+
+
+def test_reading_ends_with_the_last_fault_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    read_line = roster._read_line
+
+    def counted(line: int, *given: Any) -> None:
+        read.append(line)
+        read_line(line, *given)
+
+    monkeypatch.setattr(roster, "_read_line", counted)
+    assert len(_faults(b"identity\n" + b"x\n" * 3_000_000)) == MAX_FAULTS
+    assert len(read) == MAX_FAULTS
+
+
+@pytest.mark.parametrize("line", [b"\n", b",\n", b"x\n", b"A%d,\n"])
+def test_lines_are_counted_whatever_they_say(line: bytes) -> None:
+    lines = (line % number if b"%" in line else line for number in range(MAX_LINES))
+    faults = _faults(b"plate,identity\n" + b"".join(lines))
+    assert faults[-1][0] <= MAX_LINES + 1
+
+
+async def test_a_file_is_read_beside_the_loop(
+    root: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: set[int] = set()
+
+    def noted(data: bytes) -> list[roster.Entry]:
+        readers.add(threading.get_ident())
+        return read_roster(data)
+
+    monkeypatch.setattr(roster, "read_roster", noted)
+    assert (await root.post(PATH, content=b"plate\nA1\n", headers=CSV)).status_code == 200
+    assert readers and threading.get_ident() not in readers
