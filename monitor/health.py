@@ -39,6 +39,8 @@ LOG_WARNING = 0.8
 """Share of the log's quota at which somebody should look."""
 LOG_FULL = 0.95
 """A new segment may find no room although the last one left some."""
+MAX_TOLD = 3
+"""Of what there may be many, the page names the last few."""
 MAX_WHY = 300  # characters
 ABSURD = 1e18
 """No count of bytes or seconds is larger."""
@@ -143,6 +145,21 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
         "处理进程报告故障：{why}",
         "The worker says that something is wrong: {why}",
     ),
+    "log_damaged": (
+        "error",
+        "log",
+        "日志有损坏，处理进程停在损坏处；数据照常接收。请在服务器上运行 northwatch log 查看，"
+        "再用 northwatch log skip 隔离损坏部分并继续：{why}",
+        "The log is damaged and the worker waits before the damage; data is taken in as ever. On the server, "
+        "`northwatch log` shows it and `northwatch log skip` keeps the damage apart and goes on: {why}",
+    ),
+    "log_skipped": (
+        "warning",
+        "log",
+        "日志位置 {position} 的 {bytes} 字节损坏数据已隔离跳过；确认后运行 northwatch log seen。",
+        "{bytes} damaged bytes of the log at position {position} were skipped and are kept; "
+        "`northwatch log seen` takes note of it.",
+    ),
     "worker_behind": (
         "warning",
         "worker",
@@ -220,6 +237,7 @@ STALLS = {
     "database_unreachable",
     "worker_unreachable",
     "worker_failing",
+    "log_damaged",
     "worker_behind",
     "keeper_unreachable",
     "keeper_failing",
@@ -424,7 +442,12 @@ def _worker_problems(said: Answer, lag_s: float | None, has_database: bool) -> l
         return [_problem("worker_unreachable")]
     found = []
     if not said.get("ok", True) and has_database:  # without a database it has nothing to say that is new
-        found.append(_problem("worker_failing", why=_short(said.get("error"))))
+        code = "log_damaged" if said.get("log_damaged") is True else "worker_failing"
+        found.append(_problem(code, why=_short(said.get("error"))))
+    for skip in _tables(said, "log_skipped"):
+        found.append(
+            _problem("log_skipped", position=_short(skip.get("position")), bytes=_short(skip.get("bytes")))
+        )
     if lag_s is not None and lag_s > LAG_WARNING_S:
         found.append(_problem("worker_behind", lag=round(lag_s)))
     return found
@@ -435,11 +458,11 @@ def _keeper_problems(said: Answer, has_database: bool) -> list[ProblemFound]:
         return [_problem("keeper_unreachable")]
     if not said.get("ok", True) and has_database:
         return [_problem("keeper_failing", why=_short(said.get("error")))]
-    aside = _table(_table(said, "chores"), "archive").get("set_aside")
-    if isinstance(aside, list) and aside and isinstance(aside[-1], dict):
-        last = aside[-1]
-        return [_problem("archive_set_aside", chunk=_short(last.get("chunk")), why=_short(last.get("cause")))]
-    return []
+    aside = _tables(_table(_table(said, "chores"), "archive"), "set_aside")[-1:]
+    return [
+        _problem("archive_set_aside", chunk=_short(each.get("chunk")), why=_short(each.get("cause")))
+        for each in aside
+    ]
 
 
 def _events_problems(said: Answer, has_database: bool) -> list[ProblemFound]:
@@ -461,6 +484,12 @@ def _table(said: dict[str, Any], name: str) -> dict[str, Any]:
     """Give a table of what a process says, empty where it says something else."""
     table = said.get(name)
     return table if isinstance(table, dict) else {}
+
+
+def _tables(said: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Give the last few tables of a list in what a process says."""
+    listed = said.get(name)
+    return [each for each in listed[-MAX_TOLD:] if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
 def _number(said: Mapping[str, Any], name: str, otherwise: float) -> float:

@@ -13,6 +13,7 @@ import typer
 
 from northwatch import cli_archive, cli_replay
 from northwatch.cli_holds import holds
+from northwatch.cli_log import logs
 from northwatch.cli_terminals import terminals
 from northwatch.cli_users import users
 from northwatch.times import TIME_HELP, moment, period, shown
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.add_typer(users, name="user")
 app.add_typer(terminals, name="terminal")
 app.add_typer(holds, name="hold")
+app.add_typer(logs, name="log")
 app.command()(cli_archive.verify)
 app.command()(cli_archive.frames)
 app.command()(cli_replay.replay)

@@ -23,9 +23,9 @@ from northwatch.config import Settings, without_password
 from northwatch.record_report import tell
 from northwatch.times import shown
 from northwatch.wiring import certificate_files, database_directory, logs_directory
-from store import archive, heads, schema, survey
+from store import archive, damage, heads, schema, survey
 from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
-from store.log import LogError, LogReader
+from store.log import FIRST, LogError, LogReader, skips_in
 from store.merge import logs_in
 
 ANSWER_TIMEOUT_S = 3
@@ -38,6 +38,10 @@ GIB = 1 << 30
 ARCHIVE_BEHIND = 0.1
 """A share of log.quota_bytes: of the default of 20 GiB that is thirty chunks of the archive."""
 
+LOST_DATABASE = (
+    "If a database was lost or is another one now: restore its backup (docs/backup.md), or correct"
+    " database_url. What was sent is in the archive: `northwatch frames` prints it."
+)
 DUMP_AND_RESTORE = (
     "Stop Northwatch. With the programs of PostgreSQL {found}: start it on {directory},"
     " run `pg_dump -Fc -f old.dump northwatch`, stop it. Move the directory away, start this Northwatch once"
@@ -114,6 +118,7 @@ def _look_at_logs(settings: Settings, found: Findings) -> list[LogReader]:
             found.problem(f"The log cannot be read: {error}", "See docs/architecture.md, the log.")
         else:
             logs.append(log)
+            _look_for_damage(log, settings, found)
     if not logs:
         found.fact("log", "none yet: no gateway has run here")
         return logs
@@ -125,6 +130,29 @@ def _look_at_logs(settings: Settings, found: Findings) -> list[LogReader]:
             "Let the worker catch up (is the database well?), or raise log.quota_bytes.",
         )
     return logs
+
+
+def _look_for_damage(log: LogReader, settings: Settings, found: Findings) -> None:
+    slot = log.name.slot
+    try:
+        damaged = damage.find(log, damage.unread(log, is_archived=settings.keeper.archive))
+    except (LogError, OSError) as error:
+        found.problem(f"Log {slot} cannot be read: {error}", "See docs/architecture.md, the log.")
+        return
+    if damaged is not None:
+        size = damaged.end - damaged.begin
+        found.problem(
+            f"Log {slot} is damaged: {damaged.what}, {size} bytes. Terminals are answered; worker and archive"
+            " wait before it.",
+            "`northwatch log` shows it, `northwatch log skip` keeps these bytes apart and goes on.",
+        )
+    for each in skips_in(log.directory):
+        if not each.seen_by:
+            found.problem(
+                f"{each.end - each.begin} damaged bytes of log {slot} at position {each.begin} were skipped"
+                f" at {shown(each.at)} by {each.by}, and are kept in {damage.DIRECTORY}/{each.kept}.",
+                "`northwatch log seen` takes note of it.",
+            )
 
 
 def _look_at_archive(settings: Settings, found: Findings, logs: list[LogReader]) -> None:
@@ -175,7 +203,7 @@ def _examine_database(settings: Settings, found: Findings, logs: list[LogReader]
         conninfo = url or (embedded.dsn() if embedded else "")
         with psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             _look_at_server(connection, found)
-            if _look_at_schema(connection, found, logs):
+            if _look_at_schema(connection, settings, found, logs):
                 _look_at_record(connection, settings, found)
     except OlderDatabase as older:
         advice = DUMP_AND_RESTORE.format(found=older.found, directory=older.directory)
@@ -208,7 +236,9 @@ def _look_at_server(connection: psycopg.Connection[Any], found: Findings) -> Non
         found.fact("", f"the server offers {server.timescaledb_available}; only a new database would use it")
 
 
-def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, logs: list[LogReader]) -> bool:
+def _look_at_schema(
+    connection: psycopg.Connection[Any], settings: Settings, found: Findings, logs: list[LogReader]
+) -> bool:
     """Look, and say whether the tables are those of this version."""
     try:
         schema.check(connection)
@@ -230,6 +260,12 @@ def _look_at_schema(connection: psycopg.Connection[Any], found: Findings, logs: 
             f"This database has read other logs ({others}) and never the ones here.",
             "Right for a new data directory. Otherwise data_dir or database_url is wrong.",
         )
+    days = archive.days(settings.data_dir / "archive")
+    if not cursors and days:
+        found.problem(
+            f"This database has read nothing, and the archive begins with {days[0]}: that is not in it.",
+            LOST_DATABASE,
+        )
     for log in logs:
         _look_at_cursor(cursors.get(log.log_id), log, found)
     return True
@@ -245,6 +281,12 @@ def _look_at_cursor(cursor: survey.Cursor | None, log: LogReader, found: Finding
     start, head, slot = log.start, log.head(), log.name.slot
     if cursor is None:
         found.fact(f"cursor {slot}", "none yet: the worker has read nothing of this log")
+        if start > FIRST:
+            found.problem(
+                f"The database has read nothing of log {slot}, which begins at {start}: what terminals sent"
+                " before is not in it.",
+                LOST_DATABASE,
+            )
         return
     found.fact(
         f"cursor {slot}",

@@ -9,6 +9,7 @@ restored from the snapshot and the logs up to the committed cursors, and the sam
 * The database is slower than the stream: less is taken at a time, so that nothing waits long for its turn.
 * A record cannot be written however often it is tried: it is found by halving, and goes to quarantine alone.
 * The log has no such position, or is damaged: nothing is skipped; the worker waits and its health says why.
+  Damage it passes when a person says so (`store.damage`).
 """
 
 import threading
@@ -28,10 +29,10 @@ import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from store import cursors, quarantine, terminals
+from store import cursors, damage, quarantine, terminals
 from store.blobs import Blobs
 from store.fleet import LIVE_CHANNEL
-from store.log import FIRST, CursorAhead, LogError, LogRecord
+from store.log import FIRST, CursorAhead, LogCorrupt, LogError, LogRecord
 from store.merge import MergedReader, Order, Positions, order
 from store.placement import Placement
 from store.quarantine import Limits
@@ -86,6 +87,8 @@ WAITS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.ProgrammingEr
 deadlock, missing table or privilege. Trying again later is right; anything else is the fault of what was
 written.
 """
+
+MISSING = "what came before is not in this database; `northwatch doctor` says what to do"
 
 NOT_NOW = (*WAITS, LogError, OSError, cursors.CursorMoved, MemoryError)
 
@@ -247,7 +250,19 @@ class Worker:
             "stands_s": round(stands_s, 3),
             "terminals": self._terminals,
             "error": error,
+            "log_damaged": error.startswith(f"{LogCorrupt.__name__}:"),
+            "log_skipped": self._skipped(),
         }
+
+    def _skipped(self) -> list[dict[str, Any]]:
+        """Give the damage that was passed and that nobody has taken note of."""
+        try:
+            passed = list(damage.unseen(self._log_directory))
+        except (LogError, OSError):
+            return []
+        return [
+            {"slot": slot, "position": each.begin, "bytes": each.end - each.begin} for slot, each in passed
+        ]
 
     def _ready(self) -> MergedReader:
         """Have the logs, a connection, and the state that belongs to the cursors."""
@@ -281,6 +296,9 @@ class Worker:
         self._placement.forget()
         start = reader.start()
         self._positions = cursors.read(connection, start)
+        for log_id in start.keys() - self._positions.keys():
+            if start[log_id] > FIRST:
+                log.warning("history_missing", log=str(log_id), begins_at=start[log_id], do=MISSING)
         target = {log_id: self._positions.get(log_id, begin) for log_id, begin in start.items()}
         kept = snapshot.load(self._state_directory) if self._positions else None
         found = kept is not None and _leads_to(target, kept.positions, start)
