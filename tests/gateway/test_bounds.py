@@ -291,8 +291,10 @@ async def test_one_link_has_no_more_than_its_share_of_a_turn(
         assert len(sizes) > 5 and max(sizes) <= links.READ_BUDGET + MAX_FRAME
         for second in range(3000):
             device.terminal.report(report(second))
-        device.flush()
-        await device.writer.drain()
+        data = device.terminal.data_to_send()
+        arrived = gateway._received_bytes + len(data)
+        device.writer.write(data)
+        await until(lambda: gateway._received_bytes == arrived)
         await device.close()
         await until(lambda: gateway.health()["connections"] == 0)
     assert len(logged(tmp_path / "log").frames) == 6000, "what came before the link was lost is kept"
