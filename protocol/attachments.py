@@ -18,8 +18,9 @@ The rules of a stream; those of `protocol.deframer` hold for frames:
 Packets are not answered. `Upload` keeps what of a file has arrived and says what 0x9212 must ask for.
 """
 
-from bisect import insort
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from construct import Const, Int32ub, Struct
@@ -52,6 +53,9 @@ MAX_PACKET: Final = 16 * DEFAULT_PACKET
 
 MOST_BYTES: Final = 1 << 32
 """Offsets are DWORD."""
+
+CHUNK: Final = 16 * 1024
+"""So much is looked at at once: each step copies what is left of it, and a packet may be empty."""
 
 MAX_MISSING: Final = 255
 """补传数据包数量 is one byte."""
@@ -101,12 +105,16 @@ class AttachmentDeframer:
     def feed(self, data: bytes) -> list[Event]:
         """Take received bytes and give, in order, all that they complete."""
         found: list[Event] = []
+        for at in range(0, len(data), CHUNK):
+            self._take(data[at : at + CHUNK], found)
+        return found
+
+    def _take(self, data: bytes, found: list[Event]) -> None:
         data, before = self.tail + data, -1
         while data and len(data) != before:
             before = len(data)
             data = self._step(data, found)
         self.tail = data
-        return found
 
     def _step(self, data: bytes, found: list[Event]) -> bytes:
         """Take one thing from the head of `data`; give what remains, all of it where more must arrive."""
@@ -172,10 +180,11 @@ class Upload:
         start, end = offset, min(offset + length, self.size)
         if start >= end:
             return
-        touching = [(a, b) for a, b in self.ranges if a <= end and start <= b]
-        for each in touching:
-            self.ranges.remove(each)
-        insort(self.ranges, (min([start, *(a for a, _ in touching)]), max([end, *(b for _, b in touching)])))
+        first = bisect_left(self.ranges, start, key=itemgetter(1))
+        behind = bisect_right(self.ranges, end, key=itemgetter(0))
+        if first < behind:  # they touch this one, and so become one with it
+            start, end = min(start, self.ranges[first][0]), max(end, self.ranges[behind - 1][1])
+        self.ranges[first:behind] = [(start, end)]
 
     @property
     def is_complete(self) -> bool:

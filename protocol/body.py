@@ -5,18 +5,34 @@ stays visible. Bytes behind a declared structure are kept under the name `rest` 
 absent optional fields are absent from the dict.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from io import BytesIO
 from typing import Any, Final
 
-from construct import Adapter, Construct, ConstructError, Container, GreedyBytes, ListContainer, Prefixed
+from construct import (
+    Adapter,
+    Construct,
+    ConstructError,
+    Container,
+    ExplicitError,
+    GreedyBytes,
+    ListContainer,
+    Prefixed,
+)
 
 from protocol.adapters import as_bytes
 from protocol.errors import BodyError, LocalProtocolError
 
 REST: Final = "rest"
 """Bytes that no declaration covers, behind those that one does."""
+
+MAX_FIELDS: Final = 1 << 17
+"""Fields of one body, those of the reports, items and parameters inside included: as many as a search for
+recordings finds of four cameras in two weeks. A field costs some ten microseconds and a hundred bytes, and a
+body that is put together has room for two million; beyond the limit it is undecodable, and kept raw.
+"""
 
 WATCH: Final[ContextVar[Callable[[Construct, bytes], Construct] | None]] = ContextVar("WATCH", default=None)
 """Is told of every reading and may give a declaration that notes where fields stand: `protocol.trace`."""
@@ -30,16 +46,80 @@ def read(declaration: Construct, data: bytes, **known: Any) -> Any:
     Raises:
         BodyError: the bytes do not fit, or some remain behind a value that is no structure.
     """
-    stream = BytesIO(data)
-    watch = WATCH.get()
+    if _BUDGET.get() is not None:
+        return _read(declaration, data, known)
+    token = _BUDGET.set(_Budget())
+    try:
+        return _read(declaration, data, known)
+    except TooManyFields as error:
+        raise BodyError(f"more than {MAX_FIELDS} fields") from error
+    finally:
+        _BUDGET.reset(token)
+
+
+def _read(declaration: Construct, data: bytes, known: dict[str, Any]) -> Any:
+    """Read a value, alone or inside of another one: too many fields are a fault of the whole body."""
+    stream, watch = FieldStream(data), WATCH.get()
     try:
         value = _plain((watch(declaration, data) if watch else declaration).parse_stream(stream, **known))
+    except TooManyFields:
+        raise
     except (ConstructError, ValueError, OverflowError) as error:
+        _check_budget()  # construct says of our stream only that it failed
         raise BodyError(_sentence(error)) from error
-    rest = stream.read()
+    _check_budget()  # or takes that for the end of a list
+    rest = data[stream.tell() :]
     if rest and not isinstance(value, dict):
         raise BodyError(f"{len(data) - len(rest)} bytes expected, {len(data)} there")
     return {**value, REST: rest} if rest else value
+
+
+class TooManyFields(ExplicitError):  # type: ignore[misc]
+    """A body has more than `MAX_FIELDS`; no construct takes it for the end of a list."""
+
+
+class _Budget:
+    """What the outermost reading may still take."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self) -> None:
+        self.fields = MAX_FIELDS
+
+
+_BUDGET: Final[ContextVar[_Budget | None]] = ContextVar("_BUDGET", default=None)
+
+
+def count_field() -> None:
+    """Count one more field of the body that is being read.
+
+    Raises:
+        TooManyFields: it has too many.
+    """
+    budget = _BUDGET.get()
+    if budget is not None:
+        budget.fields -= 1
+        _check_budget()
+
+
+def _check_budget() -> None:
+    budget = _BUDGET.get()
+    if budget is not None and budget.fields < 0:
+        raise TooManyFields
+
+
+class FieldStream(BytesIO):
+    """The bytes of a reading. Whatever is taken from them counts as a field."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        count_field()
+        return super().read(size)
+
+
+def entry_key(key: str, seen: Counter[str]) -> str:
+    """Name an entry of a list by its id: a second one of the same id is "0x64#2". `seen` are those before."""
+    seen[key] += 1
+    return key if seen[key] == 1 else f"{key}#{seen[key]}"
 
 
 def write(declaration: Construct, value: Any, **known: Any) -> bytes:

@@ -40,11 +40,13 @@ from protocol.frame import (
 from protocol.jsonl import to_json
 from protocol.jt809 import explain as jt809
 from protocol.jt809.dialect import DIALECTS, Dialect, dialect_named
+from protocol.jt809.framing import START
 from protocol.meaning import Bit, clause_of, quantity
 from protocol.message import LAYOUT, Undecodable
 from protocol.messages import MESSAGES, decode_frame
 from protocol.parts import Content, Finding, Kind, Label, Part, Parts, Severity, Unit
 from protocol.profiles import STANDARD, Profile
+from protocol.reassembly import first_missing
 from protocol.trace import Reading, Trace, following
 
 FLAG: Final = b"\x7e"
@@ -55,6 +57,9 @@ FLAG_CLAUSE: Final = "JT/T 808-2013 §4.4.2"
 CHECK_CLAUSE: Final = "JT/T 808-2013 §4.4.4"
 MAX_EXACT: Final = 2**53 - 1
 """The largest integer that every reader of JSON takes as it is."""
+MAX_FLAGS: Final = 256
+"""Flags that are looked at: a hundred frames are more than anybody reads, and a unit costs a millisecond, be
+it a single byte."""
 _BETWEEN: Final = re.compile(r"[\s,:\-]|0x", re.IGNORECASE)
 """What people paste between digits."""
 
@@ -135,12 +140,16 @@ def explain(
     raises for what the bytes are.
     """
     reader = _Reader(edition if isinstance(edition, Edition) else None, profile, keys)
-    at = 0
+    at, flags = 0, MAX_FLAGS
     for wire in wires:
-        if jt809.is_809(wire):
-            reader.units += jt809.units(wire, at, _dialect(edition))
-        elif wire:
-            reader.piece(wire, at)
+        is_809 = jt809.is_809(wire)
+        there, flags = _within(wire, START if is_809 else FLAG, flags)
+        if is_809:
+            reader.units += jt809.units(there, at, _dialect(edition))
+        elif there:
+            reader.piece(there, at)
+        if len(there) < len(wire):
+            reader.units.append(_too_much(wire[len(there) :], at + len(there)))
         at += len(wire)
     reader.reassemble()
     return Explanation(b"".join(wires), reader.units, reader.wholes)
@@ -162,6 +171,16 @@ def edition_named(name: str) -> Edition | Dialect:
 
 def _dialect(edition: Edition | Dialect | None) -> Dialect | None:
     return dialect_named(edition.value) if edition and edition.value in DIALECTS else None
+
+
+def _within(wire: bytes, flag: bytes, flags: int) -> tuple[bytes, int]:
+    """Give what stands before one flag too many, and how many more there may be. A piece counts as one."""
+    if flags <= 0:
+        return b"", flags
+    pieces = wire.split(flag, flags + 1)
+    if len(pieces) > flags + 1:
+        return wire[: len(wire) - len(pieces[-1]) - len(flag)], 0
+    return wire, flags - max(1, len(pieces) - 1)
 
 
 class _Reader:
@@ -242,9 +261,8 @@ class _Reader:
         first = next(iter(parts.values()))
         assert first.frame is not None and first.frame.fragment is not None
         total = first.frame.fragment[0]
-        missing = [index for index in range(1, total + 1) if index not in parts]
-        if missing:
-            listed = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
+        listed = first_missing(parts, total)
+        if listed:
             zh, en = f"缺少第 {listed} 包，共 {total} 包", f"fragments {listed} of {total} are missing"
             first.findings.append(Finding("fragments_missing", zh, en, first.start, first.end))
             return
@@ -312,6 +330,13 @@ def _garbage(content: bytes, at: int) -> Unit:
     part = Part(Kind.FIELD, at, end, "garbage", "无效数据", "garbage", content, section="garbage")
     part.finding = Finding("garbage", zh, en, at, end)
     return Unit("", at, end, [part], [part.finding])
+
+
+def _too_much(content: bytes, at: int) -> Unit:
+    zh, en = f"只解释前 {MAX_FLAGS} 个标识位", f"only the first {MAX_FLAGS} flags are looked at"
+    part = Part(Kind.FIELD, at, at + len(content), "garbage", "未解释", "not explained", content)
+    part.section, part.finding = "garbage", Finding("too_many_frames", zh, en, at, at + len(content))
+    return Unit("", part.start, part.end, [part], [part.finding])
 
 
 def _flag(at: int) -> Part:

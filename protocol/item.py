@@ -6,12 +6,13 @@ one whose bytes do not fit its declaration, is its raw bytes and costs nothing e
 same id is kept as "0x64#2". Where the chain itself breaks, the remaining bytes are the report's `rest`.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
 from construct import Construct, stream_seek, stream_tell, stream_write
 
-from protocol.body import known_in, read, write
+from protocol.body import count_field, entry_key, known_in, read, write
 from protocol.edition import Edition
 from protocol.errors import BodyError, LocalProtocolError
 
@@ -68,12 +69,14 @@ class ItemChain(Construct):  # type: ignore[misc]
 
     def _parse(self, stream: Any, context: Any, path: str) -> dict[str, Any]:
         items: dict[str, Any] = {}
+        seen = Counter[str]()
         start = stream_tell(stream, path)
         data, known = stream.read(), known_in(context)
         at = 0
         while at + 2 <= len(data) and at + 2 + data[at + 1] <= len(data):
             value = data[at + 2 : at + 2 + data[at + 1]]
-            items[_unused(items, item_key(data[at]))] = _read_item(data[at], value, known)
+            count_field()
+            items[entry_key(item_key(data[at]), seen)] = _read_item(data[at], value, known)
             at += 2 + len(value)
         stream_seek(stream, start + at, 0, path)
         return items
@@ -87,12 +90,6 @@ class ItemChain(Construct):  # type: ignore[misc]
                 raise LocalProtocolError(f"item {key} has {len(data)} bytes, at most {MAX_ITEM} fit")
             stream_write(stream, bytes((id, len(data))) + data, 2 + len(data), path)
         return obj
-
-
-def _unused(items: dict[str, Any], key: str) -> str:
-    if key not in items:
-        return key
-    return next(name for n in range(2, len(items) + 3) if (name := f"{key}#{n}") not in items)
 
 
 def _declared(id: int, known: dict[str, Any]) -> ItemType | None:

@@ -36,6 +36,7 @@ from protocol.items import ITEMS
 from protocol.jt809 import jsonl as jt809
 from protocol.messages import Undecodable, decode_frame, encode_body
 from protocol.profiles import profile_named
+from protocol.reassembly import first_missing
 
 PROTOCOLS: Final = ("808", "1078", "jsatl12")
 """What rides on 808 frames, as hints name it."""
@@ -228,9 +229,9 @@ def reassemble(frames: list[Frame]) -> Frame:
     """
     parts = {frame.fragment[1]: frame for frame in frames if frame.fragment}
     total = max((frame.fragment[0] for frame in frames if frame.fragment), default=0)
-    missing = [index for index in range(1, total + 1) if index not in parts]
+    missing = first_missing(parts, total)
     if missing or not parts or len({(frame.msg_id, frame.identity) for frame in frames}) > 1:
-        raise BadLength(f"fragments {missing} of {total} are missing")
+        raise BadLength(f"fragments {missing or ''} of {total} are missing")
     first = parts[1]
     body = b"".join(parts[index].body for index in range(1, total + 1))
     return Frame(first.msg_id, first.raw_id, first.serial, body, first.version, None, first.attributes)

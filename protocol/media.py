@@ -87,6 +87,10 @@ def decode_packet(data: bytes, sim_bytes: int = SIM_BYTES) -> dict[str, Any]:
     return fields
 
 
+USUAL_PACKET: Final = LONGEST_HEAD + 950
+"""By the standard. No more is looked at of what may be one, unless that is too little."""
+
+
 @dataclass(slots=True)
 class MediaDeframer:
     """The framing of a media link. Feed it bytes as they arrive.
@@ -101,21 +105,29 @@ class MediaDeframer:
     def feed(self, data: bytes) -> list[dict[str, Any] | RejectedBytes]:
         """Take received bytes and give, in order, the fields of all packets that they complete."""
         found: list[dict[str, Any] | RejectedBytes] = []
-        data = self.tail + data
-        while data:
-            start = data.find(MARK)
-            if start < 0 and len(data) < MAX_PACKET:
+        data, at = self.tail + data, 0
+        while at < len(data):
+            start = data.find(MARK, at, at + MAX_PACKET)
+            if start < 0 and len(data) - at < MAX_PACKET:
                 break
-            if start:
-                end = start if 0 < start < MAX_PACKET - len(MARK) else MAX_PACKET - len(MARK)
-                found.append(RejectedBytes(Garbage.reason, data[:end]))
-                data = data[end:]
+            if start != at:
+                end = start if start > at else at + MAX_PACKET - len(MARK)
+                found.append(RejectedBytes(Garbage.reason, data[at:end]))
+                at = end
                 continue
-            try:
-                fields = decode_packet(data, self.sim_bytes)
-            except BodyError:
+            packet = self._packet(data[at : at + USUAL_PACKET]) or self._packet(data[at : at + MAX_PACKET])
+            if packet is None:
                 break  # the rest of it has not arrived
-            data = fields.pop("rest", b"")
+            fields, size = packet
             found.append(fields)
-        self.tail = data
+            at += size
+        self.tail = data[at:]
         return found
+
+    def _packet(self, data: bytes) -> tuple[dict[str, Any], int] | None:
+        """Give the packet at the head of some bytes and how many are its own; None if they do not hold it."""
+        try:
+            fields = decode_packet(data, self.sim_bytes)
+        except BodyError:
+            return None
+        return fields, len(data) - len(fields.pop("rest", b""))

@@ -8,13 +8,14 @@ and cost nothing else. A second parameter of the same id (多值参数) is kept 
 itself breaks, the remaining bytes are the message's `rest`.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
 from construct import Computed, Construct, Struct, stream_seek, stream_tell, stream_write
 
 from protocol.adapters import HexBytes, Text
-from protocol.body import known_in, read, write
+from protocol.body import count_field, entry_key, known_in, read, write
 from protocol.edition import Edition
 from protocol.errors import BodyError, LocalProtocolError
 
@@ -71,13 +72,15 @@ class ParameterList(Construct):  # type: ignore[misc]
 
     def _parse(self, stream: Any, context: Any, path: str) -> dict[str, Any]:
         parameters: dict[str, Any] = {}
+        seen = Counter[str]()
         start = stream_tell(stream, path)
         data, known = stream.read(), known_in(context)
         at = 0
         while at + HEAD <= len(data) and at + HEAD + data[at + 4] <= len(data):
             id = int.from_bytes(data[at : at + 4])
             value = data[at + HEAD : at + HEAD + data[at + 4]]
-            parameters[_unused(parameters, parameter_key(id))] = _read_parameter(id, value, known)
+            count_field()
+            parameters[entry_key(parameter_key(id), seen)] = _read_parameter(id, value, known)
             at += HEAD + len(value)
         stream_seek(stream, start + at, 0, path)
         return parameters
@@ -93,12 +96,6 @@ class ParameterList(Construct):  # type: ignore[misc]
                 )
             stream_write(stream, id.to_bytes(4) + bytes((len(data),)) + data, HEAD + len(data), path)
         return obj
-
-
-def _unused(parameters: dict[str, Any], key: str) -> str:
-    if key not in parameters:
-        return key
-    return next(name for n in range(2, len(parameters) + 3) if (name := f"{key}#{n}") not in parameters)
 
 
 def _read_parameter(id: int, value: bytes, known: dict[str, Any]) -> Any:

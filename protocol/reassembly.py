@@ -10,7 +10,7 @@ held depends on the frames and times alone, in their order; the gateway holds fi
 requests, the worker the fragments themselves.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from itertools import chain, islice
@@ -150,6 +150,13 @@ def key_of(terminal: int, msg_id: int, serial: int, numbered: tuple[int, int]) -
 def is_sensible(total: int, index: int) -> bool:
     """Say whether a fragment's numbers can be right."""
     return 1 <= index <= total <= MAX_TOTAL
+
+
+def first_missing(there: Container[int], total: int, most: int = 10) -> str:
+    """Name the first fragments that are not there: "2, 5, 6 …"; empty where all are. The work follows what is
+    there, and not what a header says."""
+    found = list(islice((index for index in range(1, total + 1) if index not in there), most + 1))
+    return ", ".join(map(str, found[:most])) + (" …" if len(found) > most else "")
 
 
 def fingerprint_of(body: bytes) -> int:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from io import SEEK_SET, BytesIO
+from io import SEEK_SET
 from typing import Any, Final, SupportsIndex
 
 from construct import Construct, Subconstruct
 
-from protocol.body import WATCH
+from protocol.body import WATCH, FieldStream
 
 
 class Placed(bytes):
@@ -41,7 +41,7 @@ class Placed(bytes):
         return found
 
 
-class _Stream(BytesIO):
+class _Stream(FieldStream):
     """A stream whose positions are offsets in the whole, and whose bytes are `Placed`."""
 
     def __init__(self, data: bytes, at: int) -> None:
