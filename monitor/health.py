@@ -39,8 +39,6 @@ LOG_WARNING = 0.8
 """Share of the log's quota at which somebody should look."""
 LOG_FULL = 0.95
 """A new segment may find no room although the last one left some."""
-MAX_TOLD = 3
-"""Of what there may be many, the page names the last few."""
 MAX_WHY = 300  # characters
 ABSURD = 1e18
 """No count of bytes or seconds is larger."""
@@ -444,7 +442,7 @@ def _worker_problems(said: Answer, lag_s: float | None, has_database: bool) -> l
     if not said.get("ok", True) and has_database:  # without a database it has nothing to say that is new
         code = "log_damaged" if said.get("log_damaged") is True else "worker_failing"
         found.append(_problem(code, why=_short(said.get("error"))))
-    for skip in _tables(said, "log_skipped"):
+    for skip in _tables(said, "log_skipped")[-1:]:
         found.append(
             _problem("log_skipped", position=_short(skip.get("position")), bytes=_short(skip.get("bytes")))
         )
@@ -487,9 +485,9 @@ def _table(said: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _tables(said: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """Give the last few tables of a list in what a process says."""
+    """Give the tables of a list in what a process says."""
     listed = said.get(name)
-    return [each for each in listed[-MAX_TOLD:] if isinstance(each, dict)] if isinstance(listed, list) else []
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
 def _number(said: Mapping[str, Any], name: str, otherwise: float) -> float:

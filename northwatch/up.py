@@ -90,6 +90,8 @@ class Database:
         with psycopg.connect(self._dsn, connect_timeout=10) as connection:
             for migration in schema.migrate(connection):
                 self._say(f"migration {migration.number:04} {migration.name} applied")
+            if lacking := wiring.lacks_history(self._settings, connection):
+                self._say(lacking)
         wiring.forget_broker(self._settings)
         self.first_password = wiring.first_admin(self._settings) or self.first_password
         self.ready.set()

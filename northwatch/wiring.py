@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +19,11 @@ from northwatch.endpoint import Endpoint
 from northwatch.gateways import Orphans, log_limits
 from northwatch.process import possible_connections, prepare, stop_event
 from northwatch.pulse import Pulse
-from store import outbox, people, schema
+from store import archive, outbox, people, schema, survey
 from store.archive import CHUNK_BYTES
 from store.embedded import Embedded, EmbeddedError
-from store.log import LogError, LogWriter
+from store.log import FIRST, LogError, LogReader, LogWriter
+from store.merge import logs_in
 from store.refusals import Refused, RosterInvalid
 
 if TYPE_CHECKING:
@@ -131,6 +132,23 @@ def _served(settings: Settings, create: bool) -> Iterator[str]:
         yield conninfo
     finally:
         server.stop()
+
+
+def lacks_history(settings: Settings, connection: psycopg.Connection[Any]) -> str:
+    """Say so where a database has read nothing although logs and archive of this data directory begin before;
+    empty where it lacks nothing."""
+    if survey.cursors(connection):
+        return ""
+    begun = [str(day) for day in archive.days(settings.data_dir / "archive")[:1]]
+    with suppress(LogError):
+        logs = logs_in(logs_directory(settings)).values()
+        begun += [f"position {start}" for start in (LogReader(path).start for path in logs) if start > FIRST]
+    if not begun:
+        return ""
+    return (
+        "this database has read nothing, but terminals were received here before"
+        f" (from {begun[0]}): that is not in it. `northwatch doctor` says what to do"
+    )
 
 
 def first_admin(settings: Settings) -> str | None:

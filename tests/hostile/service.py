@@ -11,7 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,6 +105,21 @@ class Service:
         for child in psutil.Process(self.process.pid).children():
             if name in child.cmdline()[:4]:
                 child.send_signal(signal.SIGKILL)
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """SIGSTOP for the part of this name, for as long as the block lasts."""
+        stopped = [
+            child for child in psutil.Process(self.process.pid).children() if name in child.cmdline()[:4]
+        ]
+        assert stopped, f"there is no {name}"
+        for child in stopped:
+            child.suspend()
+        try:
+            yield
+        finally:
+            for child in stopped:
+                child.resume()
 
     def _sign_in(self) -> None:
         given = {"name": "admin", "password": self._password}

@@ -10,6 +10,7 @@ import pytest
 from monitor.health import judge
 from northwatch.config import Settings
 from northwatch.doctor import Findings, _look_at_logs, _look_at_schema
+from northwatch.wiring import lacks_history
 from protocol.columns import identities
 from store.archive import Archivist, Cadence
 from store.log import FIRST, LogCorrupt, LogReader
@@ -108,6 +109,11 @@ def test_a_database_without_the_history_is_told(
     (data_dir / "archive" / "2026-03-01").mkdir(parents=True)
     _look_at_schema(connection, Settings(data_dir=data_dir), found, [])
     assert "the archive begins with 2026-03-01" in found.problems[-1].what
+    assert "from 2026-03-01" in lacks_history(Settings(data_dir=data_dir), connection)
+    assert not lacks_history(Settings(data_dir=data_dir / "new"), connection)
+    with worker(story, dsn, data_dir / "worker") as made:
+        finish(made)
+    assert not lacks_history(Settings(data_dir=data_dir), connection)
 
 
 def _records(story: Story) -> list[Any]:

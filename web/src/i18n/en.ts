@@ -508,6 +508,8 @@ export const en: Record<keyof typeof zh, string> = {
   'fact.is_full': 'full',
   'fact.holds_s': 'room for',
   'fact.logs': 'logs',
+  'fact.log_damaged': 'log damaged',
+  'fact.log_skipped': 'damage skipped',
   'fact.processes': 'processes',
   'fact.missing': 'not answering',
   'fact.pending': 'waiting',

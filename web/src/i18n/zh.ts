@@ -506,6 +506,8 @@ export const zh = {
   'fact.is_full': '已满',
   'fact.holds_s': '还可容纳',
   'fact.logs': '日志数',
+  'fact.log_damaged': '日志损坏',
+  'fact.log_skipped': '已跳过的损坏',
   'fact.processes': '进程数',
   'fact.missing': '无应答进程',
   'fact.pending': '待发送',
