@@ -11,6 +11,7 @@ _AT_WORST: Final[dict[str, Callable[[Iterable[Any]], Any]]] = {
     "reading": all,
     "is_full": any,
     "sync_ms": max,
+    "loop_delay_s": max,
     "free_bytes": min,
     "free_floor_bytes": max,
     "holds_s": lambda values: min((each for each in values if each is not None), default=None),

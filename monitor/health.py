@@ -24,6 +24,7 @@ from monitor.gateways import together
 from monitor.options import MonitorOptions
 from store import live
 from store.endurance import Endurance
+from store.quarantine import Limits
 from store.select import Connection, Row
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ ANSWER_TIMEOUT_S = 2.0
 MAX_ANSWER = 4 << 20
 LAG_WARNING_S = 30.0
 """An operator notices a picture that is older than this."""
+LAG_FAILING_S = 180.0
+"""Nobody can work at a desk that shows what was minutes ago."""
+LOOP_WARNING_S = 1.0
+"""An answer is to come within this time."""
+QUARANTINE_FULL = 0.9
+"""Share of the bytes that quarantine may have from which on one may say that it is full."""
+QUARANTINE_GROWS = 10_000
+"""Things within an hour or two: no fleet says so much by mistake."""
 LOG_WARNING = 0.8
 """Share of the log's quota at which somebody should look."""
 LOG_FULL = 0.95
@@ -92,6 +101,8 @@ class Figures(TypedDict):
     alarms_taken: int | None
     tickets_open: int | None
     quarantined_last_hour: int | None
+    quarantine_mib: float | None
+    quarantine_only_counted: int | None
     worker_lag_s: float | None
 
 
@@ -163,6 +174,32 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
         "worker",
         "处理滞后 {lag} 秒：画面显示的是过去的状态。",
         "The worker is {lag} s behind: the picture shows the past.",
+    ),
+    "worker_far_behind": (
+        "error",
+        "worker",
+        "处理滞后 {lag} 秒：画面显示的是几分钟前的状态，值守不可信，请用电话核实。",
+        "The worker is {lag} s behind: the picture shows what was minutes ago; do not rely on it.",
+    ),
+    "gateway_late": (
+        "warning",
+        "gateway",
+        "网关响应迟缓：最近曾有 {delay} 秒无法服务，终端会等待。",
+        "The gateway was late: of late it served nobody for {delay} s, and terminals waited.",
+    ),
+    "quarantine_full": (
+        "warning",
+        "database",
+        "隔离区已达 {mib} MiB 上限的 {percent}%：新数据只计数，原始字节仍在归档中。请查看后删除。",
+        "Quarantine has {percent} % of the {mib} MiB that it may have: more is only counted, and is in the "
+        "archive. Look at it and delete what is known.",
+    ),
+    "quarantine_grows": (
+        "warning",
+        "database",
+        "近两小时有 {count} 条数据进入隔离区或只被计数：有终端或来源在大量发送无法读取的数据。",
+        "{count} things went into quarantine, or were only counted, within two hours: somebody sends much "
+        "that cannot be read.",
     ),
     "keeper_unreachable": (
         "warning",
@@ -237,6 +274,7 @@ STALLS = {
     "worker_failing",
     "log_damaged",
     "worker_behind",
+    "worker_far_behind",
     "keeper_unreachable",
     "keeper_failing",
 }
@@ -260,6 +298,7 @@ class HealthWatch:
         self._urls = (*parts, *options.sibling_urls)
         self._database = database
         self._endurance = Endurance()
+        self._quarantine_limit = options.quarantine_bytes
 
     @property
     def database_is_away(self) -> bool:
@@ -292,6 +331,7 @@ class HealthWatch:
             keeper=keeper,
             events=events,
             holds_s=holds_s,
+            quarantine_limit=self._quarantine_limit,
         )
 
     async def _ask_database(self) -> Row | None:
@@ -358,6 +398,7 @@ def judge(
     keeper: Answer,
     events: Answer,
     holds_s: float | None = None,
+    quarantine_limit: int = Limits().most_bytes,
 ) -> Health:
     """Make one health of what was heard. An empty answer says that there is nobody to ask."""
     log = _table(gateway or {}, "log")
@@ -369,6 +410,7 @@ def judge(
     problems += _worker_problems(worker, lag_s, database is not None)
     problems += _keeper_problems(keeper, database is not None)
     problems += _events_problems(events, database is not None)
+    problems += _quarantine_problems(database, quarantine_limit)
     state: Literal["ok", "degraded", "failing"] = "ok"
     if problems and holds_s is not None and any(each["code"] in STALLS for each in problems):
         problems.append(_problem("log_holds", hours=f"{holds_s / 3600:.1f}"))
@@ -395,6 +437,8 @@ def judge(
             "alarms_taken": figures.get("alarms_taken"),
             "tickets_open": figures.get("tickets_open"),
             "quarantined_last_hour": database["quarantined_last_hour"] if database else None,
+            "quarantine_mib": database["quarantine_bytes"] / (1 << 20) if database else None,
+            "quarantine_only_counted": database["quarantine_only_counted"] if database else None,
             "worker_lag_s": lag_s,
         },
     }
@@ -429,6 +473,9 @@ def _gateway_problems(said: Answer, log: dict[str, Any], has_database: bool) -> 
     if missing := round(_number(said, "missing", 0)):
         count = round(_number(said, "processes", 0))
         found.append(_problem("gateway_process_unreachable", missing=missing, count=count))
+    delay_s = _number(said, "loop_delay_s", 0)
+    if delay_s >= LOOP_WARNING_S:
+        found.append(_problem("gateway_late", delay=f"{delay_s:.1f}"))
     fleet_fault = _table(said, "fleet").get("fault")
     if fleet_fault and has_database:
         found.append(_problem("gateway_fleet_stale", why=_short(fleet_fault)))
@@ -446,7 +493,9 @@ def _worker_problems(said: Answer, lag_s: float | None, has_database: bool) -> l
         found.append(
             _problem("log_skipped", position=_short(skip.get("position")), bytes=_short(skip.get("bytes")))
         )
-    if lag_s is not None and lag_s > LAG_WARNING_S:
+    if lag_s is not None and lag_s > LAG_FAILING_S:
+        found.append(_problem("worker_far_behind", lag=round(lag_s)))
+    elif lag_s is not None and lag_s > LAG_WARNING_S:
         found.append(_problem("worker_behind", lag=round(lag_s)))
     return found
 
@@ -469,6 +518,19 @@ def _events_problems(said: Answer, has_database: bool) -> list[ProblemFound]:
     if not said.get("ok", True) and has_database:
         return [_problem("events_failing", why=_short(said.get("error")))]
     return []
+
+
+def _quarantine_problems(database: Row | None, limit: int) -> list[ProblemFound]:
+    if database is None:
+        return []
+    found = []
+    share = database["quarantine_bytes"] / limit
+    if share >= QUARANTINE_FULL:
+        found.append(_problem("quarantine_full", percent=round(100 * share), mib=limit >> 20))
+    count = database["quarantined_last_hour"] + database["quarantine_only_counted"]
+    if count >= QUARANTINE_GROWS:
+        found.append(_problem("quarantine_grows", count=count))
+    return found
 
 
 def _events_part(said: Answer, problems: list[ProblemFound]) -> OptionalParts:

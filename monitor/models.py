@@ -613,8 +613,25 @@ class ReasonCount(BaseModel):
     """How often input was quarantined for one reason."""
 
     reason: str
-    count: int
+    count: int = Field(description="What is kept.")
     newest_at: datetime
+    only_counted: int = Field(description="What is not kept, or not any more; the archive has its bytes.")
+
+
+class Unwanted(Given):
+    """What of quarantine is to go; what is missing chooses everything."""
+
+    reason: Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")] | None = None
+    terminal_id: Id | None = None
+    since: Annotated[Moment | None, Field(alias="from", strict=False)] = None
+    until: Annotated[Moment | None, Field(alias="to", strict=False)] = None
+
+
+class Deleted(BaseModel):
+    """What was deleted."""
+
+    deleted: int
+    is_all: bool = Field(description="Nothing of what was chosen is left, but what must be kept.")
 
 
 class AuditEntry(BaseModel):

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from store.quarantine import Limits
+
 
 @dataclass(frozen=True, slots=True)
 class MapOptions:
@@ -35,6 +37,8 @@ class MonitorOptions:
     events_url: str | None = None
     """None where no broker is told of events."""
     version: str = ""
+    quarantine_bytes: int = Limits().most_bytes
+    """As many as quarantine may have."""
     policy: str = "open"
     """The gateway's policy, for the page to say what the lobby is for."""
     secure_cookie: bool = False

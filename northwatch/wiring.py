@@ -392,6 +392,7 @@ def run_monitor(settings: Settings) -> None:
         keeper_url=f"http://127.0.0.1:{settings.keeper.health_port}",
         events_url=f"http://127.0.0.1:{settings.events.health_port}" if settings.mqtt_url else None,
         version=version("northwatch"),
+        quarantine_bytes=settings.quarantine.most_bytes,
         policy=settings.gateway.policy,
         secure_cookie=wanted.secure_cookie,
         sign_in_lasts=timedelta(hours=wanted.sign_in_hours),

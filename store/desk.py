@@ -366,10 +366,17 @@ async def quarantined(connection: Connection, quarantine_id: int) -> Row:
 
 
 async def quarantine_summary(connection: Connection, *, since: datetime, until: datetime) -> list[Row]:
-    """Count unreadable input by reason, the most frequent first."""
+    """Count unreadable input by reason, the most frequent first. `only_counted` is what was received and is
+    not kept (any more) in hours that begin in the period, and in the one in which it begins.
+    """
     return await fetch_all(
         connection,
-        "SELECT reason, count(*) AS count, max(received_at) AS newest_at FROM quarantine"
-        " WHERE received_at >= %s AND received_at < %s GROUP BY reason ORDER BY count DESC, reason",
-        (since, until),
+        "SELECT reason, sum(things)::bigint AS count, max(newest_at) AS newest_at,"
+        " sum(only_counted)::bigint AS only_counted"
+        " FROM (SELECT reason, count(*) AS things, max(received_at) AS newest_at, 0 AS only_counted"
+        " FROM quarantine WHERE received_at >= %(since)s AND received_at < %(until)s GROUP BY reason"
+        " UNION ALL SELECT reason, 0, max(hour), sum(things - kept) FROM quarantine_counts"
+        " WHERE hour >= date_bin('1 hour', %(since)s, 'epoch') AND hour < %(until)s AND things > kept"
+        " GROUP BY reason) found GROUP BY reason ORDER BY count DESC, only_counted DESC, reason",
+        {"since": since, "until": until},
     )

@@ -125,13 +125,18 @@ async def tickets_by_id(connection: Connection, ids: list[int]) -> list[Row]:
 
 
 async def figures(connection: AsyncConnection[Any]) -> Row:
-    """Give what the health page counts that is not in the live picture."""
+    """Give what the health page counts that is not in the live picture; `quarantine_…` is about what is kept
+    now, and about the two hours that end with the present one.
+    """
     row = await fetch_one(
         connection,
         "SELECT version() AS version, pg_database_size(current_database()) AS size_bytes,"
         " (SELECT count(*) FROM quarantine WHERE received_at > now() - interval '1 hour')"
         " AS quarantined_last_hour,"
         " (SELECT max(log_time) FROM cursors) AS log_time, (SELECT max(moved_at) FROM cursors) AS moved_at,"
+        " coalesce((SELECT size_bytes FROM quarantine_size), 0) AS quarantine_bytes,"
+        " (SELECT coalesce(sum(things - kept), 0)::bigint FROM quarantine_counts"
+        " WHERE hour > now() - interval '2 hours') AS quarantine_only_counted,"
         " now() AS now, (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescaledb",
     )
     assert row is not None

@@ -5,8 +5,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from monitor.models import Items, Page, Quarantined, QuarantinedRaw, ReasonCount
+from monitor.models import Deleted, Items, Page, Quarantined, QuarantinedRaw, ReasonCount, Unwanted
 from monitor.routes import (
+    CHANGES,
     DEFAULT_LIMIT,
     BigIdPath,
     Cursor,
@@ -17,15 +18,15 @@ from monitor.routes import (
     WordFilter,
     problems,
 )
-from monitor.signing import At, By
-from store import desk
+from monitor.signing import At, By, ByAdmin
+from store import desk, quarantine
 from store.select import Row
 
 router = APIRouter(prefix="/quarantine", tags=["quarantine"])
 
 
 @router.get("", response_model=Page[Quarantined], responses=problems(400))
-async def quarantine(
+async def listed(
     center: At,
     by: By,
     limit: Limit = DEFAULT_LIMIT,
@@ -55,6 +56,16 @@ async def summary(center: At, by: By, since: From = None, until: To = None) -> A
     since = since or datetime.now(UTC) - timedelta(days=1)
     async with center.database() as connection:
         return {"items": await desk.quarantine_summary(connection, since=since, until=until)}
+
+
+@router.post("/delete", response_model=Deleted, responses=CHANGES)
+async def delete(given: Unwanted, center: At, by: ByAdmin) -> Deleted:
+    """Delete what is chosen, the oldest first and a part at a time. What is under a legal hold stays, and
+    what could not be written; it is written down who deleted what.
+    """
+    async with center.database() as connection:
+        deleted = await quarantine.delete(connection, by=by["name"], **given.model_dump(exclude_none=True))
+    return Deleted(deleted=deleted, is_all=deleted < quarantine.DELETED_AT_ONCE)
 
 
 @router.get("/{quarantine_id}", response_model=QuarantinedRaw, responses=problems(404))

@@ -161,6 +161,8 @@ export interface Figures {
   alarms_taken: number | null
   tickets_open: number | null
   quarantined_last_hour: number | null
+  quarantine_mib: number | null
+  quarantine_only_counted: number | null
   worker_lag_s: number | null
 }
 
