@@ -53,6 +53,7 @@ PLATE_COLORS = {
 DEFAULT_PLATE_COLOR = 1
 MAX_BYTES = 10 << 20  # some 200,000 lines; a fleet that needs more is imported in parts
 MAX_LINES = 100_000  # of the file, with its header and the empty ones
+MAX_LINE = 10_000  # characters; all cells of ours have some 2,000
 MAX_FAULTS = 1000  # more are not read by anybody
 LINES_AT_ONCE = 500
 """Lines written without a pause: some milliseconds."""
@@ -91,7 +92,7 @@ def read_roster(data: bytes) -> list[Entry]:
     Raises:
         RosterInvalid: with every fault that shows without the database, up to `MAX_FAULTS`.
     """
-    rows = csv.reader(io.StringIO(_text(data), newline=""), delimiter=_delimiter(data), strict=True)
+    rows = csv.reader(_lines(_text(data)), delimiter=_delimiter(data), strict=True)
     faults: list[Fault] = []
     entries: list[Entry] = []
     try:
@@ -128,6 +129,13 @@ def _text(data: bytes) -> str:
     if "\0" in text:
         raise RosterInvalid([Fault(text[: text.index("\0")].count("\n") + 1, "", "contains a zero byte")])
     return text
+
+
+def _lines(text: str) -> Iterator[str]:
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if len(line) > MAX_LINE:
+            raise RosterInvalid([Fault(number, "", f"has more than {MAX_LINE} characters")])
+        yield line
 
 
 def _delimiter(data: bytes) -> str:

@@ -84,6 +84,7 @@ def test_lines_are_counted_through_quoted_line_breaks() -> None:
         (b"plate\nA\x00\n", 2),
         (b"plate\n\xff\xff\xff\n", 1),
         (b"\x7fELF", 1),
+        (b"plate\n" + b"," * 20_000, 2),
     ],
 )
 def test_files_that_are_no_roster_are_refused(data: bytes, line: int) -> None:
