@@ -44,9 +44,13 @@ def show(context: typer.Context, config: ConfigOption = None) -> None:
     table = Table("log", "id", "from", "to", "worker at", "released", "archived")
     damage: list[Damage] = []
     for log in found:
+        try:
+            span = str(log.start), str(log.head())
+        except LogError:  # it is told below
+            span = "?", "?"
         cursor = "?" if cursors is None else str(cursors.get(log.log_id, "nowhere"))
-        positions = (log.start, log.head(), cursor, log.consumed(), log.archived())
-        table.add_row(str(log.name.slot), str(log.log_id), *map(str, positions))
+        marks = (str(log.consumed()), str(log.archived()))
+        table.add_row(str(log.name.slot), str(log.log_id), *span, cursor, *marks)
     Console().print(table)
     try:
         damage = [each for log in found if (each := _damage(log, settings)) is not None]
@@ -134,9 +138,9 @@ def _logs(settings: "Settings") -> "list[LogReader]":
 
 
 def _damage(log: "LogReader", settings: "Settings") -> "Damage | None":
-    from store.damage import find, unread
+    from store.damage import find
 
-    return find(log, unread(log, is_archived=settings.keeper.archive))
+    return find(log, is_archived=settings.keeper.archive)
 
 
 def _told(damage: "Damage") -> str:

@@ -112,13 +112,13 @@ def _look_at_logs(settings: Settings, found: Findings) -> list[LogReader]:
         is_orphan = slot >= settings.gateway.processes
         try:
             log = LogReader(path, slot=slot)
+            _look_for_damage(log, settings, found)
             said = f"{log.log_id}, positions {log.start} to {log.head()}"
             found.fact(f"log {slot}", said + (", of no process any more" if is_orphan else ""))
         except LogError as error:
             found.problem(f"The log cannot be read: {error}", "See docs/architecture.md, the log.")
         else:
             logs.append(log)
-            _look_for_damage(log, settings, found)
     if not logs:
         found.fact("log", "none yet: no gateway has run here")
         return logs
@@ -135,7 +135,7 @@ def _look_at_logs(settings: Settings, found: Findings) -> list[LogReader]:
 def _look_for_damage(log: LogReader, settings: Settings, found: Findings) -> None:
     slot = log.name.slot
     try:
-        damaged = damage.find(log, damage.unread(log, is_archived=settings.keeper.archive))
+        damaged = damage.find(log, is_archived=settings.keeper.archive)
     except (LogError, OSError) as error:
         found.problem(f"Log {slot} cannot be read: {error}", "See docs/architecture.md, the log.")
         return

@@ -37,29 +37,30 @@ class Damage(NamedTuple):
     what: str
     data: bytes
     """What stands there; less than the stretch where a file is cut short."""
+    head: bytes = b""
+    """What can stand for the head of a segment, where that is what is damaged."""
 
 
-def find(log: LogReader, position: int) -> Damage | None:
-    """Read a log from a position on, and give the first damage that readers do not pass yet.
+def find(log: LogReader, *, is_archived: bool) -> Damage | None:
+    """Read what worker, or worker and archive, have not done with, and give the first damage that readers do
+    not pass yet.
 
     Raises:
-        LogError: this log has no such position (any more), or the head of a segment is damaged.
+        LogError: it cannot be read for another reason, or the head of the only segment is damaged.
     """
-    while True:
-        try:
-            records = log.read(position, READ_BYTES)
-        except LogCorrupt as corrupt:
-            end, data = log.behind_damage(corrupt.position)
-            return Damage(log.name, corrupt.position, end, str(corrupt), data)
-        if not records:
-            return None
-        position = records[-1].next_position
-
-
-def unread(log: LogReader, *, is_archived: bool) -> int:
-    """Say from where on worker, or worker and archive, have not done with a log."""
-    done = min(log.consumed(), log.archived()) if is_archived else log.consumed()
-    return max(done, log.start)
+    try:
+        position = max(min(log.consumed(), log.archived()) if is_archived else log.consumed(), log.start)
+        while records := log.read(position, READ_BYTES):
+            position = records[-1].next_position
+    except LogCorrupt as corrupt:
+        if corrupt.is_head:
+            head = log.head_for(corrupt.position)
+            end = corrupt.position + len(head)
+            with corrupt.path.open("rb") as file:
+                return Damage(log.name, corrupt.position, end, str(corrupt), file.read(len(head)), head)
+        end, data = log.behind_damage(corrupt.position)
+        return Damage(log.name, corrupt.position, end, str(corrupt), data)
+    return None
 
 
 def keep(logs: Path, damage: Damage) -> Path:
@@ -71,7 +72,7 @@ def keep(logs: Path, damage: Damage) -> Path:
 
 def pass_by(log: LogReader, damage: Damage, kept: Path, *, by: str, at: datetime) -> None:
     """Let readers pass a stretch whose bytes are kept."""
-    skip = Skip(damage.begin, damage.end, by, at, kept.name)
+    skip = Skip(damage.begin, damage.end, by, at, kept.name, head=damage.head.hex())
     before = [each for each in skips_in(log.directory) if each.begin != damage.begin]
     keep_skips(log.directory, [*before, skip])
 

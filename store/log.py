@@ -166,7 +166,12 @@ class LogCorrupt(LogError):
 
     def __init__(self, position: int, what: str, path: Path) -> None:
         super().__init__(f"{what} at position {position} in {path}")
-        self.position = position
+        self.position, self.path = position, path
+
+    @property
+    def is_head(self) -> bool:
+        """It is the head of a segment that is damaged."""
+        return self.path.suffix == SUFFIX and self.position == int(self.path.stem)
 
 
 class CursorError(LogError):
@@ -255,6 +260,8 @@ class Skip(msgspec.Struct, frozen=True):
     """Where its bytes are, below the directory of the logs."""
     seen_by: str = ""
     """Who has taken note of it; empty where nobody has."""
+    head: str = ""
+    """What stands for the head of a segment, in hex, where that is what was damaged."""
 
 
 class _SegmentHead(NamedTuple):
@@ -280,8 +287,24 @@ class _SegmentHead(NamedTuple):
 
     @classmethod
     def read(cls, path: Path, expected: UUID | None = None) -> "_SegmentHead":
+        """Read the head of a segment, or what a person let stand for it.
+
+        Raises:
+            LogCorrupt: it is damaged.
+            WrongLog: it is of another log.
+        """
         with path.open("rb") as file:
             data = file.read(SEGMENT_HEAD.size)
+        try:
+            return cls._of(data, path, expected)
+        except LogCorrupt as corrupt:
+            for skip in skips_in(path.parent):
+                if skip.head and skip.begin == corrupt.position:
+                    return cls._of(bytes.fromhex(skip.head), path, expected)
+            raise
+
+    @classmethod
+    def _of(cls, data: bytes, path: Path, expected: UUID | None) -> "_SegmentHead":
         base = int(path.stem)
         if len(data) < SEGMENT_HEAD.size:
             raise LogCorrupt(base, "segment head is cut short", path)
@@ -898,6 +921,33 @@ class LogReader:
         data = self._pread(segment, position, end - position)
         at = self._next_record(data, position, segment.salt) if segment.salt else None
         return (end, bytes(data)) if at is None else (position + at, bytes(data[:at]))
+
+    def head_for(self, base: int) -> bytes:
+        """Make a head for a segment whose own is damaged, of what its neighbours say.
+
+        The one before it was cut where its records end when this one was begun. Where that is deleted, it was
+        consumed. The salt is that of a neighbour with which the first record can be read.
+
+        Raises:
+            LogCorrupt: no other head can be read.
+        """
+        others: list[_SegmentHead] = []
+        for each in _bases(self.directory):
+            with contextlib.suppress(LogCorrupt):
+                others.append(_SegmentHead.read(_segment_path(self.directory, each), self.log_id))
+        path = _segment_path(self.directory, base)
+        if not others:
+            raise LogCorrupt(base, "the head of the only segment is damaged", path)
+        before = [each for each in _bases(self.directory) if each < base]
+        end = min(self.consumed(), base)
+        if before:
+            end = before[-1] + _segment_path(self.directory, before[-1]).stat().st_size
+        nearest = sorted(others, key=lambda each: abs(each.base - base))
+        made = [_SegmentHead(self.log_id, base, each.capacity, end, each.salt) for each in nearest]
+        with path.open("rb") as file:
+            data = memoryview(file.read())[SEGMENT_HEAD.size :]
+        fits = (each for each in made if any(_records(data, each.start, self.name, each.salt)))
+        return next(fits, made[0]).pack()
 
     def _next_record(self, data: memoryview, position: int, salt: int) -> int | None:
         """Find a record in `data`, but not at its beginning."""

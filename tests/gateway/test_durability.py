@@ -73,7 +73,7 @@ async def test_a_full_log_stops_answers_until_there_is_room(tmp_path: Path) -> N
         assert gateway.health()["log"]["used_bytes"] <= SMALL.quota_bytes
         full_at = log.durable
         await until(lambda: log.durable > full_at)  # there is room for ticks
-        assert not gateway.health()["reading"] and gateway.health()["answers"] == sent
+        assert not gateway.health()["reading"]
         reader = LogReader(tmp_path / "log")
         reader.release(reader.head())
         for _ in range(sent):

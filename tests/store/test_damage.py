@@ -43,7 +43,7 @@ def skip_all(directory: Path, logs: Path | None = None) -> list[damage.Damage]:
     """Pass all damage, as a person would."""
     reader = LogReader(directory)
     found = []
-    while (each := find(reader, reader.start)) is not None:
+    while (each := find(reader, is_archived=False)) is not None:
         kept = keep(logs or directory, each)
         assert kept.read_bytes() == each.data
         pass_by(reader, each, kept, by="anna", at=NOW)
@@ -177,6 +177,34 @@ def test_a_version_without_salt_goes_on_at_the_next_segment(tmp_path: Path) -> N
     assert numbers[:3] == [0, 1, 2] and numbers[3:] == list(range(numbers[3], 40)) and numbers[3] > 4
     assert found.end % 2048 == (ends[numbers[3] - 1]) % 2048
     writer.close()
+
+
+@pytest.mark.parametrize("which", [0, 1, -2, -1])
+@pytest.mark.parametrize("at", [0, 10, 24, 40, 52])
+def test_a_damaged_head_of_a_segment_loses_nothing(tmp_path: Path, which: int, at: int) -> None:
+    for first in (0, 30):  # two lives: the salts differ
+        writer = LogWriter(tmp_path, limits=SMALL)
+        for number in range(first, first + 30):
+            writer.append(rejected(number, 100), number)
+            writer.sync()
+        writer.close()
+    path = sorted(tmp_path.glob("*.seg"))[which]
+    whole = path.read_bytes()
+    bend(tmp_path, int(path.stem) + at)
+    with pytest.raises(LogCorrupt):
+        read_all(LogReader(tmp_path))
+    (found,) = skip_all(tmp_path)
+    assert (found.begin, found.end, found.head) == (int(path.stem), int(path.stem) + 64, whole[:64])
+    assert read_all(LogReader(tmp_path))[0] == list(range(60))
+    again = LogWriter(tmp_path, limits=SMALL)
+    again.append(rejected(60), 60)
+    again.sync()
+    reader = LogReader(tmp_path)
+    numbers, position = read_all(reader)
+    assert numbers == list(range(61))
+    reader.release(position)
+    assert again.trim()
+    again.close()
 
 
 @pytest.mark.parametrize("left", [0, 10, 200])
