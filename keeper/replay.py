@@ -37,6 +37,7 @@ from store.blobs import Blobs
 from store.chunk import Chunk
 from store.log import CursorBehind, LogReader, LogRecord
 from store.merge import Positions, logs_in
+from store.pieces import Changes
 from store.placement import Placement
 from store.quarantine import Limits
 from store.records import SessionOpened
@@ -201,8 +202,7 @@ class Reading:
         return not is_over
 
     def _finish(self, fleet: Fleet) -> None:
-        waiting = (piece for each in fleet.fragments.uploads.waiting() for piece in each.pieces.values())
-        shadow.finish(self._shadow, [(piece.log_id, piece.position, piece.ordinal) for piece in waiting])
+        shadow.finish(self._shadow, [piece.place for piece in fleet.fragments.waiting()])
 
     def _take(self, records: list[LogRecord], fleet: Fleet) -> None:
         """Write what records mean, and before them what people did until then."""
@@ -215,6 +215,7 @@ class Reading:
         facts = digest(batch, terminal, fleet, self._options.policies)
         facts.tickets.clear()
         facts.clones.clear()  # of now, and not of then
+        facts.pieces = Changes()  # they are kept with the rest of the worker's state
         if self.about.identity is not None:
             index = fleet.index.get(self.about.identity)
             wanted = None if index is None else int(fleet.terminals["id"][index])

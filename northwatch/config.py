@@ -177,6 +177,10 @@ class WorkerSettings(Group):
     snapshot_s: Seconds = 5.0
     """How often at most the worker's state is kept in a file, so that a start need not read far back. A large
     state is kept less often, so that it writes little more than the log does: up to sixty times this."""
+    media_bytes_per_day: Annotated[int, Field(ge=MIB)] = 1024 * MIB
+    """So many bytes of pictures, sounds and videos are stored of one terminal in a day, twice what four
+    cameras send with a picture a minute each. What is more goes to quarantine, so that no one terminal fills
+    the disk of all."""
     health_port: Port = 9612
     """`/healthz` and `/metrics`, on the loopback interface only."""
 

@@ -283,6 +283,8 @@ def worker_options(settings: Settings) -> "WorkerOptions":
             proof_reports=silence.proof_reports,
             proof_s=silence.proof_s,
         ),
+        only_known=settings.gateway.policy == "known",
+        media_bytes_per_day=settings.worker.media_bytes_per_day,
     )
     return WorkerOptions(
         policies,

@@ -3,8 +3,8 @@
 The content is a file (`store.blobs`), written before the row that names it. The same medium again (a
 retransmission, a second upload) is the same row with a count.
 
-In 2011 a medium may come as packets, each a message of its own. They are rows until all are there, and then
-become one.
+In 2011 a medium may come as packets, each a message of its own. They are held as other pieces are
+(`store.pieces`), and become one row when all are there.
 
 Which alarm a medium belongs to is not stored: it is of the alarm's terminal and was taken while the condition
 held, or so shortly before or after that it shows it. So it is right whatever comes late.
@@ -39,7 +39,7 @@ PROVED_AT_ONCE: LiteralString = "1000"
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """One medium, or in 2011 one packet of it."""
+    """One medium."""
 
     terminal_id: int
     received_us: int
@@ -77,16 +77,6 @@ INSERT INTO media AS there ({_COLUMNS}) VALUES ({", ".join(["%s"] * 24)})
 ON CONFLICT (terminal_id, media_id, part, parts, reported_at, sha256) DO UPDATE
    SET copies = there.copies + 1, last_received_at = greatest(there.last_received_at, excluded.received_at)
 """
-_PACKETS = """
-SELECT DISTINCT ON (part) part, sha256 FROM media
- WHERE terminal_id = %(terminal_id)s AND media_id = %(media_id)s AND parts = %(parts)s AND part <> 0
-   AND received_at > %(received_at)s - interval '1 day'
- ORDER BY part, received_at DESC
-"""
-_FORGET_PACKETS = """
-DELETE FROM media
- WHERE terminal_id = %(terminal_id)s AND media_id = %(media_id)s AND parts = %(parts)s AND part <> 0
-"""
 
 
 def write(connection: Connection, blobs: Blobs, media: Sequence[Medium]) -> None:
@@ -96,43 +86,22 @@ def write(connection: Connection, blobs: Blobs, media: Sequence[Medium]) -> None
         OSError: a content cannot be written.
     """
     for each in media:
-        _insert(connection, each, blobs.put(each.content), len(each.content))
-        if each.parts > 1:
-            _complete(connection, blobs, each)
+        connection.execute(_INSERT, _row(each, blobs.put(each.content)))
 
 
-def _insert(
-    connection: Connection, medium: Medium, digest: bytes, size: int, part: int | None = None
-) -> None:
+def _row(medium: Medium, digest: bytes) -> list[Any]:
     received_at = from_us(medium.received_us)
-    values = [
+    return [
         medium.terminal_id,
         received_at,
         None if medium.reported_us is None else from_us(medium.reported_us),
         *(medium.media_id, medium.kind, medium.format, medium.event, medium.channel),
-        medium.part if part is None else part,
-        medium.parts,
+        *(medium.part, medium.parts),
         *(medium.fix or (None, None)),
         *(medium.speed_kmh, medium.alarm_bits, medium.status_bits, medium.serial, medium.edition),
-        *(medium.head, digest, size, received_at, medium.log_id, medium.position, medium.ordinal),
+        *(medium.head, digest, len(medium.content), received_at),
+        *(medium.log_id, medium.position, medium.ordinal),
     ]
-    connection.execute(_INSERT, values)
-
-
-def _complete(connection: Connection, blobs: Blobs, last: Medium) -> None:
-    """Make one medium of its packets when all are there."""
-    of = {
-        "terminal_id": last.terminal_id,
-        "media_id": last.media_id,
-        "parts": last.parts,
-        "received_at": from_us(last.received_us),
-    }
-    packets = connection.execute(_PACKETS, of).fetchall()
-    if len(packets) < last.parts:
-        return
-    content = b"".join(blobs.get(bytes(digest)) for _, digest in packets)
-    _insert(connection, last, blobs.put(content), len(content), WHOLE)
-    connection.execute(_FORGET_PACKETS, of)
 
 
 def named(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:

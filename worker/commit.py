@@ -6,7 +6,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from protocol.columns import FrameBatch
-from store import alarms, clones, journeys, links, media, messages, positions, quarantine, terminals, tickets
+from store import (
+    alarms,
+    clones,
+    journeys,
+    links,
+    media,
+    messages,
+    pieces,
+    positions,
+    quarantine,
+    terminals,
+    tickets,
+)
 from store.binary import Column, floats, times
 from store.blobs import Blobs
 from store.cursors import Connection
@@ -100,6 +112,7 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     quarantine.insert(connection, quarantined, places.limits)
     messages.insert(connection, facts.messages)
     media.write(connection, places.blobs, facts.media)
+    pieces.write(connection, facts.pieces)
     links.insert(connection, facts.links)
     clones.put(connection, facts.clones)
     bound = terminals.register(connection, facts.registrations, bind=bind)

@@ -56,10 +56,14 @@ _SEARCH_BACK_US = int(SEARCH_BACK.total_seconds() * 1e6)
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """What people may decide about silence and tickets."""
+    """What people may decide about the meaning of what is said."""
 
     silence: SilencePolicy = field(default_factory=SilencePolicy)
     tickets: TicketPolicy = field(default_factory=TicketPolicy)
+    only_known: bool = False
+    """Policy `known`: of who has not authenticated nothing is put together."""
+    media_bytes_per_day: int = 1 << 30
+    """What a terminal may have stored of its media in a day of UTC."""
 
 
 def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Facts:
@@ -71,10 +75,18 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     """
     facts = Facts()
     edition = follow_editions(batch, fleet, terminal, facts)
-    whole = assemble(batch, fleet, terminal, facts)
-    answers = read_others(batch, fleet, terminal, edition, facts, whole)
+    assembled = assemble(batch, fleet, terminal, edition, facts, only_known=policies.only_known)
+    answers = read_others(
+        batch,
+        fleet,
+        terminal,
+        edition,
+        facts,
+        assembled,
+        media_bytes_per_day=policies.media_bytes_per_day,
+    )
     order = stable_order(terminal)
-    batch, reports = _reports(batch, fleet, terminal, order, facts, (whole, answers))
+    batch, reports = _reports(batch, fleet, terminal, order, facts, (assembled.whole, answers))
     runs = Runs.of(terminal[reports.row])
     late = _lateness(fleet, runs, reports)
     reports = replace(reports, quality=reports.quality | _doubts(fleet, runs.key, reports, late))
@@ -85,7 +97,7 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     forget_sessions(batch.events(), fleet)
     facts.positions = _rows(fleet, said)
     facts.collided = partial(
-        _collided, batch, facts.positions, reports.row, {each.row: each.pieces for each in whole}
+        _collided, batch, facts.positions, reports.row, {each.row: each.pieces for each in assembled.whole}
     )
     return facts
 

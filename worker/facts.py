@@ -8,6 +8,7 @@ from store.clones import Clone
 from store.links import LinkEvent
 from store.media import Medium
 from store.messages import Message
+from store.pieces import Changes as PieceChanges
 from store.positions import PositionRows, Prepared
 from store.quarantine import Quarantined
 from store.terminals import Registration
@@ -26,6 +27,7 @@ class Facts:
     quarantined: list[Quarantined] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     media: list[Medium] = field(default_factory=list)
+    pieces: PieceChanges = field(default_factory=PieceChanges)
     links: list[LinkEvent] = field(default_factory=list)
     clones: list[Clone] = field(default_factory=list)
     registrations: list[Registration] = field(default_factory=list)

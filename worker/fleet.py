@@ -17,6 +17,7 @@ from protocol.columns import FrameBatch
 from store.merge import SLOTS
 from tickets.policy import TicketState
 from tickets.silence import NEVER, SilenceState
+from worker.budget import Spent
 from worker.fixes import LANE, no_lanes
 from worker.fragments import Fragments
 from worker.runs import Runs
@@ -110,6 +111,10 @@ class Fleet:
     fixes: npt.NDArray[np.void] = field(default_factory=lambda: no_lanes(0))
     """By terminal and lateness: what is known of the fixes before (`worker.fixes`)."""
     fragments: Fragments = field(default_factory=Fragments)
+    checked: Spent = field(default_factory=Spent)
+    """Bodies that were read only to know whether they can be (`worker.messages`)."""
+    stored: Spent = field(default_factory=Spent)
+    """Contents of media."""
     alarms: AlarmState = field(default_factory=AlarmState.empty)
     silence: SilenceState = field(default_factory=SilenceState.empty)
     tickets: TicketState = field(default_factory=TicketState.empty)
@@ -176,6 +181,8 @@ class Fleet:
             "recent": self.recent[: len(self)],
             "fixes": self.fixes[: len(self)],
             "fragments": self.fragments.to_array(),
+            "checked": self.checked.to_array(),
+            "stored": self.stored.to_array(),
         }
         for part in ("alarms", "silence", "tickets"):
             arrays |= {f"{part}.{name}": value for name, value in getattr(self, part).to_arrays().items()}
@@ -209,6 +216,8 @@ class Fleet:
             recent=arrays["recent"].copy(),
             fixes=arrays["fixes"].copy(),
             fragments=Fragments.from_array(arrays["fragments"]),
+            checked=Spent.from_array(arrays["checked"]),
+            stored=Spent.from_array(arrays["stored"]),
             alarms=AlarmState.from_arrays(_part(arrays, "alarms")),
             silence=SilenceState.from_arrays(_part(arrays, "silence")),
             tickets=TicketState.from_arrays(_part(arrays, "tickets")),

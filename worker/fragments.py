@@ -1,10 +1,12 @@
 """Messages that come in pieces (分包): what the worker holds until they are whole.
 
-`protocol.reassembly` decides what belongs together. A fragment is held as it stands in the log, so that one
+`protocol.reassembly` decides what belongs together. A piece is held as it stands in the log, so that one
 whose message stays incomplete goes to quarantine as it came.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,12 +14,45 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from protocol.reassembly import Forgotten, Reassembly, Upload
-from store.merge import Positions
+from protocol.reassembly import (
+    MIB,
+    MINUTE_US,
+    Forgotten,
+    Key,
+    Limits,
+    Reassembly,
+    Taken,
+    Upload,
+    fingerprint_of,
+)
+from store.pieces import HeldPiece, Place
 from store.quarantine import Quarantined
 
 NAMED_MISSING: Final = 100
 """So many missing fragments are named; how many there are is said always."""
+DAY_US: Final = 24 * 60 * MINUTE_US
+
+
+class Hold(StrEnum):
+    """Within whose limits a piece is held. Pieces of two holds are never put together."""
+
+    UPLOADS = "uploads"
+    """Fragments of who has authenticated."""
+    STRANGERS = "strangers"
+    """What comes from who has not."""
+    PACKETS = "packets"
+    """Of media of 2011, from who has authenticated."""
+
+
+LIMITS: Final = {
+    Hold.UPLOADS: Limits(),
+    # A batch of reports fits, and a picture of a terminal that has no code; nobody takes the place of others.
+    Hold.STRANGERS: Limits(
+        terminal_uploads=2, terminal_bytes=MIB // 4, uploads=256, bytes=4 * MIB, complete=16_384
+    ),
+    # The medium's id names it and not a serial, so a terminal may go on when it is in reach again.
+    Hold.PACKETS: Limits(patience_us=DAY_US, age_us=DAY_US, bytes=16 * MIB),
+}
 
 
 class Piece(msgspec.Struct, array_like=True):
@@ -33,6 +68,10 @@ class Piece(msgspec.Struct, array_like=True):
     @property
     def body(self) -> bytes:
         return self.plain[self.body_start : -1]
+
+    @property
+    def place(self) -> Place:
+        return self.log_id, self.position, self.ordinal
 
     def quarantined(self, reason: str, detail: str, terminal_id: int) -> Quarantined:
         """Give it as an entry of quarantine."""
@@ -50,28 +89,56 @@ class Piece(msgspec.Struct, array_like=True):
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(list[Upload[Piece]])
+_DECODER: Final = msgspec.msgpack.Decoder(dict[Hold, list[Upload[Piece]]])
+
+
+def _empty() -> dict[Hold, Reassembly[Piece]]:
+    return {hold: Reassembly(limits) for hold, limits in LIMITS.items()}
 
 
 @dataclass(slots=True)
 class Fragments:
     """Messages that are not whole yet, of all terminals by their index."""
 
-    uploads: Reassembly[Piece] = field(default_factory=Reassembly)
+    holds: dict[Hold, Reassembly[Piece]] = field(default_factory=_empty)
 
-    def oldest(self) -> Positions:
-        """Give where in each log the oldest fragment is that is held: until its message is whole and written,
-        or given up, the log keeps it, and not the snapshot alone.
+    def take(self, hold: Hold, key: Key, index: int, piece: Piece) -> Taken[Piece]:
+        """Take piece `index` (from 1) of a message."""
+        return self.holds[hold].take(
+            key,
+            index,
+            piece,
+            fingerprint=fingerprint_of(piece.body),
+            size=len(piece.plain),
+            at_us=piece.at_us,
+        )
+
+    def expire(self, now_us: int) -> list[Forgotten[Piece]]:
+        """Give up what had its time."""
+        return [forgotten for uploads in self.holds.values() for forgotten in uploads.expire(now_us)]
+
+    def waiting(self) -> Iterator[Piece]:
+        """Give what is held of messages that are not whole."""
+        for uploads in self.holds.values():
+            for upload in uploads.waiting():
+                yield from upload.pieces.values()
+
+    def hold_only(self, pieces: list[HeldPiece], index_of: Mapping[int, int]) -> None:
+        """Hold exactly these pieces, in order of receipt; what was whole is remembered. `index_of` gives the
+        index of a terminal by its `terminals.id`.
         """
-        oldest: Positions = {}
-        for upload in self.uploads.waiting():
-            for piece in upload.pieces.values():
-                oldest[piece.log_id] = min(piece.position, oldest.get(piece.log_id, piece.position))
-        return oldest
+        for hold, uploads in self.holds.items():
+            complete = [upload for upload in uploads if upload.is_complete]
+            self.holds[hold] = Reassembly(uploads.limits, complete)
+        for each in pieces:
+            key = Key(index_of[each.terminal_id], each.msg_id, each.number, each.total)
+            piece = Piece(each.raw, each.body_start, each.received_us, *each.place)
+            self.take(Hold(each.hold), key, each.index, piece)
 
     def to_array(self) -> npt.NDArray[Any]:
         """Give everything as bytes."""
-        return np.frombuffer(_ENCODER.encode(list(self.uploads)), np.uint8)
+        kept = {hold: list(uploads) for hold, uploads in self.holds.items()}
+        return np.frombuffer(_ENCODER.encode(kept), np.uint8)
 
     @classmethod
     def from_array(cls, array: npt.NDArray[Any]) -> "Fragments":
@@ -81,9 +148,10 @@ class Fragments:
             ValueError: another version wrote it.
         """
         try:
-            return cls(Reassembly(uploads=_DECODER.decode(array.tobytes())))
+            kept = _DECODER.decode(array.tobytes())
         except msgspec.DecodeError as error:
             raise ValueError(f"another version wrote these fragments: {error}") from error
+        return cls({hold: Reassembly(limits, kept.get(hold, ())) for hold, limits in LIMITS.items()})
 
 
 def lost(forgotten: Forgotten[Piece], terminal_id: int) -> list[Quarantined]:

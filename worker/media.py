@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from store.media import Medium
+from store.media import WHOLE, Medium
 from store.messages import Message
 from store.times import to_us
 
@@ -12,8 +12,10 @@ POSITIONED: Final = 1 << 1
 """状态位 1 定位: the coordinates are those of a fix."""
 
 
-def medium_of(message: Message, body: dict[str, Any]) -> Medium:
-    """Give the medium that a 0x0801 brought, or in 2011 a packet of it; `body` is the message as fields."""
+def medium_of(message: Message, body: dict[str, Any], *, is_joined: bool = False) -> Medium:
+    """Give the medium that a 0x0801 brought; `body` is the message as fields. In 2011 it may be one packet,
+    or all packets that were joined.
+    """
     content = bytes.fromhex(body["media_data"])
     place = body.get("location") or {}
     time, status = place.get("time"), place.get("status")
@@ -27,7 +29,7 @@ def medium_of(message: Message, body: dict[str, Any]) -> Medium:
         format=body["media_format"],
         event=body["event_code"],
         channel=body["channel_id"],
-        part=body.get("package_index", 1),
+        part=WHOLE if is_joined else body.get("package_index", 1),
         parts=body.get("package_total", 1),
         fix=(place["latitude"], place["longitude"]) if has_fix else None,
         speed_kmh=place.get("speed_kmh"),

@@ -2,8 +2,13 @@
 
 What has no table of its own is kept as it is (`store.messages`). Unknown ids and bodies that cannot be read
 go to quarantine with their bytes; they were answered.
+
+Reading a body costs a hundred times what keeping it does. So what gives no facts is read only to know whether
+it can be, and only as far as that is cheap.
 """
 
+import sys
+from collections.abc import Set
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,16 +17,19 @@ import numpy.typing as npt
 from alerts.bits import EDITIONS
 from protocol.columns import FrameBatch
 from protocol.edition import Edition, registered_edition
-from protocol.frame import CIPHER_BITS, FRAGMENT_BIT
+from protocol.frame import CIPHER_BITS, FRAGMENT_BIT, MAX_BODY
 from protocol.message import MESSAGES, UP, Undecodable, decode_body
-from protocol.reassembly import Status, fingerprint_of, is_sensible, key_of
+from protocol.reassembly import MIB, Forgotten, Key, Status, is_sensible, key_of
+from store.media import Medium
 from store.messages import Message
+from store.pieces import HeldPiece
 from store.quarantine import Quarantined
 from store.terminals import Registration
 from worker.batch import Batch
+from worker.budget import Allowance
 from worker.facts import Facts
-from worker.fleet import E2013, E2019, Fleet
-from worker.fragments import Piece, lost
+from worker.fleet import E2011, E2013, E2019, Fleet
+from worker.fragments import DAY_US, Hold, Piece, lost
 from worker.media import MEDIUM, medium_of
 
 I64: TypeAlias = npt.NDArray[np.int64]
@@ -52,9 +60,27 @@ UNKNOWN_ID = "unknown_id"
 UNDECODABLE_BODY = "undecodable_body"
 ENCRYPTED_BODY = "encrypted_body"
 FRAGMENT = "fragment"
+MEDIA_QUOTA = "media_quota"
 """Reasons of quarantine for frames that were answered; those for bytes that are no frame are in
 `protocol.errors`.
 """
+
+
+NOT_AUTHENTICATED: Final = "not authenticated"
+"""Detail of a fragment that is not put together."""
+
+CHECKED: Final = Allowance(1_000_000, each=4 << 10, together=64 << 10)
+"""Of messages that give no facts so many bytes are read a second, to know whether they can be: 10 µs each at
+worst. What comes above that is kept all the same."""
+
+STRANGERS_MEDIA: Final = 16 * MIB
+"""Bytes of media a day of a terminal that has not authenticated: some hundred pictures."""
+
+_REPORT_BYTES: Final = 28
+_SERIAL_BYTES: Final = 2
+_PACKET_NUMBERS: Final = slice(8, 12), slice(12, 16)
+_PACKET_HEAD: Final = 16
+"""Where 0x0801 of 2011 counts its packets, and where the content begins."""
 
 
 def follow_editions(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> U8:
@@ -90,6 +116,16 @@ class Whole(NamedTuple):
     pieces: list[Piece]
     serial: int
     """Of the first piece."""
+    is_joined: bool = False
+    """The pieces were packets of a medium of 2011."""
+
+
+class Assembled(NamedTuple):
+    """What became of the pieces of a batch."""
+
+    whole: list[Whole]
+    pieces: Set[int]
+    """Rows of which nothing else is to be said."""
 
 
 class Report(NamedTuple):
@@ -100,32 +136,30 @@ class Report(NamedTuple):
 
 
 def read_others(
-    batch: Batch, fleet: Fleet, terminal: I64, edition: U8, facts: Facts, whole: list[Whole]
+    batch: Batch,
+    fleet: Fleet,
+    terminal: I64,
+    edition: U8,
+    facts: Facts,
+    assembled: Assembled,
+    *,
+    media_bytes_per_day: int,
 ) -> list[Report]:
-    """Read what is not read as columns, in order, and give the location reports in it."""
+    """Read what is not read as columns, in order, and give the location reports in it. Media of a terminal
+    that are more than `media_bytes_per_day` go to quarantine.
+    """
     frames = batch.frames
-    put_together = {each.row: each for each in whole}
+    put_together = {each.row: each for each in assembled.whole}
     reports: list[Report] = []
     for row in others(batch):
-        if row not in put_together and _is_piece(batch, row):
+        if row in assembled.pieces and row not in put_together:
             continue
-        msg_id = int(frames.msg_id[row])
         reason, detail = _unreadable(batch, row) if row not in put_together else "", ""
-        if not reason and msg_id not in (LOCATION, BATCH_LOCATION):
+        if not reason:
             message = put_together.get(row) or Whole(row, frames.body(row), [], int(frames.serial[row]))
-            body = decode_body(msg_id, EDITIONS[edition[row]], message.body)
-            if isinstance(body, Undecodable):
-                reason, detail = UNDECODABLE_BODY, body.error
-            elif msg_id == REGISTER:
-                facts.registrations.append(_registration(batch, fleet, terminal, edition, row, body))
-            elif msg_id in LOCATION_ANSWERS:
-                reports.append(Report(row, 2 if "ack_serial" in body else 0))
-            elif msg_id not in NOT_KEPT:
-                kept = _kept(batch, fleet, terminal, edition, message)
-                if msg_id == MEDIUM:
-                    facts.media.append(medium_of(kept, body))
-                else:
-                    facts.messages.append(kept)
+            reason, detail = _read(
+                batch, fleet, terminal, edition, facts, message, reports, media_bytes_per_day
+            )
         terminal_id = int(fleet.terminals["id"][terminal[row]])
         if reason and row in put_together:
             pieces = put_together[row].pieces
@@ -133,6 +167,72 @@ def read_others(
         elif reason:
             facts.quarantined.append(quarantined(batch, terminal_id, row, reason=reason, detail=detail))
     return reports
+
+
+def _read(
+    batch: Batch,
+    fleet: Fleet,
+    terminal: I64,
+    edition: U8,
+    facts: Facts,
+    message: Whole,
+    reports: list[Report],
+    media_bytes_per_day: int,
+) -> tuple[str, str]:
+    """Read one message; give why it goes to quarantine, empty where it does not, and a detail."""
+    row, body = message.row, message.body
+    msg_id, said = int(batch.frames.msg_id[row]), EDITIONS[edition[row]]
+    if msg_id in (LOCATION, BATCH_LOCATION):
+        return "", ""
+    if msg_id in LOCATION_ANSWERS:
+        offset = _report_offset(msg_id, said, body)
+        if isinstance(offset, Undecodable):
+            return UNDECODABLE_BODY, offset.error
+        reports.append(Report(row, offset))
+        return "", ""
+    kept = _kept(batch, fleet, terminal, edition, message)
+    if msg_id in (REGISTER, MEDIUM) or _is_checked(fleet, int(terminal[row]), kept):
+        fields = decode_body(msg_id, said, body[:MAX_BODY] if msg_id == REGISTER else body)
+        if isinstance(fields, Undecodable):
+            return UNDECODABLE_BODY, fields.error
+        if msg_id == REGISTER:
+            facts.registrations.append(_registration(batch, fleet, terminal, edition, row, fields))
+        elif msg_id == MEDIUM:
+            medium = medium_of(kept, fields, is_joined=message.is_joined)
+            if not _has_room(batch, fleet, terminal, row, medium, media_bytes_per_day):
+                return MEDIA_QUOTA, f"more than {media_bytes_per_day} bytes of media in a day"
+            facts.media.append(medium)
+    if msg_id not in NOT_KEPT and msg_id != MEDIUM:
+        facts.messages.append(kept)
+    return "", ""
+
+
+def _report_offset(msg_id: int, edition: Edition, body: bytes) -> int | Undecodable:
+    """Say where the location report begins in an answer: behind a serial, or where there is none at once.
+
+    Only what every report has is read here; the items are read as columns.
+    """
+    fields = decode_body(msg_id, edition, body[: _SERIAL_BYTES + _REPORT_BYTES])
+    if isinstance(fields, Undecodable):
+        fields = decode_body(msg_id, edition, body[:_REPORT_BYTES])
+    if isinstance(fields, Undecodable):
+        return fields
+    return _SERIAL_BYTES if "ack_serial" in fields else 0
+
+
+def _has_room(
+    batch: Batch, fleet: Fleet, terminal: I64, row: int, medium: Medium, media_bytes_per_day: int
+) -> bool:
+    """Say whether a terminal may have another medium stored today."""
+    most = media_bytes_per_day if batch.authenticated[row] else min(media_bytes_per_day, STRANGERS_MEDIA)
+    allowance = Allowance(DAY_US, each=most, together=sys.maxsize)
+    return fleet.stored.allows(allowance, int(terminal[row]), len(medium.content), medium.received_us)
+
+
+def _is_checked(fleet: Fleet, terminal: int, message: Message) -> bool:
+    """Say whether a message that gives no facts is read all the same, to know whether it can be."""
+    size = len(message.body)
+    return size <= MAX_BODY and fleet.checked.allows(CHECKED, terminal, size, message.received_us)
 
 
 def others(batch: Batch) -> list[int]:
@@ -159,39 +259,91 @@ def _unreadable(batch: Batch, row: int) -> str:
     return FRAGMENT if attributes & FRAGMENT_BIT else ""
 
 
-def assemble(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> list[Whole]:
-    """Put messages that came in pieces together, and leave out what was there already."""
-    rows = np.array([row for row in others(batch) if _is_piece(batch, row)], np.int64)
-    uploads = fleet.fragments.uploads
+def assemble(
+    batch: Batch, fleet: Fleet, terminal: I64, edition: U8, facts: Facts, *, only_known: bool
+) -> Assembled:
+    """Put messages that came in pieces together, and leave out what was there already. With `only_known`
+    nothing is put together of who has not authenticated.
+    """
+    rows = [row for row in others(batch) if _may_be_piece(batch, row)]
+    numbered = np.array(rows, np.int64)
     whole: list[Whole] = []
     for part in batch.parts:
-        forgotten = []
-        for row in rows[slice(*np.searchsorted(rows, (part.rows.start, part.rows.stop)))].tolist():
-            msg_id, serial = int(batch.frames.msg_id[row]), int(batch.frames.serial[row])
-            piece, numbered = _piece(batch, row), _numbers(batch, row)
-            key = key_of(int(terminal[row]), msg_id, serial, numbered)
-            taken = uploads.take(
-                key,
-                numbered[1],
-                piece,
-                fingerprint=fingerprint_of(piece.body),
-                size=len(piece.plain),
-                at_us=piece.at_us,
-            )
-            forgotten += taken.forgotten
-            if taken.status is Status.COMPLETING:
-                body = b"".join(each.body for each in taken.whole)
-                whole.append(Whole(row, body, taken.whole, key.number))
+        forgotten: list[Forgotten[Piece]] = []
+        for row in numbered[slice(*np.searchsorted(numbered, (part.rows.start, part.rows.stop)))].tolist():
+            numbers = _numbers(batch, row, edition)
+            if numbers.total > 1 and only_known and not batch.authenticated[row]:
+                facts.quarantined.append(
+                    quarantined(
+                        batch,
+                        int(fleet.terminals["id"][terminal[row]]),
+                        row,
+                        reason=FRAGMENT,
+                        detail=NOT_AUTHENTICATED,
+                    )
+                )
+                continue
+            completed, given_up = _take(batch, fleet, int(terminal[row]), row, numbers, facts)
+            whole += completed
+            forgotten += given_up
         if part.tick_us is not None:
-            forgotten += uploads.expire(part.tick_us)
+            forgotten += fleet.fragments.expire(part.tick_us)
         for each in forgotten:
+            for piece in each.pieces:
+                facts.pieces.leave(piece.place)
             facts.quarantined += lost(each, int(fleet.terminals["id"][each.upload.key.terminal]))
-    return whole
+    return Assembled(whole, set(rows))
 
 
-def gather(batch: Batch, terminal: I64, fleet: Fleet) -> None:
-    """Hold the pieces of a batch of which everything else is known already."""
-    assemble(batch, fleet, terminal, Facts())
+def gather(batch: Batch, terminal: I64, fleet: Fleet, *, only_known: bool) -> None:
+    """Remember the messages of a batch of which everything else is known already."""
+    edition = follow_editions(batch, fleet, terminal, Facts())
+    assemble(batch, fleet, terminal, edition, Facts(), only_known=only_known)
+
+
+def _take(
+    batch: Batch, fleet: Fleet, terminal: int, row: int, numbers: "_Numbers", facts: Facts
+) -> tuple[list[Whole], list[Forgotten[Piece]]]:
+    """Take a piece; give the message if it is whole now, and what was given up for it."""
+    piece = _piece(batch, row)
+    key = Key(terminal, int(batch.frames.msg_id[row]), numbers.number, numbers.total)
+    hold = Hold.UPLOADS
+    if not batch.authenticated[row]:
+        hold = Hold.STRANGERS
+    elif numbers.is_packet:
+        hold = Hold.PACKETS
+    taken = fleet.fragments.take(hold, key, numbers.place, piece)
+    if taken.status is not Status.REPEATED and key.total > 1:
+        terminal_id = int(fleet.terminals["id"][terminal])
+        facts.pieces.come(
+            HeldPiece(
+                *piece.place,
+                hold=hold.value,
+                terminal_id=terminal_id,
+                received_us=piece.at_us,
+                msg_id=key.msg_id,
+                number=key.number,
+                total=key.total,
+                index=numbers.place,
+                body_start=piece.body_start,
+                raw=piece.plain,
+            )
+        )
+    if taken.status is not Status.COMPLETING:
+        return [], taken.forgotten
+    if key.total > 1:
+        for each in taken.whole:
+            facts.pieces.leave(each.place)
+    serial = int(batch.frames.serial[row]) if numbers.is_packet else key.number
+    body = _joined(taken.whole, is_packet=numbers.is_packet)
+    return [Whole(row, body, taken.whole, serial, numbers.is_packet)], taken.forgotten
+
+
+def _joined(pieces: list[Piece], *, is_packet: bool) -> bytes:
+    """Give the body of all pieces. Each packet of a medium has the head of its own."""
+    if not is_packet:
+        return b"".join(each.body for each in pieces)
+    return pieces[-1].body[:_PACKET_HEAD] + b"".join(each.body[_PACKET_HEAD:] for each in pieces)
 
 
 def _piece(batch: Batch, row: int) -> Piece:
@@ -204,14 +356,14 @@ def _piece(batch: Batch, row: int) -> Piece:
     )
 
 
-def _is_piece(batch: Batch, row: int) -> bool:
+def _may_be_piece(batch: Batch, row: int) -> bool:
     """Say whether a frame is a fragment that can be put together, or a message that is kept as it is.
 
     Not one that is encrypted, of an id that we do not know, or numbered without sense.
     """
-    if not _is_fragment(batch, row) and int(batch.frames.msg_id[row]) in NOT_KEPT:
-        return False
-    return _unreadable(batch, row) in ("", FRAGMENT) and is_sensible(*_numbers(batch, row))
+    if not _is_fragment(batch, row):
+        return int(batch.frames.msg_id[row]) not in NOT_KEPT and not _unreadable(batch, row)
+    return _unreadable(batch, row) == FRAGMENT and is_sensible(*_header_numbers(batch, row))
 
 
 def _is_fragment(batch: Batch, row: int) -> bool:
@@ -234,10 +386,32 @@ def _kept(batch: Batch, fleet: Fleet, terminal: I64, edition: U8, message: Whole
     )
 
 
-def _numbers(batch: Batch, row: int) -> tuple[int, int]:
+class _Numbers(NamedTuple):
+    """What is in common to the pieces of a message, and which one of them this is."""
+
+    number: int
+    total: int
+    place: int
+    """From 1."""
+    is_packet: bool
+
+
+def _numbers(batch: Batch, row: int, edition: U8) -> _Numbers:
+    """Give the numbers in the header, or those in the body of a packet; a message in one piece is 1 of 1."""
+    serial, msg_id = int(batch.frames.serial[row]), int(batch.frames.msg_id[row])
+    if _is_fragment(batch, row):
+        total, index = _header_numbers(batch, row)
+        return _Numbers(key_of(0, msg_id, serial, (total, index)).number, total, index, False)
+    if msg_id == MEDIUM and edition[row] == E2011:
+        body = batch.frames.body(row)
+        total, index = (int.from_bytes(body[place]) for place in _PACKET_NUMBERS)
+        if len(body) >= _PACKET_HEAD and total > 1 and is_sensible(total, index):
+            return _Numbers(int.from_bytes(body[:4]), total, index, True)
+    return _Numbers(serial, 1, 1, False)
+
+
+def _header_numbers(batch: Batch, row: int) -> tuple[int, int]:
     """Give how many fragments there are and which one this is, from 1: two WORDs before the body."""
-    if not _is_fragment(batch, row):
-        return 1, 1
     end = int(batch.frames.body_start[row])
     total, index = batch.frames.data[end - 4 : end].view(">u2").tolist()
     return total, index

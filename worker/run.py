@@ -29,7 +29,7 @@ import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from store import cursors, damage, quarantine, terminals
+from store import cursors, damage, pieces, quarantine, terminals
 from store.blobs import Blobs
 from store.fleet import LIVE_CHANNEL
 from store.log import FIRST, CursorAhead, LogCorrupt, LogError, LogRecord
@@ -338,9 +338,14 @@ class Worker:
         if self._positions:
             log.warning("snapshot_missing", positions=target, directory=str(self._state_directory))
             fleet = recall(self._connection)
-            # What is held of messages in pieces has not been released, and is nowhere else.
+            # The log says which messages were whole already, as far as it is there; what waits is in a table.
             begin = {log_id: min(at, target[log_id]) for log_id, at in self._reader.consumed().items()}
-            self._replay(Snapshot(begin, fleet), target, gather)
+            only_known = self.options.policies.only_known
+            self._replay(Snapshot(begin, fleet), target, partial(gather, only_known=only_known))
+            numbers = fleet.terminals["id"][: len(fleet)].tolist()
+            fleet.fragments.hold_only(
+                pieces.read(self._connection), {number: index for index, number in enumerate(numbers)}
+            )
         return Snapshot(target, fleet)
 
     def _take(
@@ -484,7 +489,7 @@ class Worker:
         if self._positions != self._snapshot_positions and (now or self._saver.is_due(clock_s)):
             self._saver.begin(Snapshot(self._positions, self._fleet), clock_s)
             self._snapshot_positions = self._positions
-            self._releasable = self._positions | self._fleet.fragments.oldest()
+            self._releasable = self._positions
             self._let_go(wait=now)
 
     def _let_go(self, *, wait: bool) -> None:

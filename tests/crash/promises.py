@@ -55,3 +55,16 @@ def assert_answered_once(place: Installation, drivers: Iterable[Driver]) -> int:
             assert stored[key] == 1, f"{key} was answered and stands {stored[key]} times in positions"
             total += 1
     return total
+
+
+def assert_told_whole(place: Installation, drivers: Iterable[Driver]) -> int:
+    """What was said in fragments, each of which was answered, is there as it was said."""
+    with place.connect() as database:
+        rows: list[Any] = database.execute(
+            "SELECT t.identity, m.body FROM messages m JOIN terminals t ON t.id = m.terminal_id"
+        ).fetchall()
+    stored = {(identity, bytes(body)) for identity, body in rows}
+    said = [(driver.identity, body) for driver in drivers for body in driver.told]
+    missing = [key for key in said if key not in stored]
+    assert not missing, f"{len(missing)} of {len(said)} messages in pieces are not there"
+    return len(said)

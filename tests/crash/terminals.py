@@ -3,6 +3,9 @@
 A report stays with the terminal until it is answered and is sent again after every reconnection
 (JT/T 808-2013 §6.1.2). What was answered is gone from the terminal, so the platform must have it:
 `Driver.answered` is the list that the database is held against.
+
+Now and then a terminal says something long, fragment by fragment, each as it has the last answer. Where the
+link breaks it begins again. `Driver.told` are those of which every fragment was answered on one link.
 """
 
 import asyncio
@@ -16,6 +19,10 @@ from protocol.connection import Received, Terminal
 from protocol.edition import Edition
 from protocol.message import Undecodable
 
+PASSED_THROUGH = 0x0900
+LONG_EVERY = 25
+"""Reports between two long messages."""
+LONG_BYTES = 4000
 BEGAN = datetime(2026, 11, 1, 8, 0, 0)
 REST_S = 8.0
 CONTRACT_S = 3.0
@@ -38,6 +45,13 @@ class Driver:
     waiting: deque[dict[str, Any]] = field(default_factory=deque)
     sent: dict[int, dict[str, Any]] = field(default_factory=dict)
     answered: list[dict[str, Any]] = field(default_factory=list)
+    saying: bytes = b""
+    """What is being said in fragments."""
+    pieces: deque[bytes] = field(default_factory=deque)
+    """Those that were not sent yet."""
+    unheard: set[int] = field(default_factory=set)
+    """Serials of those that were not answered."""
+    told: list[bytes] = field(default_factory=list)
 
     @property
     def identity(self) -> str:
@@ -61,6 +75,23 @@ class Driver:
             "extras": {"0x01": step, "0x31": 12},
         }
 
+    def _say_long(self, link: Terminal) -> None:
+        """Begin a long message where one is due, or begin the last one again."""
+        if not self.saying and self.made // LONG_EVERY > len(self.told):
+            self.saying = b"\xf0" + f"{self.identity} {len(self.told)} ".encode().ljust(LONG_BYTES, b"x")
+        if self.saying and not self.unheard:
+            reports = link.data_to_send()
+            first = link.say(PASSED_THROUGH, self.saying)
+            frames = [b"\x7e" + inner + b"\x7e" for inner in link.data_to_send().split(b"\x7e") if inner]
+            self.unheard = set(range(first, first + len(frames)))
+            self.pieces = deque([reports + frames[0], *frames[1:]])
+
+    def _heard(self, serial: int) -> None:
+        self.unheard.discard(serial)
+        if not self.unheard:
+            self.told.append(self.saying)
+            self.saying = b""
+
     async def drive(self, stop: asyncio.Event, rate_s: float) -> None:
         """Connect, report, and connect again, until `stop` and everything made is answered."""
         while not (stop.is_set() and not self.waiting and not self.sent):
@@ -78,6 +109,8 @@ class Driver:
     async def _session(self, stop: asyncio.Event, rate_s: float) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         link = Terminal(self.identity, self.edition)
+        self.pieces.clear()
+        self.unheard.clear()
         try:
             if not self.code:
                 link.register(f"辽A{self.number:05}", 2)
@@ -91,6 +124,7 @@ class Driver:
                 while len(self.sent) < self.window and (self.waiting or not stop.is_set()):
                     report = self.waiting.popleft() if self.waiting else self.next_report()
                     self.sent[link.report(report)] = report
+                self._say_long(link)
                 await self._exchange(link, reader, writer)
                 if 0 <= self.rests_at <= self.made and not stop.is_set():
                     return
@@ -107,7 +141,7 @@ class Driver:
                     return fields
 
     async def _exchange(self, link: Terminal, reader: Any, writer: Any) -> list[Received]:
-        writer.write(link.data_to_send())
+        writer.write(link.data_to_send() + (self.pieces.popleft() if self.pieces else b""))
         data = await asyncio.wait_for(reader.read(65536), CONTRACT_S)
         if not data:
             raise asyncio.IncompleteReadError(b"", None)
@@ -123,4 +157,6 @@ class Driver:
                     self.answered.append(report)
                 else:
                     self.waiting.append(report)
+            if event.answers is not None and event.answers.msg_id == PASSED_THROUGH:
+                self._heard(event.answers.serial)
         return received

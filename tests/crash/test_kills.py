@@ -16,7 +16,7 @@ import pytest
 from northwatch.wiring import worker_options
 from protocol.edition import Edition
 from tests.crash.installation import Installation
-from tests.crash.promises import CATCH_UP_S, assert_answered_once, wait_until_read
+from tests.crash.promises import CATCH_UP_S, assert_answered_once, assert_told_whole, wait_until_read
 from tests.crash.terminals import Driver
 from tests.databases import Server
 from worker.run import Worker
@@ -57,6 +57,12 @@ FACTS: dict[str, LiteralString] = {
     "link_events": """
         SELECT t.identity, e.at, e.event, e.session, e.peer
         FROM link_events e JOIN terminals t ON t.id = e.terminal_id""",
+    "messages": """
+        SELECT t.identity, m.received_at, m.msg_id, m.serial, m.edition, m.body, m.position, m.ordinal
+        FROM messages m JOIN terminals t ON t.id = m.terminal_id""",
+    "pieces": """
+        SELECT t.identity, p.received_at, p.hold, p.msg_id, p.number, p.total, p.index, p.raw
+        FROM pieces p JOIN terminals t ON t.id = p.terminal_id""",
     "quarantine": "SELECT received_at, peer, msg_id, reason, raw, position, ordinal FROM quarantine",
 }
 """What must not depend on crashes: everything but database identifiers and the moments of commits."""
@@ -140,6 +146,7 @@ def test_answered_reports_survive_any_kill(
             if is_long:
                 place.command("verify")
             total = assert_answered_once(place, drivers)
+            print(f"{assert_told_whole(place, drivers)} messages in pieces were told")
             print(f"{total} reports answered over {sum(place.kills.values())} kills: {place.kills}")
             crashed = facts(place.database.dsn())
             assert slots(place) == set(range(gateways))

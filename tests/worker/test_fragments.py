@@ -1,6 +1,7 @@
 """Messages in pieces become facts like any other, whatever is lost, repeated, reordered or restarted."""
 
 import random
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from hypothesis import strategies as st
 from protocol.edition import Edition
 from protocol.messages import encode_body
 from protocol.messages.location import location
+from protocol.reassembly import MAX_TOTAL, MINUTE_US
 from store.blobs import Blobs
+from tests.counting import counted
 from tests.databases import Server
 from tests.worker.stories import FEW_STORIES, Story, facts, finish, work, worker
+from worker.digest import Policies
+from worker.fragments import LIMITS, Hold
 
 PICTURE = bytes(range(256)) * 20
 
@@ -154,6 +159,126 @@ def test_a_message_that_cannot_be_read_goes_to_quarantine_piece_by_piece(
     found = facts(dsn)
     assert sorted(row["raw"] for row in found["quarantine"]) == sorted(frames)
     assert {row["reason"] for row in found["quarantine"]} == {"undecodable_body"} and not found["messages"]
+
+
+def test_what_gives_no_facts_is_kept_unread_when_it_is_long(story: Story, state: Path, dsn: str) -> None:
+    """A 0x0104 of 102 KB held the worker for 65 s, only to know whether it can be read."""
+    session = story.open("13912345678")
+    bodies = [b"\0\1\xff" + b"\0\0\0\1\0" * (102_000 // 5), b"\0"]
+    for body in bodies:
+        story.frames([(session, frame) for frame in pieces(story, session, 0x0104, body, 1000)])
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert [row["body"] for row in found["messages"]] == bodies[:1]
+    assert [row["reason"] for row in found["quarantine"]] == ["undecodable_body"]
+
+
+def test_of_strangers_nothing_is_put_together_under_policy_known(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    frames = pieces(story, session, 0x0801, picture(5))
+    alone = story.plain(session, 0x0900, b"\xf0")
+    story.frames([(session, frame) for frame in [*frames, alone]], authenticated=False)
+    work(story, dsn, state, policies=Policies(only_known=True))
+    found = facts(dsn)
+    assert found["media"] == [] and [row["body"] for row in found["messages"]] == [b"\xf0"]
+    assert sorted(row["raw"] for row in found["quarantine"]) == sorted(frames)
+    assert {row["reason"] for row in found["quarantine"]} == {"fragment"}
+    assert {row["detail"] for row in found["quarantine"]} == {"not authenticated"}
+
+
+def test_strangers_crowd_out_strangers_only(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    own = pieces(story, session, 0x0801, picture(5))
+    story.frames([(session, own[0])])
+    for number in range(LIMITS[Hold.STRANGERS].uploads + 9):
+        stranger = story.open(f"1370000{number:04}")
+        story.frames([(stranger, pieces(story, stranger, 0x0801, picture(6))[0])], authenticated=False)
+    forged = story.plain(session, 0x0801, b"forged", fragment=(len(own), 1))
+    story._serial -= 1
+    story.frames([(session, forged)], authenticated=False)
+    story.frames([(session, frame) for frame in own[1:]])
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert media_bodies(found, state) == [picture(5)]
+    assert [row["reason"] for row in found["quarantine"]] == ["fragments_crowded_out"] * 10
+
+
+def test_an_upload_that_goes_on_for_half_an_hour_is_given_up(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    frames = pieces(story, session, 0x0801, picture(5))
+    for frame in frames[:8]:
+        story.frames([(session, frame)])
+        story.now_us += 5 * MINUTE_US
+        story.tick()
+    work(story, dsn, state)
+    rows = facts(dsn)["quarantine"]
+    assert sorted(row["raw"] for row in rows) == sorted(frames[:6])
+    assert {row["reason"] for row in rows} == {"fragments_overdue"}
+
+
+def digest_beginnings(directory: Path, dsn: str, count: int) -> int:
+    """Let a terminal begin so many of the longest uploads, and give the work of digesting that."""
+    story = Story(directory / "log")
+    session = story.open("13912345678")
+    frames = [story.plain(session, 0x0704, b"x", fragment=(MAX_TOTAL, 1)) for _ in range(count)]
+    story.frames([(session, frame) for frame in frames])
+    story.sync()
+    with worker(story, dsn, directory / "state") as made:
+        return counted(lambda: finish(made))
+
+
+def test_beginnings_cost_what_they_are_and_not_what_they_lack(tmp_path: Path, server: Server) -> None:
+    """2.1 ms for each 20 bytes: the numbers of 65,534 fragments that were missing."""
+    costs = []
+    for count in (200, 400):
+        dsn = server.clone()
+        try:
+            costs.append(digest_beginnings(tmp_path / str(count), dsn, count))
+        finally:
+            server.drop(dsn)
+    assert costs[1] <= 2.5 * costs[0] and costs[1] < 2500 * 400
+
+
+@given(seed=st.integers(0, 2**32))
+@FEW_STORIES
+def test_lost_and_older_snapshots_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, server: Server, seed: int
+) -> None:
+    dice = random.Random(seed)
+    directory = tmp_path_factory.mktemp("snapshots")
+    story, state = Story(directory / "log"), directory / "state"
+    bodies, gaps, arriving = list[bytes](), list[bytes](), list[tuple[int, bytes, bool]]()
+    session = story.open("13912345678")
+    for number in range(4):
+        body = picture(number, dice.randbytes(dice.randrange(200, 900)))
+        frames, known = pieces(story, session, 0x0801, body, 150), number < 3
+        if number == 1:
+            gaps += frames[1:]
+            frames = frames[1:]
+        else:
+            bodies.append(body)
+        arriving += [(session, frame, known) for frame in frames]
+    dice.shuffle(arriving)
+    dsn = server.clone()
+    try:
+        for each, frame, known in arriving:
+            story.frames([(each, frame)], authenticated=known)
+            story.tick(dice.choice([0, 0, 1]))
+            if dice.random() < 0.4:
+                story.sync()
+                with worker(story, dsn, state, snapshot_s=dice.choice([0.0, 1e9])) as made:
+                    finish(made)
+                    if dice.random() < 0.5:
+                        made._give_up(ConnectionError("killed"))
+            if dice.random() < 0.3:
+                shutil.rmtree(state, ignore_errors=True)
+        story.tick(600)
+        work(story, dsn, state)
+        found = facts(dsn)
+        assert media_bodies(found, state) == sorted(bodies)
+        assert sorted(row["raw"] for row in found["quarantine"]) == sorted(gaps)
+    finally:
+        server.drop(dsn)
 
 
 def test_a_restart_in_the_middle_loses_nothing(story: Story, state: Path, dsn: str) -> None:

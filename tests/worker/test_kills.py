@@ -29,6 +29,8 @@ STEPS = {
     "the name is made durable": r"fsync media/\*",
     "the row of a medium is written": "INSERT INTO media",
     "the row of an alarm is written": "WITH .*",
+    "pieces that wait are written": "INSERT INTO pieces",
+    "pieces of what is whole are let go": "DELETE FROM pieces.*",
     "latest states are written": "INSERT INTO terminal_states",
     "the cursor moves": "UPDATE cursors SET",
     "viewers are told": "SELECT pg_notify.*",
@@ -51,6 +53,10 @@ EACH_BEFORE_THE_NEXT = (
 """A killed process leaves what it wrote to the system; only the order shows that it outlives the machine."""
 
 
+FRAGMENTS = 4
+"""Of each medium."""
+
+
 def test_killed_before_any_step_nothing_is_lost_or_there_twice(
     tmp_path: Path, server: Server, dsn: str
 ) -> None:
@@ -68,7 +74,10 @@ def test_killed_before_any_step_nothing_is_lost_or_there_twice(
             wait_until_alone(connection)
             assert media.prove(connection, blobs).broken is None
             (stored,) = connection.execute("SELECT count(*) FROM media").fetchone() or (0,)
-            assert reader.consumed() <= told.fragments_at[stored], "the log has what is not yet a file"
+            assert reader.consumed() <= cursor(connection), "the log has what is not yet in the database"
+            (held,) = connection.execute("SELECT count(*) FROM pieces").fetchone() or (0,)
+            assert held in (0, FRAGMENTS - 1), "and what waits is there with it"
+            assert bool(held) == (cursor(connection) > told.fragments_at[stored])
             return steps
 
         live("")  # makes the days that the others find
@@ -107,6 +116,7 @@ class Told:
         story.sync()
         self.fragments_at.append(LogReader(story.directory).head())
         *most, last = pieces(story, session, 0x0801, picture(number, bytes([number]) * 300), 100)
+        assert len(most) == FRAGMENTS - 1
         story.frames([(session, frame) for frame in most])
         reports = [story.report(session, alarm=3, ago_s=ago) for ago in range(4, 0, -1)]
         for report in reports:

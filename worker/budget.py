@@ -1,0 +1,50 @@
+"""How much terminals may use in a time of the log. Pure, and a function of the log alone."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+I64: TypeAlias = npt.NDArray[np.int64]
+
+
+class Allowance(NamedTuple):
+    """So much in each period of the log's time."""
+
+    period_us: int
+    each: int
+    """Of one terminal, in bytes."""
+    together: int
+    """Of all."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """What terminals, by their index, have used in the period of the last one."""
+
+    period: int = -1
+    total: int = 0
+    by_terminal: dict[int, int] = field(default_factory=dict)
+
+    def allows(self, allowance: Allowance, terminal: int, size: int, at_us: int) -> bool:
+        """Say whether a terminal may use so many bytes more; if so, they are used."""
+        period = at_us // allowance.period_us
+        if period != self.period:
+            self.period, self.total, self.by_terminal = period, 0, {}
+        used = self.by_terminal.get(terminal, 0) + size
+        if used > allowance.each or self.total + size > allowance.together:
+            return False
+        self.total += size
+        self.by_terminal[terminal] = used
+        return True
+
+    def to_array(self) -> I64:
+        """Give everything as an array."""
+        return np.array([(self.period, self.total), *self.by_terminal.items()], np.int64)
+
+    @classmethod
+    def from_array(cls, array: npt.NDArray[Any]) -> "Spent":
+        """Restore what `to_array` gave."""
+        (period, total), *spent = array.tolist()
+        return cls(period, total, {terminal: size for terminal, size in spent})
