@@ -20,6 +20,7 @@ from tests.databases import Server
 from tests.worker.stories import FEW_STORIES, Story, facts, finish, work, worker
 from worker.digest import Policies
 from worker.fragments import LIMITS, Hold
+from worker.messages import CHECKED
 
 PICTURE = bytes(range(256)) * 20
 
@@ -171,6 +172,22 @@ def test_what_gives_no_facts_is_kept_unread_when_it_is_long(story: Story, state:
     found = facts(dsn)
     assert [row["body"] for row in found["messages"]] == bodies[:1]
     assert [row["reason"] for row in found["quarantine"]] == ["undecodable_body"]
+
+
+@pytest.mark.parametrize("cut", [1, 1 << 20])
+def test_what_gives_no_facts_is_read_only_so_far_in_a_second(
+    story: Story, state: Path, dsn: str, cut: int
+) -> None:
+    session, unreadable = story.open("13912345678"), b"\1" * 200
+    most = CHECKED.each // len(unreadable)
+    for _ in range(2):
+        for _ in range(most + 3):
+            story.say(session, 0x0805, unreadable)
+        story.tick()
+    work(story, dsn, state, batch_bytes=cut)
+    found = facts(dsn)
+    assert len(found["quarantine"]) == 2 * most and len(found["messages"]) == 2 * 3
+    assert {row["body"] for row in found["messages"]} == {unreadable}
 
 
 def test_of_strangers_nothing_is_put_together_under_policy_known(story: Story, state: Path, dsn: str) -> None:
