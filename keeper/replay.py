@@ -48,7 +48,7 @@ from worker.batch import Batch, Place, read_batch
 from worker.commit import Places, recognise, write
 from worker.digest import Policies, digest
 from worker.fleet import Fleet
-from worker.run import NOT_NOW
+from worker.poison import is_not_now
 
 Connection = psycopg.Connection[Any]
 Progress = Callable[[int, int], None]
@@ -169,10 +169,10 @@ class Reading:
         assert fleet is not None
         try:
             more = self._stretch(fleet)
-        except NOT_NOW:
-            raise
-        except Exception as error:  # whatever it is: it is about these records
-            self._set_aside(error)
+        except Exception as error:
+            if is_not_now(error):
+                raise
+            self._set_aside(error)  # whatever it is: it is about these records
             return True
         self._fleet = fleet
         self.about = shadow.about(self._live, self.about.number)

@@ -1,7 +1,9 @@
 """Writing what a batch means: statements in a fixed order, all inside the caller's transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,11 +24,17 @@ from store import (
 from store.binary import Column, floats, times
 from store.blobs import Blobs
 from store.cursors import Connection
+from store.media import Medium
+from store.messages import Message
 from store.placement import Placement, days_of
+from store.quarantine import Quarantined
 from store.records import SessionOpened
-from worker.batch import I64, Batch
+from worker.batch import I64, Batch, Place
 from worker.facts import Facts
 from worker.fleet import Fleet
+from worker.poison import WAITS, is_not_now, poisonous
+
+T = TypeVar("T", Quarantined, Message, Medium)
 
 
 def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> I64:
@@ -103,7 +111,7 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
         placement.ensure(connection, days_of(facts.positions.placed_us))
         collided = positions.write_prepared(connection, facts.prepared or positions.prepare(facts.positions))
         for row in collided.tolist():
-            quarantined += facts.collided(row)
+            quarantined += facts.source(row)
         late = facts.positions.late
         if late.any():
             journeys.mark_stale(
@@ -123,6 +131,40 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     alarms.apply(connection, facts.alarms)
     tickets.apply(connection, facts.tickets)
     return bound
+
+
+def unwritable(places: Places, facts: Facts) -> set[Place]:
+    """Say where frames stand whose facts cannot be written, each tried alone; nothing is written. Alarms,
+    tickets, links and registrations are not tried: they are no matter of one frame.
+    """
+    connection, placement = places.connection, places.placement
+    found: set[Place] = set()
+    with connection.transaction(force_rollback=True):
+        if facts.positions is not None and len(facts.positions):
+            placement.ensure(connection, days_of(facts.positions.placed_us))
+            for row in positions.unwritable(connection, facts.positions, WAITS).tolist():
+                found |= {each.place for each in facts.source(row)}
+        found |= _unwritable(connection, facts.quarantined, partial(quarantine.insert, connection))
+        found |= _unwritable(connection, facts.messages, partial(messages.insert, connection))
+        found |= _unwritable(connection, facts.media, partial(media.write, connection, places.blobs))
+    placement.forget()
+    return found
+
+
+def _unwritable(
+    connection: Connection, entries: Sequence[T], insert: Callable[[Sequence[T]], None]
+) -> set[Place]:
+    def can_be_written(some: Sequence[T]) -> bool:
+        try:
+            with connection.transaction(force_rollback=True):
+                insert(some)
+        except Exception as error:
+            if is_not_now(error):
+                raise
+            return False
+        return True
+
+    return {(each.log_id, each.position, each.ordinal) for each in poisonous(entries, can_be_written)}
 
 
 def write_states(connection: Connection, fleet: Fleet) -> int:

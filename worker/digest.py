@@ -96,8 +96,8 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     _follow_ticks(fleet, said, policies, facts)
     forget_sessions(batch.events(), fleet)
     facts.positions = _rows(fleet, said)
-    facts.collided = partial(
-        _collided, batch, facts.positions, reports.row, {each.row: each.pieces for each in assembled.whole}
+    facts.source = partial(
+        _source, batch, facts.positions, reports.row, {each.row: each.pieces for each in assembled.whole}
     )
     return facts
 
@@ -441,7 +441,7 @@ def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody
         )
 
 
-def _collided(
+def _source(
     batch: Batch, rows: PositionRows, frames: I64, pieces: dict[int, list[Piece]], report: int
 ) -> list[Quarantined]:
     """Give the frame that brought a report whose key another one has, or the pieces in which it came."""

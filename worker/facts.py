@@ -22,8 +22,8 @@ class Facts:
     positions: PositionRows | None = None
     prepared: Prepared | None = None
     """The positions, where somebody did already what needs no connection."""
-    collided: Callable[[int], list[Quarantined]] = lambda _: []
-    """Gives a position that cannot be stored, because a different one has its key, for quarantine."""
+    source: Callable[[int], list[Quarantined]] = lambda _: []
+    """Gives what brought a position, for quarantine where a different one has its key."""
     quarantined: list[Quarantined] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     media: list[Medium] = field(default_factory=list)

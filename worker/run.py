@@ -7,7 +7,10 @@ restored from the snapshot and the logs up to the committed cursors, and the sam
 
 * The database cannot be reached, is read-only, full or restarting: try again, later and later. The log holds.
 * The database is slower than the stream: less is taken at a time, so that nothing waits long for its turn.
-* A record cannot be written however often it is tried: it is found by halving, and goes to quarantine alone.
+* A record cannot be written however often it is tried: it is found, and goes to quarantine alone. That costs
+  one restored state and three times the batch, however many there are; only what the search cannot tell is
+  found by halving, from copies of the state in memory.
+* An error that should pass does not: where others can be written, it is taken for the record's.
 * The log has no such position, or is damaged: nothing is skipped; the worker waits and its health says why.
   Damage it passes when a person says so (`store.damage`).
 """
@@ -21,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -36,15 +39,15 @@ from store.log import FIRST, CursorAhead, LogCorrupt, LogError, LogRecord
 from store.merge import MergedReader, Order, Positions, order
 from store.placement import Placement
 from store.quarantine import Limits
-from store.records import Frames, decode
+from store.records import Frames, RecordKind, decode
 from store.times import from_us
 from worker import snapshot
 from worker.batch import I64, WHOLE_RECORD, Batch, Place, read_batch
-from worker.commit import Places, prepare, recognise, write, write_states
+from worker.commit import Places, prepare, recognise, unwritable, write, write_states
 from worker.digest import Policies, digest
 from worker.fleet import Fleet
 from worker.messages import gather
-from worker.poison import poisonous
+from worker.poison import is_not_now, poisonous
 from worker.recall import recall
 from worker.snapshot import Snapshot
 
@@ -82,15 +85,16 @@ NETWORK: dict[str, Any] = {
 
 log = structlog.get_logger("worker")
 
-WAITS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.ProgrammingError, psycopg.InternalError)
-"""Errors of the database that say nothing about the data: connection, shutdown, full disk, read-only,
-deadlock, missing table or privilege. Trying again later is right; anything else is the fault of what was
-written.
-"""
-
 MISSING = "what came before is not in this database; `northwatch doctor` says what to do"
 
-NOT_NOW = (*WAITS, LogError, OSError, cursors.CursorMoved, MemoryError)
+SEARCHES: Final = 3
+"""So often the same records are searched for what cannot be written. One search finds all of it, but for what
+shows only when the rest can be written."""
+CONTROLS: Final = 5
+"""So many other records are tried before an error that should pass is taken for one's own."""
+PATIENCE: Final = 8
+"""An error that should pass, and comes back so often at the same place with one connection after another, may
+be about the data all the same. With the pauses that is after a quarter of a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,7 @@ class Worker:
         self._pace = _Pace(options.batch_bytes)
         self._is_behind = False
         """The last batch was a large one, and more is there."""
+        self._patience = _Patience()
         self._error = ""
         self._moved_at = time.monotonic()
         """When it last did a batch, or found nothing to do."""
@@ -204,9 +209,11 @@ class Worker:
             error = self._try(records)
             if error is not None:
                 log.error("batch_poisoned", position=records[0].position, error=_told(error))
-                self._divide(records)
+                self._isolate(records)
+                self._pace.failed()
             else:
                 self._pace.took(size, time.monotonic() - began)
+            self._patience.succeeded()
             self._error = ""
         else:
             self._moved_at = time.monotonic()
@@ -434,49 +441,117 @@ class Worker:
                 _tell_viewers(connection, "facts")
             fleet.terminals["changed"] = False
 
-    def _try(
-        self, records: Sequence[LogRecord], aside: Collection[Place] = (), *, keep: bool = True
-    ) -> Exception | None:
-        """Take the records, and give the error if they cannot be written."""
+    def _try(self, records: Sequence[LogRecord]) -> Exception | None:
+        """Take the records, and give the error if it is about them; then the state is restored."""
         try:
-            self._take(records, aside, keep=keep)
-        except NOT_NOW:
-            raise
-        except Exception as error:  # whatever it is: it is about these records, and others must go on
+            self._take(records)
+        except Exception as error:
+            if not self._is_about_data(error):
+                raise
             self._restore()
             return error
-        if not keep:
-            self._restore()
         return None
+
+    def _attempt(
+        self, records: Sequence[LogRecord], aside: Collection[Place] = (), *, keep: bool = True
+    ) -> Exception | None:
+        """Take the records on a copy of the state, and give the error if it is about them; then, or with
+        `keep` False, everything is as it was.
+        """
+        before = self._fleet
+        assert before is not None
+        self._fleet = before.copy()
+        error = None
+        try:
+            self._take(records, aside, keep=keep)
+        except Exception as failed:
+            if not self._is_about_data(failed):
+                raise
+            error = failed
+        if error is not None or not keep:
+            self._fleet = before
+            self._placement.forget()
+        return error
+
+    def _is_about_data(self, error: Exception) -> bool:
+        """Whatever it is, if it is not of the moment it is about these records, and others must go on."""
+        return not is_not_now(error) or self._patience.is_over(error)
+
+    def _isolate(self, records: Sequence[LogRecord]) -> None:
+        """Write the records without what cannot be written, which goes to quarantine."""
+        aside: set[Place] = set()
+        for _ in range(SEARCHES):
+            found = self._search(records, aside)
+            if found <= aside:
+                break
+            aside |= found
+            if self._attempt(records, aside) is None:
+                self._note_aside(records[0], len(aside))
+                return
+        self._divide(records)
+
+    def _search(self, records: Sequence[LogRecord], aside: Collection[Place]) -> set[Place]:
+        """Say where among the records frames stand that cannot be written, as far as each can be tried."""
+        connection, before = self._connection, self._fleet
+        assert connection is not None and before is not None
+        fleet, found = before.copy(), set[Place]()
+        places = Places(connection, self._placement, self._blobs)
+        try:
+            with connection.transaction(force_rollback=True):
+                for part in _parts(records):
+                    batch = read_batch(part, aside)
+                    terminal = recognise(lambda: connection, batch, fleet)
+                    found |= unwritable(places, digest(batch, terminal, fleet, self.options.policies))
+        except Exception as error:
+            if not self._is_about_data(error):
+                raise
+        self._placement.forget()
+        return found
 
     def _divide(self, records: Sequence[LogRecord]) -> None:
         """Take the records in ever smaller parts, until one that cannot be written stands alone."""
-        if len(records) == 1:
-            self._set_aside(records[0])
-            return
-        middle = len(records) // 2
-        for part in (records[:middle], records[middle:]):
-            if self._try(part) is not None:
-                self._divide(part)
+        waiting = [records]
+        while waiting:
+            part = waiting.pop()
+            if len(part) == 1:
+                self._set_aside(part[0], records)
+            elif self._attempt(part) is not None:
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
 
-    def _set_aside(self, record: LogRecord) -> None:
-        """Write one record without the frames that cannot be written, or else without all of it; what is left
-        out goes to quarantine.
+    def _set_aside(self, record: LogRecord, batch: Sequence[LogRecord]) -> None:
+        """Write one record, without the frames that cannot be written, or else without all of it; what is
+        left out goes to quarantine.
 
         If even that cannot be written, the fault is not in the record: the error goes to the caller.
         """
+        error = self._attempt([record])
+        if error is None:
+            return
+        if is_not_now(error) and not self._can_write_others(record, batch):
+            raise error
         frames = _places(record)
 
         def can_be_written(chosen: Sequence[Place]) -> bool:
-            return self._try([record], set(frames).difference(chosen), keep=False) is None
+            return self._attempt([record], set(frames).difference(chosen), keep=False) is None
 
         aside = poisonous(frames, can_be_written)
-        error = self._try([record], aside)
-        if error is not None:
+        if self._attempt([record], aside) is not None:
             aside = [(record.log.log_id, record.position, WHOLE_RECORD)]
             self._take([record], aside)
-        log.error("poison_set_aside", position=record.position, places=len(aside), error=repr(error))
-        self._metrics.poisoned.inc(len(aside))
+        self._note_aside(record, len(aside))
+
+    def _can_write_others(self, record: LogRecord, batch: Sequence[LogRecord]) -> bool:
+        """Say whether frames that came after this record can be written while it cannot: then the database is
+        there.
+        """
+        behind = batch[batch.index(record) + 1 :]
+        others = [each for each in behind if each.kind is RecordKind.FRAMES]
+        return any(self._attempt([each], keep=False) is None for each in others[:CONTROLS])
+
+    def _note_aside(self, record: LogRecord, count: int) -> None:
+        log.error("poison_set_aside", position=record.position, places=count)
+        self._metrics.poisoned.inc(count)
 
     def _keep_snapshot(self, *, now: bool = False) -> None:
         """Write a snapshot when it is time, and let the log go up to the last one on the disk. With `now` it
@@ -507,6 +582,7 @@ class Worker:
         if message != self._error:
             log.warning("worker_waits", error=message)
         self._error = message
+        self._patience.failed(error, self._positions)
         self._pace.failed()
         self._metrics.failures.inc()
         if isinstance(error, LogError):
@@ -533,6 +609,34 @@ def _parts(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
             begin, size = place + 1, 0
     if begin < len(records):
         yield records[begin:]
+
+
+class _Patience:
+    """How often the same error of the database came at the same place."""
+
+    def __init__(self) -> None:
+        self._what: tuple[str | None, Positions] = None, {}
+        self._count = 0
+
+    def failed(self, error: Exception, positions: Positions) -> None:
+        """Note an error for which is waited."""
+        what = _sqlstate(error), positions
+        self._what, self._count = what, self._count + 1 if what == self._what else 1
+
+    def succeeded(self) -> None:
+        """Note that something was written."""
+        self._count = 0
+
+    def is_over(self, error: Exception) -> bool:
+        """Say whether it is time to ask what it is about. Errors without SQLSTATE are of the connection, or
+        not of the database.
+        """
+        state = _sqlstate(error)
+        return state is not None and state == self._what[0] and self._count >= PATIENCE
+
+
+def _sqlstate(error: Exception) -> str | None:
+    return error.sqlstate if isinstance(error, psycopg.Error) else None
 
 
 class _Pace:
