@@ -19,6 +19,11 @@ def with_latitude(body: bytes, latitude_raw: int) -> bytes:
     return body[: _LATITUDE.start] + latitude_raw.to_bytes(4) + body[_LATITUDE.stop :]
 
 
+def latitude(body: bytes) -> int:
+    """Give the latitude in the body of a 0x0200, in millionths of a degree."""
+    return int.from_bytes(body[_LATITUDE])
+
+
 def colliding(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Give pairs of bodies that differ from this one in the latitude, and whose stored hashes agree: always
     the same ones for the same body, no body twice.

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from store.log import settle
+from tests.collisions import latitude
 from tests.crash.installation import Installation
 from tests.crash.terminals import Driver
 
@@ -38,8 +39,14 @@ def wait_until_read(place: Installation) -> None:
     raise TimeoutError(f"the worker stands at {positions} of {heads}:\n{place.output('worker')}")
 
 
+def body_of(raw: bytes) -> bytes:
+    """The body of a plain frame that is no fragment."""
+    return raw[-1 - (int.from_bytes(raw[2:4]) & 0x3FF) : -1]
+
+
 def assert_answered_once(place: Installation, drivers: Iterable[Driver]) -> int:
-    """Every answered report is one row; copies count the times it was sent again."""
+    """Every answered report is one row; copies count the times it was sent again. Of two with the same key
+    one is, and the other one is in quarantine each time it came."""
     stored: Counter[tuple[str, datetime, int]] = Counter()
     with place.connect() as database:
         rows: list[Any] = database.execute(
@@ -47,11 +54,24 @@ def assert_answered_once(place: Installation, drivers: Iterable[Driver]) -> int:
             " FROM positions p JOIN terminals t ON t.id = p.terminal_id"
         ).fetchall()
         stored.update(rows)
+        quarantined: list[Any] = database.execute(
+            "SELECT t.identity, q.raw FROM quarantine q JOIN terminals t ON t.id = q.terminal_id"
+            " WHERE q.reason = 'hash_collision'"
+        ).fetchall()
+    collided = {(identity, body_of(raw)[22:28], latitude(body_of(raw))) for identity, raw in quarantined}
     total = 0
     for driver in drivers:
         for report in driver.answered:
             reported_at = datetime.fromisoformat(report["time"]).replace(tzinfo=UTC) - GMT8
             key = (driver.identity, reported_at, report["latitude_raw"])
+            if report["time"] in driver.rivals:
+                both = [stored[driver.identity, reported_at, each] for each in driver.rivals[report["time"]]]
+                assert sorted(both) == [0, 1], f"{key}: {both} of two with one key in positions"
+                bcd = bytes.fromhex(f"{datetime.fromisoformat(report['time']):%y%m%d%H%M%S}")
+                is_collided = (driver.identity, bcd, report["latitude_raw"]) in collided
+                assert bool(stored[key]) != is_collided, f"{key} was answered and is in both or neither"
+                total += 1
+                continue
             assert stored[key] == 1, f"{key} was answered and stands {stored[key]} times in positions"
             total += 1
     return total

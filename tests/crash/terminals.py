@@ -13,11 +13,14 @@ import contextlib
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from protocol.connection import Received, Terminal
 from protocol.edition import Edition
 from protocol.message import Undecodable
+from protocol.messages import encode_body
+from tests.collisions import latitude, pairs
 
 PASSED_THROUGH = 0x0900
 LONG_EVERY = 25
@@ -27,6 +30,28 @@ BEGAN = datetime(2026, 11, 1, 8, 0, 0)
 REST_S = 8.0
 CONTRACT_S = 3.0
 """Silence of the platform after which a terminal declares the link dead."""
+
+
+COLLIDES_EVERY = 30
+"""Of so many reports one comes with another of the same second, whose stored hash is the same."""
+
+
+@cache
+def colliding(step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two reports of a step that differ, and whose stored hashes agree."""
+    report = {
+        "alarm": 0,
+        "status": 3,
+        "latitude_raw": 0,
+        "longitude_raw": 123_500_000,
+        "altitude_m": 40,
+        "speed_kmh": 60.0,
+        "direction_deg": 90,
+        "time": (BEGAN + timedelta(seconds=step)).isoformat(),
+        "extras": {"0x01": step, "0x31": 12},
+    }
+    ((first, second),) = pairs(encode_body(0x0200, Edition.E2013, report), 1)
+    return report | {"latitude_raw": latitude(first)}, report | {"latitude_raw": latitude(second)}
 
 
 @dataclass
@@ -52,15 +77,23 @@ class Driver:
     unheard: set[int] = field(default_factory=set)
     """Serials of those that were not answered."""
     told: list[bytes] = field(default_factory=list)
+    rivals: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By time: the latitudes of two reports of which one has the other's key."""
 
     @property
     def identity(self) -> str:
         return f"1390000{self.number:04}"
 
     def next_report(self) -> dict[str, Any]:
-        """A report unlike all others of this terminal: its clock advances by a second each."""
+        """A report unlike all others of this terminal: its clock advances by a second each. Now and then two
+        of one second that nearly look the same."""
         step = self.made
         self.made += 1
+        if step % COLLIDES_EVERY == COLLIDES_EVERY - 1:
+            first, second = colliding(step)
+            self.waiting.append(second)
+            self.rivals[first["time"]] = first["latitude_raw"], second["latitude_raw"]
+            return first
         # An emergency now and then, and an overspeed that lasts: episodes to get right across crashes.
         alarm = (1 if step % 97 == 40 + self.number else 0) | (2 if step % 60 > 45 else 0)
         return {

@@ -33,8 +33,10 @@ SHORT_SILENCE = {
     "NORTHWATCH_SILENCE__DWELL_S": "1",
     "NORTHWATCH_SILENCE__MASS_LEAST": "6",
     "NORTHWATCH_WORKER__SNAPSHOT_S": "1",
+    "NORTHWATCH_QUARANTINE__KEPT_PER_HOUR": "1000000",
 }
-"""So that tickets open and close, and snapshots are taken, while things are killed."""
+"""So that tickets open and close, and snapshots are taken, while things are killed; and that what is owed in
+quarantine can be found there."""
 
 Facts: TypeAlias = dict[str, Counter[tuple[object, ...]]]
 
