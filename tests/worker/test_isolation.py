@@ -19,7 +19,7 @@ from protocol.messages import encode_body
 from store.quarantine import Limits
 from tests.collisions import pairs
 from tests.databases import Server
-from tests.worker.stories import FEW_STORIES, Story, facts, finish, work, worker
+from tests.worker.stories import FEW_STORIES, SECOND, Story, facts, finish, work, worker
 from worker import run
 from worker.poison import is_not_now
 
@@ -313,7 +313,7 @@ def test_a_flood_of_bad_bodies_is_counted(story: Story, state: Path, dsn: str, b
         for session in sessions:
             body = number.to_bytes(5)
             story.frames([(session, story.plain(session, 0x0200 if number % 3 else 0x0F01, body))])
-        story.tick(600)
+        story.now_us += 600 * SECOND
     for _ in range(2):
         work(story, dsn, state, batch_bytes=batch_bytes, quarantine=Limits(kept_per_hour=2))
     counts = ask(dsn, "SELECT reason, things, kept FROM quarantine_counts ORDER BY hour, reason, terminal_id")
