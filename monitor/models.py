@@ -618,15 +618,6 @@ class ReasonCount(BaseModel):
     only_counted: int = Field(description="What is not kept, or not any more; the archive has its bytes.")
 
 
-class Unwanted(Given):
-    """What of quarantine is to go; what is missing chooses everything."""
-
-    reason: Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")] | None = None
-    terminal_id: Id | None = None
-    since: Annotated[Moment | None, Field(alias="from", strict=False)] = None
-    until: Annotated[Moment | None, Field(alias="to", strict=False)] = None
-
-
 class Deleted(BaseModel):
     """What was deleted."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from monitor.models import Deleted, Items, Page, Quarantined, QuarantinedRaw, ReasonCount, Unwanted
+from monitor.models import Deleted, Items, Page, Quarantined, QuarantinedRaw, ReasonCount
 from monitor.routes import (
     CHANGES,
     DEFAULT_LIMIT,
@@ -49,6 +49,25 @@ async def listed(
         )
 
 
+@router.delete("", response_model=Deleted, responses=CHANGES)
+async def delete(
+    center: At,
+    by: ByAdmin,
+    reason: WordFilter = None,
+    terminal_id: IdFilter = None,
+    since: From = None,
+    until: To = None,
+) -> Deleted:
+    """Delete what is chosen, or everything, the oldest first and a part at a time. What is under a legal hold
+    stays, and what could not be written; it is written down who deleted what.
+    """
+    async with center.database() as connection:
+        deleted = await quarantine.delete(
+            connection, by=by["name"], reason=reason, terminal_id=terminal_id, since=since, until=until
+        )
+    return Deleted(deleted=deleted, is_all=deleted < quarantine.DELETED_AT_ONCE)
+
+
 @router.get("/summary", response_model=Items[ReasonCount], responses=problems())
 async def summary(center: At, by: By, since: From = None, until: To = None) -> Any:
     """How often and why; the last 24 hours unless told otherwise."""
@@ -56,16 +75,6 @@ async def summary(center: At, by: By, since: From = None, until: To = None) -> A
     since = since or datetime.now(UTC) - timedelta(days=1)
     async with center.database() as connection:
         return {"items": await desk.quarantine_summary(connection, since=since, until=until)}
-
-
-@router.post("/delete", response_model=Deleted, responses=CHANGES)
-async def delete(given: Unwanted, center: At, by: ByAdmin) -> Deleted:
-    """Delete what is chosen, the oldest first and a part at a time. What is under a legal hold stays, and
-    what could not be written; it is written down who deleted what.
-    """
-    async with center.database() as connection:
-        deleted = await quarantine.delete(connection, by=by["name"], **given.model_dump(exclude_none=True))
-    return Deleted(deleted=deleted, is_all=deleted < quarantine.DELETED_AT_ONCE)
 
 
 @router.get("/{quarantine_id}", response_model=QuarantinedRaw, responses=problems(404))

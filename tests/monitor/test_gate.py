@@ -15,7 +15,8 @@ ROUTES = [(method, path) for path, methods in APP.openapi()["paths"].items() for
 ADMIN_ONLY = {
     (method, path)
     for method, path in ROUTES
-    if path.startswith(("/api/v1/users", "/api/v1/audit", "/api/v1/quarantine/delete"))
+    if path.startswith(("/api/v1/users", "/api/v1/audit"))
+    or (method == "delete" and path == "/api/v1/quarantine")
     or (method != "get" and path.startswith(("/api/v1/vehicles", "/api/v1/terminals", "/api/v1/fleet")))
 }
 

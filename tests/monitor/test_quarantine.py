@@ -45,13 +45,12 @@ async def test_admins_delete_what_they_choose(
     terminal, other = await facts.terminal(), await facts.terminal()
     received(dsn, terminal, log["id"], reason="bad_checksum", count=2)
     received(dsn, other, log["id"], reason="undecodable", count=3)
-    path = "/api/v1/quarantine/delete"
-    assert (await anna.post(path, json={})).status_code == 403
-    assert (await root.post(path, json={"reasons": "x"})).status_code == 422
+    path = "/api/v1/quarantine"
+    assert (await anna.delete(path)).status_code == 403
     later = {"from": "2026-03-02T00:00:00Z"}
-    assert (await root.post(path, json=later)).json() == {"deleted": 0, "is_all": True}
-    chosen = {"reason": "undecodable", "terminal_id": other}
-    assert (await root.post(path, json=chosen)).json() == {"deleted": 3, "is_all": True}
+    assert (await root.delete(path, params=later)).json() == {"deleted": 0, "is_all": True}
+    chosen = {"reason": "undecodable", "terminal_id": str(other)}
+    assert (await root.delete(path, params=chosen)).json() == {"deleted": 3, "is_all": True}
     left = (await root.get("/api/v1/quarantine", params=PERIOD)).json()["items"]
     assert {each["reason"] for each in left} == {"bad_checksum"} and len(left) == 2
     (entry,) = (await root.get("/api/v1/audit", params={"action": "quarantine.deleted"})).json()["items"]
