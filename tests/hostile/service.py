@@ -1,5 +1,6 @@
 """`northwatch up` as a user starts it, in a directory and on ports of its own."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -22,7 +23,7 @@ import psycopg
 from store.embedded import Embedded
 from tests.ports import reserve
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 """How long is waited for what must come; far longer than it takes."""
 
 Found = TypeVar("Found")
@@ -103,8 +104,9 @@ class Service:
     def kill(self, name: str) -> None:
         """kill -9 of the part of this name; `up` starts it again."""
         for child in psutil.Process(self.process.pid).children():
-            if name in child.cmdline()[:4]:
-                child.send_signal(signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if name in child.cmdline()[:4]:
+                    child.send_signal(signal.SIGKILL)
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:

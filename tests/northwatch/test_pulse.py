@@ -88,6 +88,6 @@ async def test_a_loop_that_stands_says_so_meanwhile(monkeypatch: pytest.MonkeyPa
 
         asking = threading.Thread(target=ask)
         asking.start()
-        assert told.wait(60), "the loop stands until somebody was told"
+        assert told.wait(300), "the loop stands until somebody was told"
         asking.join()
         assert (registry.get_sample_value("northwatch_loop_delay_seconds") or 0) >= 0.5
