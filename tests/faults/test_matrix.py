@@ -54,6 +54,8 @@ SETTINGS = {
 
 GARBAGE = ("junk", "TLS garbage", "junk on TLS")
 """Peers whose links the gateway ends."""
+QUIET_TICKS = 3
+"""Of the gateway, one a second: links that want too much rest for less."""
 FILLERS = 12
 HEARTBEATS = 25_000
 """Of each filler: within its allowance, and together more than the log may hold."""
@@ -136,8 +138,7 @@ class Matrix:
         """Fill the log while nobody reads it, and see that nothing is answered then."""
         await self.do(partial(self.place.kill, "worker"))
         fillers = [asyncio.create_task(fill(self.place.port, number)) for number in range(FILLERS)]
-        await until(self.is_full)
-        before = (await asyncio.to_thread(self.place.ask, "gateway"))["answers"]
+        before = await self.come_to_rest()
         await asyncio.sleep(self.lasting(1, 20))
         health = await asyncio.to_thread(self.place.ask, "gateway")
         assert health["log"]["is_full"] and not health["ok"] and not health["reading"]
@@ -147,10 +148,24 @@ class Matrix:
             filler.cancel()
         await self.do(partial(self.place.start, "worker"))
 
-    def is_full(self) -> bool:
-        """The log takes no more, so that the gateway reads no more: what it has answered is all there is."""
-        health = self.place.ask("gateway")
-        return bool(health) and health["log"]["is_full"] and not health["reading"]
+    async def come_to_rest(self) -> int:
+        """Wait until the log is full and what had been received has its place in the reserve: ticks are
+        written, and nobody is answered any more. Give how many answers there were.
+        """
+        answers, quiet_ticks, durable = -1, 0, -1
+
+        def is_at_rest() -> bool:
+            nonlocal answers, quiet_ticks, durable
+            health = self.place.ask("gateway")
+            if not health or not health["log"]["is_full"] or health["answers"] != answers:
+                answers, quiet_ticks = health.get("answers", -1), 0
+            elif health["log"]["durable"] > durable:
+                quiet_ticks += 1
+            durable = health["log"]["durable"] if health else -1
+            return quiet_ticks >= QUIET_TICKS
+
+        await until(is_at_rest)
+        return answers
 
     async def restart(self) -> None:
         await self.do(
