@@ -81,6 +81,8 @@ class AlarmState:
     """What became of this terminal's alarms in that minute; see `alerts.bits.MAX_CHANGES`."""
     missed: U32
     """Bits that the operator ends, of reports that were not read since."""
+    crowd: I64
+    """A minute of receipt, and how many bits all strangers together have said in it."""
     keys: I64
     """terminal × 32 + bit, ascending, for `episodes`."""
     episodes: Records
@@ -100,6 +102,7 @@ class AlarmState:
             minute=np.full(terminals, NEVER, np.int64),
             changes=np.zeros(terminals, np.uint32),
             missed=np.zeros(terminals, np.uint32),
+            crowd=np.array([NEVER, 0]),
             keys=np.zeros(0, np.int64),
             episodes=np.zeros(0, _EPISODE),
         )
@@ -110,7 +113,7 @@ class AlarmState:
     def grow(self, terminals: int) -> None:
         """Make room for terminals up to that number; existing ones keep their index."""
         new = AlarmState.empty(max(0, terminals - len(self)))
-        for name in new.to_arrays().keys() - {"keys", "episodes"}:
+        for name in new.to_arrays().keys() - {"crowd", "keys", "episodes"}:
             setattr(self, name, extended(getattr(self, name), getattr(new, name)))
 
     def copy(self) -> Self:

@@ -100,6 +100,8 @@ class Figures(TypedDict):
     alarms_on_desk: int | None
     alarms_taken: int | None
     tickets_open: int | None
+    strangers: int | None
+    alarms_of_strangers: int | None
     quarantined_last_hour: int | None
     quarantine_mib: float | None
     quarantine_only_counted: int | None
@@ -436,6 +438,8 @@ def judge(
             "alarms_on_desk": figures.get("alarms_on_desk"),
             "alarms_taken": figures.get("alarms_taken"),
             "tickets_open": figures.get("tickets_open"),
+            "strangers": figures.get("strangers"),
+            "alarms_of_strangers": figures.get("alarms_of_strangers"),
             "quarantined_last_hour": database["quarantined_last_hour"] if database else None,
             "quarantine_mib": database["quarantine_bytes"] / (1 << 20) if database else None,
             "quarantine_only_counted": database["quarantine_only_counted"] if database else None,

@@ -115,11 +115,14 @@ class LivePicture:
         self.states: dict[int, TerminalState] = {}
         self.alarms: dict[int, Row] = {}
         self.tickets: dict[int, Row] = {}
+        self.strangers: dict[str, int] = {}
+        """How many there are, and how many alarms of theirs; only the newest are in the picture."""
         self.viewers: set[Viewer] = set()
         self.places = ViewerPlaces()
         self._connect = connect
         self._health = health
         self._horizon: str | None = None
+        self._newest_strangers: list[int] = []
         self._snapshot: tuple[int, bytes] = (-1, b"")
         self._told: tuple[float, Health | None] = (0.0, None)
 
@@ -160,6 +163,7 @@ class LivePicture:
             "alarms_on_desk": len(self.alarms),
             "alarms_taken": sum(alarm["desk"] == "taken" for alarm in self.alarms.values()),
             "tickets_open": len(self.tickets),
+            **self.strangers,
         }
 
     async def run(self) -> None:
@@ -208,17 +212,20 @@ class LivePicture:
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             is_full = self._horizon is None
-            states, horizon = await live.states(connection, self._horizon)
+            if is_full or len(self._newest_strangers) < live.MAX_STRANGERS:
+                self._newest_strangers = await live.newest_strangers(connection)
+            states, horizon = await live.states(connection, self._horizon, self._newest_strangers)
+            strangers = await live.strangers(connection)
             alarms = await live.alarms_on_desk(connection)
             tickets = await live.open_tickets(connection)
             gone_alarms = await live.alarms_by_id(connection, _gone(self.alarms, alarms))
             gone_tickets = await live.tickets_by_id(connection, _gone(self.tickets, tickets))
         self._take_states(states, is_full)
-        self._tell("alarms", _changed(self.alarms, alarms) + gone_alarms)
+        self._tell("alarms", _changed(self.alarms, alarms) + [_left(alarm) for alarm in gone_alarms])
         self._tell("tickets", _changed(self.tickets, tickets) + gone_tickets)
         self.alarms = {row["id"]: row for row in alarms}
         self.tickets = {row["id"]: row for row in tickets}
-        self._horizon = horizon
+        self._horizon, self.strangers = horizon, strangers
         if not self.is_complete:
             self.is_complete = True
             self._snapshot = (-1, b"")
@@ -226,7 +233,7 @@ class LivePicture:
     def _take_states(self, states: list[TerminalState], is_full: bool) -> None:
         known = self.states
         changed = [state for state in states if known.get(state.terminal_id) != state]
-        if is_full and len(states) != len(known):
+        if is_full and known.keys() != {state.terminal_id for state in states}:
             self.states = known = {state.terminal_id: state for state in states}
         else:
             known.update((state.terminal_id, state) for state in changed)
@@ -265,6 +272,11 @@ class LivePicture:
 
 def _gone(known: dict[int, Row], rows: list[Row]) -> list[int]:
     return list(known.keys() - {row["id"] for row in rows})
+
+
+def _left(alarm: Row) -> Row:
+    """Give an alarm that is no longer in the picture; a stranger's gives way to newer ones."""
+    return alarm | {"on_desk": False} if alarm["stranger"] else alarm
 
 
 def _changed(known: dict[int, Row], rows: list[Row]) -> list[Row]:

@@ -41,6 +41,8 @@ class Metrics:
             "silent": "Terminals that should report and do not",
             "alarms_on_desk": "Alarms that nobody has handled",
             "tickets_open": "Tickets that are not closed",
+            "strangers": "Terminals that nobody knows, up to 10,000",
+            "alarms_of_strangers": "Alarms of theirs that nobody has handled, up to 10,000",
         }
         for name, meaning in figures.items():
             gauge = Gauge(f"northwatch_{name}", meaning, registry=registry)
@@ -51,7 +53,7 @@ class Metrics:
         self._requests.labels(str(status)).inc()
 
     def _figure(self, name: str) -> float:
-        return self._center.live.figures()[name]
+        return self._center.live.figures().get(name, 0)
 
     async def text(self) -> bytes:
         """Give everything in Prometheus's text format."""

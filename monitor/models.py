@@ -513,6 +513,7 @@ class Alarm(BaseModel):
     ends: Literal["by_terminal", "by_operator"]
     late: bool
     on_desk: bool
+    stranger: bool
     began_at: datetime
     received_at: datetime
     last_seen_at: datetime

@@ -57,8 +57,8 @@ CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL TH
 
 ALARM: LiteralString = f"""
 SELECT a.id, {TERMINAL_REF}, {VEHICLE_REF}, a.condition, a.object, a.edition, a.severity, a.ends, a.late,
-       a.on_desk, a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports, {place("a")}, a.speed_kmh,
-       {DESK} AS desk,
+       a.on_desk, a.stranger, a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports,
+       {place("a")}, a.speed_kmh, {DESK} AS desk,
        {_someone("taker", "taken_by")}, a.taken_at, {_someone("handler", "handled_by")}, a.handled_at,
        a.result, a.note
 FROM alarms a
@@ -102,7 +102,7 @@ SELECT q.id, q.received_at, CASE WHEN t.id IS NOT NULL THEN
 async def alarms_page(
     connection: Connection, *, view: str = "desk", limit: int, cursor: str | None = None, **filters: Any
 ) -> Page:
-    """List alarms: the desk by severity and then newest first, other views newest first.
+    """List alarms: the desk by severity and then newest first, strangers' last; other views newest first.
 
     Filters: terminal_id, vehicle_id, condition, severity, desk, result, since and until (of began_at).
     """
@@ -123,15 +123,16 @@ async def alarms_page(
     key: tuple[str, ...] = ("began_at", "id")
     order: LiteralString = "a.began_at DESC, a.id DESC"
     if view == "desk":
-        key = ("severity", "began_at", "id")
-        order = "a.severity, a.began_at DESC, a.id DESC"
+        key = ("stranger", "severity", "began_at", "id")
+        order = "a.stranger, a.severity, a.began_at DESC, a.id DESC"
         conditions["after_id"] = (
-            "a.severity > %(after_severity)s OR"
-            " (a.severity = %(after_severity)s AND (a.began_at, a.id) < (%(after_at)s, %(after_id)s))"
+            "(a.stranger, a.severity) > (%(after_stranger)s, %(after_severity)s) OR"
+            " ((a.stranger, a.severity) = (%(after_stranger)s, %(after_severity)s)"
+            " AND (a.began_at, a.id) < (%(after_at)s, %(after_id)s))"
         )
     if cursor:
-        kinds = (int, datetime, int) if view == "desk" else (datetime, int)
-        names = ("after_severity", "after_at", "after_id")[-len(kinds) :]
+        kinds = (bool, int, datetime, int) if view == "desk" else (datetime, int)
+        names = ("after_stranger", "after_severity", "after_at", "after_id")[-len(kinds) :]
         given.update(zip(names, decode_cursor(cursor, kinds), strict=True))
     query: LiteralString = f"{ALARM} WHERE {where(conditions, given)} ORDER BY {order}"
     return await fetch_page(connection, query, given, key=key, limit=limit)

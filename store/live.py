@@ -20,6 +20,15 @@ MAX_DESK = 2000
 them.
 """
 
+MAX_STRANGERS = 50
+"""Of terminals that nobody knows, and of their alarms, so many are in the picture: anybody can invent
+them.
+"""
+MAX_COUNTED = 10_000
+"""Strangers and their alarms are counted so far: to count a million each second would be work for a number
+that says no more.
+"""
+
 
 class TerminalState(msgspec.Struct, frozen=True, gc=False):
     """The latest of one terminal; the plate is that of the vehicle it is in now.
@@ -74,8 +83,17 @@ UNION ALL SELECT terminal_id FROM installations
 """
 
 
-async def states(connection: Connection, horizon: str | None) -> tuple[list[TerminalState], str]:
-    """Give the states that changed since `horizon` (None: all), and the horizon of the next call.
+_IN_PICTURE: LiteralString = """
+(t.known OR t.authenticated_at IS NOT NULL OR i.id IS NOT NULL OR %(strangers)s::integer[] IS NULL OR
+ t.id = ANY(%(strangers)s::integer[]))
+"""
+
+
+async def states(
+    connection: Connection, horizon: str | None, strangers: list[int] | None = None
+) -> tuple[list[TerminalState], str]:
+    """Give the states that changed since `horizon` (None: all), and the horizon of the next call. Of
+    strangers that are in no vehicle only these, unless that is None.
 
     What it is called belongs to a state: also a terminal whose vehicle got another plate has changed. Rows
     that were deleted are not seen; the product deletes none. Call it inside a REPEATABLE READ transaction, so
@@ -84,11 +102,14 @@ async def states(connection: Connection, horizon: str | None) -> tuple[list[Term
     row = await fetch_one(connection, HORIZON)
     assert row is not None
     if horizon is None:
-        return await _states(connection, STATES), row["horizon"]
+        found = await _states(connection, f"{STATES} WHERE {_IN_PICTURE}", {"strangers": strangers})
+        return found, row["horizon"]
     changed = [each["terminal_id"] for each in await fetch_all(connection, _CHANGED, {"horizon": horizon})]
     if not changed:
         return [], row["horizon"]
-    return await _states(connection, f"{STATES} WHERE t.id = ANY(%s)", (changed,)), row["horizon"]
+    given = {"strangers": strangers, "changed": changed}
+    query: LiteralString = f"{STATES} WHERE t.id = ANY(%(changed)s) AND {_IN_PICTURE}"
+    return await _states(connection, query, given), row["horizon"]
 
 
 async def _states(connection: Connection, query: LiteralString, given: Any = None) -> list[TerminalState]:
@@ -97,13 +118,38 @@ async def _states(connection: Connection, query: LiteralString, given: Any = Non
         return await cursor.fetchall()
 
 
-async def alarms_on_desk(connection: Connection) -> list[Row]:
-    """Give the alarms that nobody has handled, by severity and then newest first."""
-    return await fetch_all(
+async def newest_strangers(connection: Connection) -> list[int]:
+    """Give the numbers of the terminals that came last of those that never authenticated and that nobody
+    entered or accepted."""
+    rows = await fetch_all(
         connection,
-        f"{ALARM} WHERE {ALARM_VIEWS['desk']}"
-        f" ORDER BY a.severity, a.began_at DESC, a.id DESC LIMIT {MAX_DESK}",
+        "SELECT id FROM terminals WHERE NOT known AND authenticated_at IS NULL"
+        f" ORDER BY id DESC LIMIT {MAX_STRANGERS}",
     )
+    return [row["id"] for row in rows]
+
+
+async def strangers(connection: Connection) -> dict[str, int]:
+    """Count the strangers, and their alarms that nobody has handled, each up to `MAX_COUNTED`."""
+    row = await fetch_one(
+        connection,
+        "SELECT (SELECT count(*) FROM (SELECT FROM terminals WHERE NOT known AND authenticated_at IS NULL"
+        f" LIMIT {MAX_COUNTED}) x) AS strangers,"
+        " (SELECT count(*) FROM (SELECT FROM alarms a"
+        f" WHERE {ALARM_VIEWS['desk']} AND a.stranger LIMIT {MAX_COUNTED}) x) AS alarms_of_strangers",
+    )
+    assert row is not None
+    return row
+
+
+async def alarms_on_desk(connection: Connection) -> list[Row]:
+    """Give the alarms that nobody has handled, by severity and then newest first; behind them some of
+    strangers.
+    """
+    query: LiteralString = f"{ALARM} WHERE {ALARM_VIEWS['desk']} AND"
+    order: LiteralString = "ORDER BY a.severity, a.began_at DESC, a.id DESC LIMIT"
+    known = await fetch_all(connection, f"{query} NOT a.stranger {order} {MAX_DESK}")
+    return known + await fetch_all(connection, f"{query} a.stranger {order} {MAX_STRANGERS}")
 
 
 async def alarms_by_id(connection: Connection, ids: list[int]) -> list[Row]:

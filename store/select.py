@@ -68,6 +68,8 @@ def decode_cursor(text: str, kinds: Sequence[type]) -> list[Any]:
 
 
 def _value(value: object, kind: type) -> object:
+    if type(value) is kind and kind is bool:
+        return value
     if kind is datetime and isinstance(value, str):
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is not None:

@@ -285,6 +285,7 @@ def _judge_alarms(fleet: Fleet, said: _Said, facts: Facts) -> None:
             overspeed_place=reports.overspeed_place,
             crossed_place=reports.crossed_place,
             timed_section=reports.timed_section,
+            is_stranger=~said.batch.authenticated[reports.row],
         ),
     )
     reports.quality[judgement.unread] |= Quality.ALARMS_UNREAD

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts import bits
-from alerts.bits import MAX_CHANGES, MOST_PER_REPORT, Change, Judgement, judge
+from alerts.bits import MAX_CHANGES, MAX_STRANGER_BITS, MOST_PER_REPORT, Change, Judgement, judge
 from alerts.objects import crossed_places, object_name, overspeed_places
 from alerts.state import NEVER, AlarmState
 from tests.alerts.fleet import Alarm, Book, Fleet, Report, Truck, columns, seconds
@@ -357,6 +357,7 @@ def reports_of(terminals: int, *, late: bool = True) -> st.SearchStrategy[list[l
         is_late=st.booleans() if late else st.just(False),
         is_plausible=st.sampled_from([True, True, True, False]),
         places=st.tuples(st.integers(0, 2), st.integers(0, 2), st.just(0)),
+        is_stranger=st.sampled_from([False, False, True]),
     )
     stored = st.lists(one, min_size=1, max_size=4)
     return st.lists(st.one_of(one.map(lambda r: [r]), stored), max_size=25).map(in_order)
@@ -428,7 +429,7 @@ def test_batches_do_not_matter_where_terminals_change_too_much(
     story: tuple[list[list[Report]], list[int]], most: int
 ) -> None:
     frames, cuts = story
-    with patch.object(bits, "MAX_CHANGES", most):
+    with patch.object(bits, "MAX_CHANGES", most), patch.object(bits, "MAX_STRANGER_BITS", 2):
         whole = outcome(frames, [])
         assert outcome(frames, cuts) == whole
         assert outcome(frames, list(range(1, len(frames)))) == whole
@@ -602,6 +603,19 @@ def test_an_emergency_is_heard_though_its_report_was_not_read() -> None:
     assert not any(alarm.condition == "emergency" for alarm in book.alarms)
     book.write(judge(state, columns([[Report(0, 660, begin + 61, 0)]])))
     assert [str(alarm) for alarm in book.alarms if alarm.condition == "emergency"] == ["emergency 660–"]
+
+
+def test_strangers_crowd_out_each_other_and_nobody_else() -> None:
+    state = AlarmState.empty(1_001)
+    crowd = [[Report(n, 0, 0, 0xFFFF_FFFF, is_stranger=True)] for n in range(1_000)]
+    judgement = judge(state, columns([*crowd, [Report(1_000, 0, 0, 1)]]))
+    told = {change.terminal for change in judgement.changes}
+    assert 1_000 in told and len(judgement.changes) <= MAX_STRANGER_BITS + 32
+    assert told - {1_000} == set(range(len(told) - 1)), "the first to say it are heard"
+    assert judgement.unread == list(range(len(told) - 1, 1_000))
+    # A minute later there is room again.
+    later = [[Report(n, 60, 60, 0xFFFF_FFFF, is_stranger=True)] for n in range(999, 899, -1)]
+    assert {change.terminal for change in judge(state, columns(later)).changes} == set(range(900, 1_000))
 
 
 def book_of(judgement: Judgement) -> Book:

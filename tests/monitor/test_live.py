@@ -20,7 +20,7 @@ from monitor.models import Alarm, Ticket
 from monitor.routes.live import LiveSnapshot
 from monitor.signing import COOKIE
 from store import fleet, people
-from store.live import TerminalState, states
+from store.live import MAX_STRANGERS, TerminalState, states
 from store.select import Connection
 from tests.monitor.conftest import PATIENCE_S, Served, until
 from tests.monitor.facts import Facts
@@ -92,6 +92,43 @@ async def test_snapshot_shows_every_terminal_the_desk_and_open_tickets(
     assert picture["alarms"] == [{name: one[name] for name in Alarm.model_fields}]
     one = (await anna.get(f"/api/v1/tickets/{ticket}")).json()
     assert picture["tickets"] == [{name: one[name] for name in Ticket.model_fields}]
+
+
+async def test_strangers_never_fill_the_picture(facts: Facts, anna: httpx.AsyncClient) -> None:
+    known = await facts.terminal("100")
+    await facts.connection.execute("UPDATE terminals SET authenticated_at = now() WHERE id = %s", (known,))
+    await facts.alarm(known, severity=4)
+    many = 5 * MAX_STRANGERS
+    await facts.connection.execute(
+        "INSERT INTO terminals (identity) SELECT 'F' || n FROM generate_series(1, %s) n", (many,)
+    )
+    await facts.connection.execute(
+        "INSERT INTO alarms (terminal_id, condition, edition, severity, ends, began_at, received_at,"
+        "                    last_seen_at, stranger)"
+        " SELECT id, 'emergency', '2013', 1, 'by_operator', now(), now(), now(), true"
+        "   FROM terminals WHERE authenticated_at IS NULL AND NOT known"
+    )
+    await facts.connection.execute("SELECT pg_notify('northwatch_live', 'fleet')")
+
+    async def with_strangers() -> dict[str, Any] | None:
+        seen = await complete(anna)
+        return seen if len(seen["alarms"]) > MAX_STRANGERS else None
+
+    picture = await until(with_strangers)
+    assert [alarm["stranger"] for alarm in picture["alarms"]] == [False] + [True] * MAX_STRANGERS
+    assert picture["alarms"][0]["terminal"]["identity"] == "100"
+    assert len(picture["states"]) <= 2 * MAX_STRANGERS + 1
+
+    async def counted() -> dict[str, Any] | None:
+        figures = (await anna.get("/api/v1/health")).json()["figures"]
+        return figures if figures["alarms_of_strangers"] else None
+
+    figures = await until(counted)
+    assert (figures["strangers"], figures["alarms_of_strangers"]) == (many, many)
+    desk = (await anna.get("/api/v1/alarms", params={"limit": 1})).json()
+    assert desk["items"][0]["terminal"]["identity"] == "100", "who is known comes first"
+    page = (await anna.get("/api/v1/alarms", params={"limit": 2, "cursor": desk["next"]})).json()
+    assert [alarm["stranger"] for alarm in page["items"]] == [True, True]
 
 
 async def test_viewer_sees_the_story_go_by(

@@ -136,3 +136,92 @@ def test_the_vehicle_is_the_one_of_that_time(database: psycopg.Connection[Any]) 
     )
     later = replace(LIVE, began_us=T + 600 * SECOND, received_us=T + 600 * SECOND)
     assert [row["vehicle_id"] for row in apply(database, LIVE, END, later)] == [1, 2]
+
+
+def test_what_came_back_goes_on_unless_it_was_handled(database: psycopg.Connection[Any]) -> None:
+    at = T + 90 * SECOND
+    back = replace(LIVE, began_us=at, seen_us=at, received_us=at, since_us=T)
+    (row,) = apply(database, LIVE, END, back)
+    assert (row["began_at"], row["ended_at"], row["reports"]) == (from_us(T), None, 2)
+    database.execute("UPDATE alarms SET handled_at = now(), result = 'real'")
+    later = replace(back, began_us=at + 9 * SECOND)
+    rows = apply(database, replace(END, ended_us=at + SECOND), later, replace(END, ended_us=at + 10 * SECOND))
+    assert [(each["reports"], each["ended_at"] is None) for each in rows] == [(2, False), (1, False)]
+    newest = apply(database, replace(back, began_us=at + 20 * SECOND))[-1]
+    assert (newest["began_at"], newest["reports"], newest["ended_at"]) == (from_us(later.began_us), 2, None)
+
+
+def test_what_was_folded_is_counted_and_told_in_order(database: psycopg.Connection[Any]) -> None:
+    gone, again = (T + 10 * SECOND, T + 30 * SECOND), (T + 20 * SECOND, T + 40 * SECOND)
+    (row,) = apply(database, replace(LIVE, again_us=again, gone_us=gone), END)
+    assert row["reports"] == 3
+    assert history(database) == ["raised", "ended", "raised_again", "ended", "raised_again", "ended"]
+
+
+def test_a_strangers_alarms_are_known_when_somebody_knows_it(database: psycopg.Connection[Any]) -> None:
+    assert [row["stranger"] for row in apply(database, LIVE, replace(LIVE, terminal_id=2))] == [True, True]
+    database.execute("UPDATE terminals SET authenticated_at = now() WHERE id = 1")
+    database.execute("UPDATE terminals SET known = true WHERE id = 2")
+    assert [row["stranger"] for row in apply(database)] == [False, False]
+    assert not apply(database, replace(LIVE, condition="fatigue"))[0]["stranger"]
+
+
+def test_a_stored_day_of_one_condition_is_one_round(database: psycopg.Connection[Any]) -> None:
+    day = [replace(LATE, began_us=LATE.began_us - n * SECOND, ended_us=LATE.ended_us) for n in range(50)]
+    assert len(list(alarms._rounds(day))) == 1
+    assert len(apply(database, *day)) == 50
+
+
+CHANGES = {
+    "raised": replace(LIVE, began_us=T + SECOND),
+    "came back": replace(LIVE, began_us=T + 2 * SECOND, since_us=T - 10_000 * SECOND),
+    "ended": replace(END, ended_us=T + 3 * SECOND),
+    "seen": Seen(1, "overspeed", "", None, None, T + 4 * SECOND, 1),
+    "late": replace(LATE, began_us=T - 500 * SECOND + 1, ended_us=T - 500 * SECOND + 1),
+    "late ended": Ended(1, "overspeed", "", T - 500 * SECOND + 1, T - 499 * SECOND, T),
+}
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_what_is_over_is_not_read(database: psycopg.Connection[Any], is_analyzed: bool) -> None:
+    """Rows of one key that a change reads, by the server's own count."""
+
+    def read(over: int) -> dict[str, int]:
+        database.execute("TRUNCATE alarms CASCADE")
+        database.execute(
+            "INSERT INTO alarms (terminal_id, condition, edition, severity, ends, began_at, received_at,"
+            "                    last_seen_at, ended_at)"
+            " SELECT 1, 'overspeed', '2013', 2, 'by_terminal', at, at, at, at"
+            "   FROM (SELECT %s - make_interval(secs => n) AS at FROM generate_series(1, %s) n) x",
+            [from_us(T), over],
+        )
+        if is_analyzed:
+            database.execute("ANALYZE alarms")
+        found, before = {}, 0
+        with database.transaction():
+            for what, change in CHANGES.items():
+                alarms.apply(database, [change])
+                row = database.execute(
+                    "SELECT seq_tup_read + idx_tup_fetch AS n FROM pg_stat_xact_user_tables"
+                    " WHERE relname = 'alarms'"
+                ).fetchone()
+                assert row
+                found[what], before = row["n"] - before, row["n"]
+        return found
+
+    few, many = read(15_000), read(30_000)
+    assert max(many.values()) <= 4, many
+    assert few == many
+
+
+def test_the_open_alarm_is_found_by_its_own_index(database: psycopg.Connection[Any]) -> None:
+    database.execute(
+        "INSERT INTO alarms (terminal_id, condition, edition, severity, ends, began_at, received_at,"
+        "                    last_seen_at, ended_at)"
+        " SELECT 1, 'overspeed', '2013', 2, 'by_terminal', at, at, at, at"
+        "   FROM (SELECT now() - make_interval(secs => n) AS at FROM generate_series(1, 30000) n) x"
+    )
+    for statement in (alarms._RAISED_LIVE, alarms._RAISED_LATE, alarms._ENDED_LIVE, alarms._SEEN_OPEN):
+        plan = database.execute(f"EXPLAIN {statement}", ["[]"]).fetchall()
+        assert any("one_open_alarm_per_key" in row["QUERY PLAN"] for row in plan), plan
+        assert not any("Seq Scan on alarms" in row["QUERY PLAN"] for row in plan), plan

@@ -74,6 +74,7 @@ export interface Alarm {
   ends: 'by_terminal' | 'by_operator'
   late: boolean
   on_desk: boolean
+  stranger: boolean
   began_at: Time
   received_at: Time
   last_seen_at: Time
@@ -160,6 +161,8 @@ export interface Figures {
   alarms_on_desk: number | null
   alarms_taken: number | null
   tickets_open: number | null
+  strangers: number | null
+  alarms_of_strangers: number | null
   quarantined_last_hour: number | null
   quarantine_mib: number | null
   quarantine_only_counted: number | null

@@ -90,7 +90,7 @@ export function putTicket(desk: Desk, ticket: Ticket): void {
 
 /** Worst first; among equals the one that waits longest. */
 export const deskOrder = (alarms: Iterable<Alarm>): Alarm[] =>
-  [...alarms].sort((a, b) => a.severity - b.severity || compare(a.began_at, b.began_at) || a.id - b.id)
+  [...alarms].sort((a, b) => Number(a.stranger) - Number(b.stranger) || a.severity - b.severity || compare(a.began_at, b.began_at) || a.id - b.id)
 
 /**
  * The order shown while a hand is over the list: rows stay where they are, also those that left the desk, and new
