@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from store.exports import Export, RowTuple
+from store.text import visible
 
 _ARROW: Final = {
     16: pa.bool_(),
@@ -29,7 +30,7 @@ _ARROW: Final = {
 }
 """By PostgreSQL's type number; what is missing here becomes text."""
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = tuple("=+-@＝＋－＠\t\r\n")
 """A cell that begins so is run by spreadsheets; a terminal may call its vehicle whatever it likes."""
 
 _BOM: Final = "\ufeff"
@@ -56,7 +57,14 @@ def as_csv(export: Export) -> Iterator[bytes]:
 
 
 def _texts(values: Sequence[Any]) -> list[Any]:
-    return [f"'{each}" if isinstance(each, str) and each.startswith(_FORMULA) else each for each in values]
+    cells = {each: _text(each) for each in set(values) if isinstance(each, str)}
+    return [cells.get(each, each) for each in values]
+
+
+def _text(text: str) -> str:
+    """Give a text as a cell: what spreadsheets would run, and what is not seen, made harmless."""
+    is_formula = text.lstrip().startswith(_FORMULA) or text.startswith(_FORMULA)
+    return f"'{visible(text, keep_lines=True)}" if is_formula else visible(text, keep_lines=True)
 
 
 def _bits(values: Sequence[bool | None]) -> list[int | None]:

@@ -16,6 +16,7 @@ from northwatch.cli_holds import holds
 from northwatch.cli_log import logs
 from northwatch.cli_terminals import terminals
 from northwatch.cli_users import users
+from northwatch.screen import Screen, echo
 from northwatch.times import TIME_HELP, moment, period, shown
 
 if TYPE_CHECKING:
@@ -268,9 +269,9 @@ def migrate(config: ConfigOption = None) -> None:
 
     applied = bring_up_to_date(settings_for(config))
     for migration in applied:
-        typer.echo(f"{migration.number:04} {migration.name} applied")
+        echo(f"{migration.number:04} {migration.name} applied")
     if not applied:
-        typer.echo("nothing to do")
+        echo("nothing to do")
 
 
 @app.command()
@@ -287,7 +288,7 @@ def backup(
             back_up(settings_for(config), directory, say)
         except BackupError as error:
             fail(str(error))
-    typer.echo(f"{directory} is a whole backup")
+    echo(f"{directory} is a whole backup")
 
 
 @app.command()
@@ -306,15 +307,14 @@ def restore(
         except BackupError as error:
             fail(str(error))
     made_at = shown(datetime.fromisoformat(manifest["made_at"]))
-    typer.echo(f"restored as of {made_at}; `northwatch up` goes on from there")
+    echo(f"restored as of {made_at}; `northwatch up` goes on from there")
 
 
 @contextmanager
 def _told(what: str) -> Iterator[Callable[[str], None]]:
     """Show what is being done."""
-    from rich.console import Console
 
-    with Console(stderr=True).status(what) as status:
+    with Screen(stderr=True).status(what) as status:
         yield lambda part: status.update(f"{what}: {part}")
 
 
@@ -365,7 +365,7 @@ def doctor(config: ConfigOption = None) -> None:
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong and stop as a wrong command line does."""
-    typer.echo(f"northwatch: {message}", err=True)
+    echo(f"northwatch: {message}", is_error=True)
     raise typer.Exit(2)
 
 

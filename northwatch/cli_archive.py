@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeAlias
 import msgspec
 import typer
 
+from northwatch.screen import Screen, echo, echo_json, styled
 from northwatch.times import BEIJING, TIME_HELP, day, moment, period, shown
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ def verify(
     config: ConfigOption = None,
 ) -> None:
     """Prove that archive and media are what was received, or name the first place where they are not."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from northwatch.wiring import settings_for
@@ -55,7 +55,7 @@ def verify(
     between = since or date.min, until or date.max
     copied = _copied(heads)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=json) as progress:
+    with Progress(*columns, console=Screen(stderr=True), transient=True, disable=json) as progress:
         media = None if archive_alone else _prove_media(settings, between, identity, progress)
         task = progress.add_task("archive", total=None)
         proof = prove(
@@ -69,7 +69,7 @@ def verify(
     holds = proof.holds and (media is None or media.broken is None)
     if json:
         told = _told(proof) | {"holds": holds, "media": media and _told_of_media(media)}
-        typer.echo(msgspec.json.encode(msgspec.to_builtins(told)))
+        echo_json(msgspec.json.encode(msgspec.to_builtins(told)))
     else:
         _print(proof)
         if media is not None:
@@ -133,7 +133,7 @@ def frames(
         ):
             at = from_us(each.received_us).astimezone(BEIJING).isoformat(timespec="microseconds")
             wire = each.wire(escape).hex()
-            typer.echo(msgspec.json.encode({"id": at, "hex": wire}) if jsonl else f"{at}  {wire}")
+            echo(msgspec.json.encode({"id": at, "hex": wire}).decode() if jsonl else f"{at}  {wire}")
     except BrokenPipeError:
         raise  # whoever reads has had enough: the command ends quietly
     except (ChunkDamaged, LogError, OSError) as error:
@@ -141,10 +141,8 @@ def frames(
 
 
 def _print(proof: "Proof") -> None:
-    from rich.console import Console
-    from rich.markup import escape
 
-    say = Console(soft_wrap=True, highlight=False).print
+    say = Screen(soft_wrap=True).print
     if proof.chunks:
         say(
             f"{proof.first} to {proof.last}: {proof.chunks} chunks, {proof.blocks} links,"
@@ -160,29 +158,28 @@ def _print(proof: "Proof") -> None:
     for aside in proof.set_aside:
         say(
             f"chunk {aside.chunk} of {aside.day} is set aside: its records are whole and as received,"
-            f" but not sorted by terminal ({escape(aside.cause)})"
+            f" but not sorted by terminal ({aside.cause})"
         )
     if proof.broken is None:
-        say("archive: [green]everything holds[/green]" if proof.chunks else "archive: nothing to prove")
+        say(styled("archive: ", ("everything holds", "green") if proof.chunks else "nothing to prove"))
         return
     broken = proof.broken
     line = f", line {broken.line}" if broken.line else ""
     place = f", byte {broken.offset}" if broken.offset is not None else ""
-    say(f"[red]broken[/red] at {broken.where}{line}{place}: {broken.what}")
+    say(styled(("broken", "red"), f" at {broken.where}{line}{place}: {broken.what}"))
     if broken.terminal:
         say(f"first broken link: {broken.day}, chunk {broken.chunk}, terminal {broken.terminal}")
 
 
 def _print_media(proof: "MediaProof") -> None:
-    from rich.console import Console
 
-    say = Console(soft_wrap=True, highlight=False).print
+    say = Screen(soft_wrap=True).print
     if proof.broken is None:
-        what = "[green]each has its hash[/green]" if proof.files else "none to prove"
-        say(f"media: {proof.files} files, {proof.bytes / 1e6:.1f} MB: {what}")
+        what = ("each has its hash", "green") if proof.files else "none to prove"
+        say(styled(f"media: {proof.files} files, {proof.bytes / 1e6:.1f} MB: ", what))
         return
     broken = proof.broken
-    say(f"[red]broken[/red] at {MEDIA}/{broken.where}: {broken.what}")
+    say(styled(("broken", "red"), f" at {MEDIA}/{broken.where}: {broken.what}"))
     say(
         f"first broken medium: {broken.medium}, of terminal {broken.terminal},"
         f" received {shown(broken.received_at)}"
@@ -223,5 +220,5 @@ def _copied(path: Path | None) -> list[bytes]:
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """Say what is wrong and stop."""
-    typer.echo(f"northwatch: {message}", err=True)
+    echo(f"northwatch: {message}", is_error=True)
     raise typer.Exit(code)

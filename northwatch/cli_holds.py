@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from northwatch.screen import Screen, echo
 from northwatch.times import TIME_HELP, moment, period, shown
 
 holds = typer.Typer(help="Legal holds 封存: what is held survives its retention.", no_args_is_help=True)
@@ -38,7 +39,7 @@ def add(
 
     held = period(since, until)
     row = _in_database(config, place)
-    typer.echo(f"hold {row['id']}: {row['vehicle']['plate']}, {_period(row)}")
+    echo(f"hold {row['id']}: {row['vehicle']['plate']}, {_period(row)}")
 
 
 @holds.command("list")
@@ -47,7 +48,6 @@ def list_holds(
     config: ConfigOption = None,
 ) -> None:
     """List holds, newest first."""
-    from rich.console import Console
     from rich.table import Table
 
     from store import holds as kept
@@ -73,7 +73,7 @@ def list_holds(
             f"{row['placed_by']}, {shown(row['placed_at'])}",
             f"{row['released_by']}, {shown(row['released_at'])}" if row["released_at"] else "",
         )
-    Console().print(table)
+    Screen().print(table)
 
 
 @holds.command()
@@ -82,7 +82,7 @@ def release(hold: Annotated[int, typer.Argument(help="Its number")], config: Con
     from store import holds as kept
 
     row = _in_database(config, lambda connection: kept.release(connection, hold, by=_who()))
-    typer.echo(f"hold {row['id']} of {row['vehicle']['plate']} is released")
+    echo(f"hold {row['id']} of {row['vehicle']['plate']} is released")
 
 
 def _period(row: dict[str, Any]) -> str:

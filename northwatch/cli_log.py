@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import typer
 
+from northwatch.screen import Screen, echo
 from northwatch.times import shown
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ def show(context: typer.Context, config: ConfigOption = None) -> None:
     """Say how far each log was read, and whether what is not read yet is damaged. Ends with 1 where it is."""
     if context.invoked_subcommand is not None:
         return
-    from rich.console import Console
     from rich.table import Table
 
     from northwatch.wiring import settings_for
@@ -51,23 +51,23 @@ def show(context: typer.Context, config: ConfigOption = None) -> None:
         cursor = "?" if cursors is None else str(cursors.get(log.log_id, "nowhere"))
         marks = (str(log.consumed()), str(log.archived()))
         table.add_row(str(log.name.slot), str(log.log_id), *span, cursor, *marks)
-    Console().print(table)
+    Screen().print(table)
     try:
         damage = [each for log in found if (each := _damage(log, settings)) is not None]
         passed = list(unseen(_directory(settings)))
     except LogError as error:
         _fail(str(error), DAMAGED)
     for each in damage:
-        typer.echo(_told(each))
-        typer.echo("  northwatch log skip: keeps these bytes apart; worker and archive go on behind them")
+        echo(_told(each))
+        echo("  northwatch log skip: keeps these bytes apart; worker and archive go on behind them")
     for slot, skip in passed:
-        typer.echo(
+        echo(
             f"log {slot}: {skip.end - skip.begin} bytes at position {skip.begin} were skipped at"
             f" {shown(skip.at)} by {skip.by}, and are kept in damaged/{skip.kept}"
         )
-        typer.echo("  northwatch log seen: takes note of it")
+        echo("  northwatch log seen: takes note of it")
     if not damage:
-        typer.echo("nothing that is not read yet is damaged")
+        echo("nothing that is not read yet is damaged")
     raise typer.Exit(DAMAGED if damage else 0)
 
 
@@ -87,18 +87,18 @@ def skip(
     try:
         for log in _logs(settings):
             while (damage := _damage(log, settings)) is not None:
-                typer.echo(_told(damage))
+                echo(_told(damage))
                 if not (yes or typer.confirm("Go on behind it?")):
                     raise typer.Exit(DAMAGED)
                 kept = keep(_directory(settings), damage)
                 _audit(settings, who, "log.skipped", damage, kept)
                 pass_by(log, damage, kept, by=who, at=datetime.now(UTC))
-                typer.echo(f"  kept in {kept}; the worker goes on at {damage.end}")
+                echo(f"  kept in {kept}; the worker goes on at {damage.end}")
                 count += 1
     except (LogError, OSError) as error:
         _fail(str(error), OTHER)
     if not count:
-        typer.echo("nothing that is not read yet is damaged")
+        echo("nothing that is not read yet is damaged")
 
 
 @logs.command()
@@ -115,7 +115,7 @@ def seen(by: ByOption = None, config: ConfigOption = None) -> None:
         await people.audit(connection, who, "log.seen", "log")
 
     asyncio.run(in_database(settings, note))
-    typer.echo(f"{see(_directory(settings), who)} skipped stretches are seen")
+    echo(f"{see(_directory(settings), who)} skipped stretches are seen")
 
 
 def _directory(settings: "Settings") -> Path:
@@ -181,5 +181,5 @@ def _account() -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"northwatch: {message}", err=True)
+    echo(f"northwatch: {message}", is_error=True)
     raise typer.Exit(code)

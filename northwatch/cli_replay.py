@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from northwatch.cli_archive import ConfigOption, fail, identity_of
+from northwatch.screen import Screen, echo, echo_json
 from northwatch.times import TIME_HELP, moment, period, shown
 
 if TYPE_CHECKING:
@@ -78,7 +79,6 @@ def _started(options: "ReplayOptions", since: datetime, until: datetime | None, 
 
 def _run(options: "ReplayOptions", number: int, *, adopt: bool, json: bool) -> int:
     """Read, compare, and adopt if told to; give the exit code."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from keeper import replay
@@ -86,8 +86,8 @@ def _run(options: "ReplayOptions", number: int, *, adopt: bool, json: bool) -> i
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     if not json:
-        typer.echo(f"replay {number}; should it be interrupted: northwatch replay --resume {number}")
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=json) as progress:
+        echo(f"replay {number}; should it be interrupted: northwatch replay --resume {number}")
+    with Progress(*columns, console=Screen(stderr=True), transient=True, disable=json) as progress:
         with replay.Reading(options, number) as reading:
             task = progress.add_task("reading", total=PERMILLE, completed=round(PERMILLE * reading.share))
             while reading.step():
@@ -101,14 +101,14 @@ def _run(options: "ReplayOptions", number: int, *, adopt: bool, json: bool) -> i
         some = differences.examples(connection, number, EXAMPLES)
         left = sum(row["count"] - row["adopted"] for row in rows)
         if json:
-            typer.echo(msgspec.json.encode(_object(about, rows, some), enc_hook=str))
+            echo_json(msgspec.json.encode(_object(about, rows, some), enc_hook=str))
         else:
             _print(about, rows, some)
         if not left:
             shadow.drop(connection, number)
         elif not json:
             wish = "" if adopt else f"northwatch replay --resume {number} --adopt takes over; "
-            typer.echo(f"{wish}northwatch replay --drop {number} forgets this replay")
+            echo(f"{wish}northwatch replay --drop {number} forgets this replay")
     return DIFFERENT if left else EQUAL
 
 
@@ -118,14 +118,13 @@ def _bar(progress: Any, what: str) -> Callable[[int, int], None]:
 
 
 def _print(about: "Shadow", rows: list[dict[str, Any]], some: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    say = Console(soft_wrap=True, highlight=False).print
+    say = Screen(soft_wrap=True).print
     whose = f" of terminal {about.identity}" if about.identity else ""
     say(f"received from {shown(about.since)} to {shown(about.until)}{whose}: {about.records} records read")
     if not rows:
-        say("[green]no difference[/green]")
+        say("no difference", style="green")
         return
     table = Table("fact", "", "count", "adopted", "terminals", "from", "to", "columns")
     for row in rows:
@@ -140,7 +139,6 @@ def _print(about: "Shadow", rows: list[dict[str, Any]], some: list[dict[str, Any
         say(
             f"{each['kind']} {_SAYS[each['change']]}: {each['identity'] or '?'} {shown(each['at'])}{outcome}"
             f" {values}",
-            markup=False,
         )
 
 
@@ -169,7 +167,6 @@ def _values(example: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def _list(connection: Any) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from store import shadow
@@ -179,7 +176,7 @@ def _list(connection: Any) -> None:
         about = shadow.about(connection, number)
         times = (shown(at) for at in (about.created_at, about.since, about.until))
         table.add_row(str(number), *times, about.identity or "all", about.stage, shown(about.reached))
-    Console().print(table)
+    Screen().print(table)
 
 
 def _drop(connection: Any, number: int) -> None:
@@ -188,7 +185,7 @@ def _drop(connection: Any, number: int) -> None:
     if not shadow.claim(connection, number):
         fail(f"another process is working on replay {number}")
     shadow.drop(connection, number)
-    typer.echo(f"replay {number} is forgotten")
+    echo(f"replay {number} is forgotten")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from northwatch.screen import Screen, echo
 from northwatch.times import shown
 
 terminals = typer.Typer(
@@ -35,7 +36,7 @@ def add(
     row = _in_database(
         config, lambda db: fleet.add_terminal(db, identity, edition=edition, note=note, by=_who())
     )
-    typer.echo(f"{row['identity']} added")
+    echo(f"{row['identity']} added")
 
 
 @terminals.command("list")
@@ -47,13 +48,12 @@ def list_terminals(
     config: ConfigOption = None,
 ) -> None:
     """List terminals."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     from store import fleet
 
     if view not in fleet.TERMINAL_VIEWS:
-        typer.echo(f"northwatch: --view {view}: allowed are {', '.join(fleet.TERMINAL_VIEWS)}", err=True)
+        echo(f"northwatch: --view {view}: allowed are {', '.join(fleet.TERMINAL_VIEWS)}", is_error=True)
         raise typer.Exit(2)
 
     async def read(connection: Any) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def list_terminals(
             shown(received) if received else "never",
             "blocked" if row["blocked"] else "known" if row["known"] else "lobby",
         )
-    Console().print(table)
+    Screen().print(table)
 
 
 @terminals.command("import")
@@ -101,14 +101,14 @@ def import_file(
         entries = roster.read_roster(file.read_bytes())
         done = _in_database(config, enter)
     except OSError as error:
-        typer.echo(f"northwatch: {file}: cannot be read: {error.strerror}", err=True)
+        echo(f"northwatch: {file}: cannot be read: {error.strerror}", is_error=True)
         raise typer.Exit(2) from None
     except RosterInvalid as invalid:
-        typer.echo(f"northwatch: {file}: {invalid}", err=True)
+        echo(f"northwatch: {file}: {invalid}", is_error=True)
         for fault in invalid.faults:
-            typer.echo(f"  line {fault.line}: {fault.field} {fault.problem}".replace("  ", " "), err=True)
+            echo(f"  line {fault.line}: {fault.field} {fault.problem}".replace("  ", " "), is_error=True)
         raise typer.Exit(1) from None
-    typer.echo(
+    echo(
         f"{done.lines} lines: {done.vehicles_added} vehicles and {done.terminals_added} terminals added,"
         f" {done.vehicles_changed} and {done.terminals_changed} changed, {done.bound} bound"
         + (" (nothing was kept)" if dry_run else "")
@@ -121,21 +121,21 @@ def block(identity: Identity, note: str | None = None, config: ConfigOption = No
     _change(
         config, identity, lambda fleet, db, row: fleet.block_terminal(db, row["id"], note=note, by=_who())
     )
-    typer.echo(f"{identity} is blocked")
+    echo(f"{identity} is blocked")
 
 
 @terminals.command()
 def unblock(identity: Identity, config: ConfigOption = None) -> None:
     """Let a blocked terminal in again."""
     _change(config, identity, lambda fleet, db, row: fleet.unblock_terminal(db, row["id"], by=_who()))
-    typer.echo(f"{identity} may report")
+    echo(f"{identity} may report")
 
 
 @terminals.command()
 def claim(identity: Identity, config: ConfigOption = None) -> None:
     """Make a terminal that came by itself a known one."""
     _change(config, identity, lambda fleet, db, row: fleet.accept_terminal(db, row["id"], by=_who()))
-    typer.echo(f"{identity} is known")
+    echo(f"{identity} is known")
 
 
 @terminals.command()
@@ -152,14 +152,14 @@ def bind(identity: Identity, plate: str, color: ColorOption = 2, config: ConfigO
         await fleet.bind(connection, row["id"], vehicle["id"], by=_who())
 
     _change(config, identity, change)
-    typer.echo(f"{identity} is installed in {plate}")
+    echo(f"{identity} is installed in {plate}")
 
 
 @terminals.command()
 def unbind(identity: Identity, config: ConfigOption = None) -> None:
     """Say that a terminal was taken out of its vehicle."""
     _change(config, identity, lambda fleet, db, row: fleet.unbind(db, row["id"], by=_who()))
-    typer.echo(f"{identity} is in no vehicle")
+    echo(f"{identity} is in no vehicle")
 
 
 def _change(

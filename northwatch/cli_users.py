@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from northwatch.screen import Screen, echo
 from northwatch.times import shown
 
 users = typer.Typer(help="Who may sign in.", no_args_is_help=True)
@@ -37,13 +38,12 @@ def add(
             connection, name, role=role, password=chosen, display_name=display_name, by=_who()
         ),
     )
-    typer.echo(f"{name} added as {role}" + ("" if password else f"; password: {chosen}"))
+    echo(f"{name} added as {role}" + ("" if password else f"; password: {chosen}"))
 
 
 @users.command("list")
 def list_users(config: ConfigOption = None) -> None:
     """List the users."""
-    from rich.console import Console
     from rich.table import Table
 
     from store import people
@@ -52,7 +52,7 @@ def list_users(config: ConfigOption = None) -> None:
     for user in _in_database(config, people.list_users):
         state = "disabled" if user["disabled"] else "active"
         table.add_row(user["name"], user["display_name"], user["role"], state, shown(user["created_at"]))
-    Console().print(table)
+    Screen().print(table)
 
 
 @users.command()
@@ -67,21 +67,21 @@ def password(name: str, password: PasswordOption = None, config: ConfigOption = 
         await people.set_password(connection, user["id"], chosen, by=_who())
 
     _in_database(config, change)
-    typer.echo(f"{name} has a new password" + ("" if password else f": {chosen}"))
+    echo(f"{name} has a new password" + ("" if password else f": {chosen}"))
 
 
 @users.command()
 def disable(name: str, config: ConfigOption = None) -> None:
     """Let a user sign in no more."""
     _set_disabled(name, True, config)
-    typer.echo(f"{name} is disabled")
+    echo(f"{name} is disabled")
 
 
 @users.command()
 def enable(name: str, config: ConfigOption = None) -> None:
     """Let a disabled user sign in again."""
     _set_disabled(name, False, config)
-    typer.echo(f"{name} is active")
+    echo(f"{name} is active")
 
 
 def _set_disabled(name: str, disabled: bool, config: Path | None) -> None:

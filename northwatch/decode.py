@@ -6,7 +6,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from northwatch.screen import echo, echo_json
 from protocol import jsonl
+from store.text import visible_json
 
 Answer: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -26,7 +28,8 @@ def _answer_lines(lines: Iterable[bytes], answer: Answer) -> None:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        sys.stdout.buffer.write(encoder.encode(_answer(f"line {number}", line, answer)) + b"\n")
+        said = encoder.encode(_answer(f"line {number}", line, answer)).decode()
+        sys.stdout.buffer.write(visible_json(said).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
@@ -43,12 +46,10 @@ def _answer(name: str, line: bytes | str, answer: Answer) -> dict[str, Any]:
 def decode_frame(texts: list[str]) -> int:
     """Print one frame, or the message of several fragments, given in hex; give the exit code, 1 for what is
     no frame."""
-    from rich import print_json
-
     wires = ["".join(text.split()).removeprefix("0x") for text in texts]
     answer = jsonl.decode_record({"id": None, "hex": wires[0] if len(wires) == 1 else wires})
     answer.pop("id", None)
-    print_json(msgspec.json.encode(answer, enc_hook=str).decode(), indent=2, ensure_ascii=False)
+    echo_json(msgspec.json.format(msgspec.json.encode(answer, enc_hook=str), indent=2), in_color=True)
     return 0 if answer["ok"] else 1
 
 
@@ -57,8 +58,8 @@ def encode_record(text: str) -> int:
     exit code, 1 for what cannot be written."""
     answer = _answer("the argument", text, jsonl.encode_record)
     if not answer["ok"]:
-        print(f"northwatch: {answer['error']}", file=sys.stderr)
+        echo(f"northwatch: {answer['error']}", is_error=True)
         return 1
     frames = answer["hex"]
-    print("\n".join(frames) if isinstance(frames, list) else frames)
+    echo("\n".join(frames) if isinstance(frames, list) else frames)
     return 0

@@ -14,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-from rich.console import Console
 from rich.table import Table
 
 from gateway.certificates import EXPIRES_SOON_DAYS, CertificateError, expiry, load
 from northwatch import gateways
 from northwatch.config import Settings, without_password
 from northwatch.record_report import tell
+from northwatch.screen import Screen
 from northwatch.times import shown
 from northwatch.wiring import certificate_files, database_directory, logs_directory
 from store import archive, damage, heads, schema, survey
@@ -359,7 +359,7 @@ def _state(read: Callable[[], bytes]) -> dict[str, Any] | None:
 
 
 def _print(found: Findings) -> None:
-    console = Console(highlight=False)
+    console = Screen()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")

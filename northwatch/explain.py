@@ -4,16 +4,17 @@ import json
 import sys
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from northwatch.screen import Screen, echo, echo_json
 from protocol.errors import LocalProtocolError
 from protocol.explain import Explanation, Whole, edition_named, explain, pieces_of, record
 from protocol.jsonl import to_json
 from protocol.meaning import quantity
 from protocol.parts import Finding, Kind, Part, Severity, Unit
 from protocol.profiles import profile_named
+from store.text import visible
 
 SECTION_STYLES: Final = {
     "flag": "dim",
@@ -53,12 +54,12 @@ def print_explanation(texts: list[str], *, edition: str | None, profile: str | N
     try:
         explanation = explanation_of(texts, edition, profile)
     except (ValueError, LocalProtocolError) as error:
-        Console(stderr=True).print(f"northwatch: {error}", highlight=False, markup=False)
+        echo(f"northwatch: {error}", is_error=True)
         return 2
     if as_json:
-        print(json.dumps(record(explanation), ensure_ascii=False, indent=2))
+        echo_json(json.dumps(record(explanation), ensure_ascii=False, indent=2).encode())
     else:
-        console = Console(width=None if sys.stdout.isatty() else WIDTH)
+        console = Screen(width=None if sys.stdout.isatty() else WIDTH)
         for unit in explanation.units:
             _print_unit(console, unit, explanation.data, _title(unit))
         for whole in explanation.wholes:
@@ -91,7 +92,7 @@ def _whole_title(whole: Whole) -> Text:
     return Text(f"{what[whole.reason]}  ", "bold").append_text(_title(whole.unit))
 
 
-def _print_unit(console: Console, unit: Unit, data: bytes, title: Text) -> None:
+def _print_unit(console: Screen, unit: Unit, data: bytes, title: Text) -> None:
     console.print(title)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name, settings in (
@@ -144,13 +145,13 @@ def _value(part: Part) -> Text:
     if part.kind is Kind.GROUP:
         return Text()
     value = to_json(part.value)
-    text = "" if value is None else str(value)
+    text = "" if value is None else visible(str(value))
     if len(text) > MOST_LETTERS:
         text = f"{text[: MOST_LETTERS // 2]}…{text[-MOST_LETTERS // 4 :]}"
     scaled = quantity(part.value, part.unit)
     shown = Text(text, "bold")
     shown.append(f" = {scaled}" if scaled else f" {part.unit}" if part.unit and text else "")
-    shown.append(f"  {part.option}" if part.option else "", "green")
+    shown.append(f"  {visible(part.option)}" if part.option else "", "green")
     return shown
 
 
@@ -167,4 +168,5 @@ def _finding(finding: Finding, *, with_place: bool = True) -> Text:
         end = f"–{finding.end - 1}" if finding.end > finding.start + 1 else ""
         where = f"偏移 {finding.start}{end}: "
     style = FINDING_STYLES[finding.severity]
-    return Text(f"{SIGNS[finding.severity]} {where}{finding.zh}", style).append(f" {finding.en}", "dim")
+    zh, en = visible(finding.zh), visible(finding.en)
+    return Text(f"{SIGNS[finding.severity]} {where}{zh}", style).append(f" {en}", "dim")

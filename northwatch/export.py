@@ -1,7 +1,6 @@
 """`northwatch export`: rows of a period into a file, with progress."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import psycopg
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +19,7 @@ from rich.progress import (
 
 from monitor.exports import FORMATS
 from northwatch.config import Settings, without_password
+from northwatch.screen import Screen, echo
 from northwatch.wiring import dsn
 from store.exports import SUBJECTS, Chosen, Export, RowTuple, export, find
 
@@ -79,7 +78,7 @@ def _progress() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=Screen(stderr=True),
     )
 
 
@@ -99,5 +98,5 @@ def _counted(running: Export, progress: Progress) -> Export:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"northwatch: {message}", file=sys.stderr)
+    echo(f"northwatch: {message}", is_error=True)
     raise SystemExit(2)

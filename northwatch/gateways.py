@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from rich.console import Console
 
 from northwatch import supervisor
 from northwatch.config import Settings
 from northwatch.process import stop_event
+from northwatch.screen import Screen
 from northwatch.supervisor import Backoff, Journal, Supervisor
 from store.log import LogError, LogLimits, LogReader, LogWriter, settle
 from store.merge import logs_in
@@ -74,7 +74,7 @@ def run(settings: Settings, config: Path | None) -> None:
     """
     stop = stop_event()
     supervisor.require_directory(settings.data_dir)
-    journal = Journal(Console(soft_wrap=True, highlight=False, stderr=True))
+    journal = Journal(Screen(soft_wrap=True, stderr=True))
     supervisor.await_orphans(journal)
     require_ports(settings)
     crew = Supervisor(journal)

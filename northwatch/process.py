@@ -9,9 +9,13 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import MutableMapping
 from types import FrameType
+from typing import Any
 
 import structlog
+
+from store.text import visible
 
 PARENT_VARIABLE = "NORTHWATCH_SUPERVISOR"
 """Process id of the supervisor that started us; unset when somebody else did."""
@@ -25,7 +29,9 @@ def prepare() -> None:
     faulthandler.enable()
     _follow_supervisor()
     _allow_many_sockets()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(levelname)-8s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of every attempt; health says it once
     structlog.configure(
@@ -34,6 +40,7 @@ def prepare() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper("%H:%M:%S", utc=False),
             structlog.processors.format_exc_info,
+            _harmless,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -46,6 +53,25 @@ def possible_connections() -> int:
     """Give how many connections the operating system lets this process have, after `prepare`."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(soft - OWN_FILES, 16) if soft != resource.RLIM_INFINITY else sys.maxsize
+
+
+def _harmless(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make what terminals and strangers said visible; only a traceback has several lines."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible(value, keep_lines=name == "exception")
+    return event
+
+
+class _Formatter(logging.Formatter):
+    """The same for what libraries say."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = visible(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        return visible(super().formatException(ei), keep_lines=True)
 
 
 def stop_event() -> threading.Event:

@@ -8,6 +8,7 @@ says; a minute without dying makes it a healthy one again.
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,13 +17,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from rich.console import Console
 from rich.text import Text
 
 from northwatch.process import PARENT_VARIABLE
 from store.storage import make_directory
+from store.text import visible
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
@@ -59,6 +61,15 @@ class Backoff:
         return wait_s
 
 
+_COLOR: Final = re.compile("(\x1b\\[[0-9;]*m)")
+
+
+def _harmless(line: str) -> str:
+    """Give a line of a process with its colours, and else nothing that moves a screen."""
+    pieces = _COLOR.split(line)
+    return "".join(piece if number % 2 else visible(piece) for number, piece in enumerate(pieces))
+
+
 class Journal:
     """Lines of several processes on one terminal, each with its name in front."""
 
@@ -71,7 +82,8 @@ class Journal:
     def say(self, name: str, line: str) -> None:
         style = self._styles.setdefault(name, self.COLORS[len(self._styles) % len(self.COLORS)])
         # One string, one write: lines of different processes never mix.
-        self._console.print(Text.assemble((f"{name:<8}│ ", style), Text.from_ansi(line)), soft_wrap=True)
+        said = Text.from_ansi(_harmless(line))
+        self._console.print(Text.assemble((f"{name:<8}│ ", style), said), soft_wrap=True)
 
 
 @dataclass

@@ -16,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 
 import psycopg
-from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
 from northwatch import gateways, supervisor, wiring
 from northwatch.config import GatewaySettings, MonitorSettings, Settings, without_password
 from northwatch.process import stop_event
+from northwatch.screen import Screen
 from northwatch.supervisor import Backoff, Child, Journal, Supervisor
 from store import schema
 from store.embedded import Embedded, EmbeddedError
@@ -116,7 +116,7 @@ class Up:
         self.settings = settings
         self._options = ["--config", str(config)] if config else []
         self._demo = demo
-        self._console = Console(soft_wrap=True, highlight=False)
+        self._console = Screen(soft_wrap=True)
         self._journal = Journal(self._console)
         self._supervisor = Supervisor(self._journal)
         self._environ = {**os.environ, **(_demo_environ(settings) if demo else {})}

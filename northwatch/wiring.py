@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
@@ -19,6 +18,7 @@ from northwatch.endpoint import Endpoint
 from northwatch.gateways import Orphans, log_limits
 from northwatch.process import possible_connections, prepare, stop_event
 from northwatch.pulse import Pulse
+from northwatch.screen import echo
 from store import archive, outbox, people, schema, survey
 from store.archive import CHUNK_BYTES
 from store.embedded import Embedded, EmbeddedError
@@ -179,7 +179,7 @@ def _unreachable(settings: Settings, error: Exception) -> NoReturn:
 
 
 def _fail(code: int, message: str) -> NoReturn:
-    print(f"northwatch: {message}", file=sys.stderr)
+    echo(f"northwatch: {message}", is_error=True)
     raise typer.Exit(code)
 
 

@@ -27,6 +27,7 @@ from store.select import (
     pattern,
     where,
 )
+from store.text import UNSEEN
 
 LIVE_CHANNEL = "northwatch_live"
 """NOTIFY on it makes monitors look at once; the payload `fleet` makes them read everything again."""
@@ -103,6 +104,8 @@ def clean_plate(text: str) -> str:
     plate = re.sub(r"[\s·•]", "", text).upper()
     if not plate or len(plate) > MAX_PLATE:
         raise Unacceptable("plate", f"1 to {MAX_PLATE} characters")
+    if UNSEEN.search(plate):
+        raise Unacceptable("plate", "without characters that are not seen")
     return plate
 
 

@@ -1,9 +1,10 @@
 """What the worker learns about terminals: that they exist, what they say when they register, and their latest
 state."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import dict_row
@@ -11,6 +12,7 @@ from psycopg.rows import dict_row
 from store.binary import Column, copy_in
 from store.fleet import clean_plate
 from store.refusals import Unacceptable
+from store.text import UNSEEN, without_unseen
 from store.times import from_us
 
 Connection = psycopg.Connection[Any]
@@ -106,6 +108,10 @@ SELECT t.id, t.identity, t.edition, s.link = 'open' AS linked, s.mode, s.lat, s.
 """
 
 
+_PLATE: Final = re.compile("[0-9A-Z\u4e00-\u9fff-]+")
+"""GA 36-2018: Chinese characters, Latin letters and digits; some write a hyphen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """What a terminal says of itself in 0x0100 (终端注册)."""
@@ -192,14 +198,16 @@ def _wish(said: Registration) -> dict[str, Any] | None:
     """Give what a registration says, with the plate as vehicles have it; nothing if it names none.
 
     Without a plate colour the text is a VIN (JT/T 808-2013 table 7), which names no vehicle on our screens.
+    What has other letters than a plate stays what a terminal said.
     """
-    if not said.plate_color:
+    if not said.plate_color or UNSEEN.search(said.plate.strip("\0")):
         return None
     values = _values(said)
     try:
-        return values | {"plate": clean_plate(values["plate"])}
+        plate = clean_plate(values["plate"])
     except Unacceptable:
         return None
+    return values | {"plate": plate} if _PLATE.fullmatch(plate) else None
 
 
 def _columns(said: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -235,8 +243,8 @@ def put_states(connection: Connection, columns: Sequence[Column]) -> None:
 
 
 def clean(text: str) -> str:
-    """Take out of a terminal's text what PostgreSQL cannot keep."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode().strip()
+    """Take out of a terminal's text what is not seen, and with it what PostgreSQL cannot keep."""
+    return without_unseen(text).strip()
 
 
 def blocked(connection: Connection) -> set[int]:

@@ -248,6 +248,21 @@ def test_a_registration_fills_terminal_and_vehicle(story: Story, state: Path, ds
     assert one(found["alarms"])["plate"] == "辽A12345"
 
 
+def test_a_plate_with_other_letters_is_kept_as_said_and_makes_no_vehicle(
+    story: Story, state: Path, dsn: str
+) -> None:
+    said = {"province_id": 0, "city_id": 0, "manufacturer_id": "\x1b[2J", "terminal_model": "M\u2028"}
+    plates = ("[/]", "\x1b[2Jevil", "辽A\u202e12345", "辽A\u200b12345", "<b>", "=1+1")
+    for number, plate in enumerate(plates):
+        session = story.open(f"139123456{number:02}")
+        story.say(session, 0x0100, {**said, "terminal_id": "7", "plate_number": plate, "plate_color": 2})
+    work(story, dsn, state)
+    found = facts(dsn)
+    kept = [row["registered_plate"] for row in sorted(found["terminals"], key=lambda row: row["identity"])]
+    assert kept == ["[/]", "[2Jevil", "辽A12345", "辽A12345", "<b>", "=1+1"]
+    assert not found["installations"]
+
+
 def test_an_older_session_changes_nothing(story: Story, state: Path, dsn: str) -> None:
     first = story.open("13912345678")
     story.tick()

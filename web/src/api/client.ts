@@ -1,6 +1,7 @@
 // Calls of the API. An answer other than 2xx becomes an ApiError that carries the server's problem details.
 
 import { shallowRef } from 'vue'
+import { read } from './read'
 import type { Page, Person, ProblemDetails, Settings } from './types'
 
 const BASE = '/api/v1'
@@ -32,7 +33,7 @@ async function call<Answer>(method: string, url: string, body?: BodyInit, conten
   const headers = { Accept: 'application/json', ...(contentType && { 'Content-Type': contentType }) }
   const response = await fetch(url, { method, headers, body }).catch(() => null)
   if (!response?.ok) throw await refusal(response)
-  return (response.status === 204 ? undefined : await response.json()) as Answer
+  return response.status === 204 ? (undefined as Answer) : read<Answer>(await response.text())
 }
 
 /** What an answer other than 2xx says; null is no answer. */
@@ -45,8 +46,8 @@ export async function refusal(response: Response | null): Promise<ApiError> {
 
 async function problemOf(response: Response): Promise<ProblemDetails> {
   const unknown = { title: response.statusText, status: response.status, detail: '', code: `http_${response.status}` }
-  return response.json().then(
-    (body: Partial<ProblemDetails>) => ({ ...unknown, ...body }),
+  return response.text().then(
+    (body) => ({ ...unknown, ...read<Partial<ProblemDetails>>(body) }),
     () => unknown,
   )
 }

@@ -2,6 +2,7 @@
 
 import { computed, ref, shallowRef, triggerRef } from 'vue'
 import { address, person } from '../api/client'
+import { read } from '../api/read'
 import type { Alarm, LiveMessage, Severity, Ticket } from '../api/types'
 import { setServerTime } from '../time'
 import { apply, count, emptyDesk, putAlarm, putTicket, type Difference } from './state'
@@ -53,7 +54,7 @@ export function connect(): void {
   const opened = new WebSocket(url)
   socket = opened
   expectMessage()
-  opened.onmessage = ({ data }: MessageEvent<string>) => receive(JSON.parse(data) as LiveMessage)
+  opened.onmessage = ({ data }: MessageEvent<string>) => receive(read<LiveMessage>(data))
   opened.onclose = ({ code }) => {
     if (socket !== opened) return
     if (code === NOT_SIGNED_IN) person.value = null
