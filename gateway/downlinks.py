@@ -30,9 +30,10 @@ class KeptPackets:
             self._forget(next(iter(self._messages)))
 
     def find(self, first_serial: int, indexes: Sequence[int]) -> list[bytes]:
-        """Give fragments (from 1) of the message whose first serial this is; those that are not kept lack."""
+        """Give fragments (from 1) of the message whose first serial this is, each once; those that are not
+        kept lack."""
         wires = self._messages.get(first_serial, [])
-        return [wires[index - 1] for index in indexes if 1 <= index <= len(wires)]
+        return [wires[index - 1] for index in dict.fromkeys(indexes) if 1 <= index <= len(wires)]
 
     def _forget(self, first_serial: int) -> None:
         self._size -= sum(map(len, self._messages.pop(first_serial, [])))
