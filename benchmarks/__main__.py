@@ -22,6 +22,7 @@ PARTS = (
     "gateway",
     "neighbours",
     "connections",
+    "refresh",
     "path",
     "ingest",
     "growth",

@@ -27,7 +27,7 @@ Plate: TypeAlias = tuple[str, int]
 """Plate and its colour by JT/T 415-2006 §5.4.12."""
 
 
-class FleetTerminal(msgspec.Struct, frozen=True, omit_defaults=True):
+class FleetTerminal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What people decided about one terminal."""
 
     known: bool = False

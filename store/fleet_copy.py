@@ -3,7 +3,7 @@ plates there are; all of it, or what changed.
 """
 
 from dataclasses import dataclass
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.rows import args_row, scalar_row
@@ -11,6 +11,13 @@ from psycopg.rows import args_row, scalar_row
 from store.horizon import HORIZON, IS_NEW
 
 Connection = psycopg.Connection[Any]
+
+Row = TypeVar("Row")
+
+PAGE = 500
+"""Rows are made of an answer so many at a time: it keeps the interpreter from other threads, as that of a
+gateway's event loop.
+"""
 
 _FLEET: LiteralString = """
 SELECT t.identity, t.known, t.blocked, v.plate, v.plate_color, t.edition
@@ -61,9 +68,15 @@ def read_fleet(connection: Connection, horizon: str | None = None) -> FleetRows:
                 cursor.execute(f"{_FLEET} ORDER BY t.id")
             else:
                 cursor.execute(f"{_FLEET} WHERE t.id = ANY(%s) ORDER BY t.id", (changed,))
-            entries = cursor.fetchall()
+            entries = _in_pages(cursor)
         which = "" if horizon is None else f" WHERE {IS_NEW}"
-        vehicles = connection.execute(
-            f"SELECT id, plate, plate_color FROM vehicles{which} ORDER BY id", since
-        )
-        return FleetRows(entries, vehicles.fetchall(), str(following))
+        query = f"SELECT id, plate, plate_color FROM vehicles{which} ORDER BY id"
+        return FleetRows(entries, _in_pages(connection.execute(query, since)), str(following))
+
+
+def _in_pages(cursor: psycopg.Cursor[Row]) -> list[Row]:
+    """Take all rows of an answer."""
+    rows: list[Row] = []
+    while page := cursor.fetchmany(PAGE):
+        rows += page
+    return rows
