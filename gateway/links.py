@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from gateway.addresses import text_of
 from gateway.allowance import Accounts, Allowance
+from gateway.undecodable import Undecodable
 from store.records import CloseReason, FrameFlag
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ class Link(asyncio.Protocol):
         """Leave what is over this turn's budget for later ones."""
         self.held, self.unread = self.unread[READ_BUDGET:], self.unread[:READ_BUDGET]
         self._inbox.gathered_bytes -= len(self.held)
+        if self.paused & Pause.LEAVING:
+            self.held = b""  # there are no later ones
 
     def go_on(self) -> None:
         """Have what was left read in the next turn; read again when that is all of it."""
@@ -268,6 +271,7 @@ class LinkTable:
         self.half_since: npt.NDArray[np.float64] = np.full(capacity, np.inf)
         """Since when an unfinished frame has waited for its end."""
         self.accounts = Accounts(capacity, allowance or Allowance())
+        self.undecodable = Undecodable(capacity)
         self._links: dict[int, Link] = {}
         self._free: list[int] = []
 
@@ -298,6 +302,7 @@ class LinkTable:
         self.heard[slot] = now
         self.half_since[slot] = np.inf
         self.accounts.open(slot)
+        self.undecodable.open(slot)
         return True
 
     def release(self, link: Link) -> None:

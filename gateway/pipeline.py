@@ -21,6 +21,7 @@ from gateway.commits import Answers
 from gateway.links import FLAG, Link, LinkTable
 from gateway.reception import BY_HAND, DONE, FAILED, RESULTS, Reception
 from gateway.sessions import Sessions
+from gateway.undecodable import LEAST_LOCATION, LOCATION, WHOLE_BITS, is_report, is_short
 from protocol.columns import FrameBatch, WireBatch, general_replies, scan
 from protocol.deframer import Deframer, PlainFrame, RejectedBytes
 from protocol.errors import Garbage
@@ -134,6 +135,7 @@ class Pipeline:
                 rejected += self._reject(link, faults, now)
             if frames:
                 good.append((link, frames))
+                self._judge_singly(link, frames, now)
         answers = [(link, self._receive(link, frames, kept, now_us)) for link, frames in good]
         self._counts.frames += len(kept)
         numbers, flags, contents = zip(*kept, strict=True) if kept else ((), (), ())
@@ -154,6 +156,7 @@ class Pipeline:
         table.accounts.owed[slots] += sizes
         self._note_all(links, slots, sizes, wire, now)
         rejected = self._reject_all(links, wire, now) if wire.rejected else []
+        self._judge(links, slots, wire, now)
         slot = slots[source]
         numbers, results = table.session[slot], RESULTS[batch.msg_id]
         is_simple = (table.key_low[slot] == batch.key_low) & (table.key_high[slot] == batch.key_high)
@@ -342,6 +345,28 @@ class Pipeline:
         number = session.number if session else 0
         return [Rejected(number, fault.reason, fault.raw, link.peer) for fault in kept]
 
+    def _judge(self, links: list[Link], slots: npt.NDArray[np.intp], wire: WireBatch, now: float) -> None:
+        """Give up links whose reports cannot be decoded, see `gateway.undecodable`."""
+        frames, source = wire.frames, wire.source
+        short = short_reports(frames)
+        if short.any() or self._table.undecodable.is_owed(now):
+            reports = frames.msg_id == LOCATION
+            many, of = (np.bincount(source[which], minlength=len(links)) for which in (short, reports))
+            is_enough = self._table.undecodable.note(slots, many, of, now)
+            self._give_up([links[index] for index in is_enough.nonzero()[0].tolist()])
+
+    def _judge_singly(self, link: Link, frames: list[PlainFrame], now: float) -> None:
+        """Do as `_judge` for one link."""
+        undecodable = self._table.undecodable
+        short = sum(is_short(frame.plain) for frame in frames)
+        if short or undecodable.is_owed(now):
+            reports = sum(is_report(frame.plain) for frame in frames)
+            is_enough = undecodable.note(np.array([link.slot]), np.array([short]), np.array([reports]), now)
+            self._give_up([link] * int(is_enough[0]))
+
+    def _give_up(self, links: list[Link]) -> None:
+        self._sessions.forsaken += [(link, CloseReason.GARBAGE) for link in links]
+
     def _distrust(self, link: Link, size: int, now: float) -> None:
         """Count garbage, and have a link read seldom, or no more, that sends nothing else."""
         if self._table.heard[link.slot] > link.garbage_since:
@@ -351,6 +376,14 @@ class Pipeline:
             self._sessions.forsaken.append((link, CloseReason.GARBAGE))
         if link.garbage_bytes > GARBAGE_PATIENCE:
             self.garbled.append(link)
+
+
+def short_reports(frames: FrameBatch) -> npt.NDArray[np.bool_]:
+    """Do as `is_short` for many frames."""
+    short: npt.NDArray[np.bool_] = (frames.msg_id == LOCATION) & (
+        (frames.attributes & WHOLE_BITS) < LEAST_LOCATION
+    )
+    return short
 
 
 def _portions(links: list[Link]) -> Iterator[tuple[list[Link], int]]:
