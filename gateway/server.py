@@ -225,6 +225,8 @@ class Gateway:
         """Links that have used up their allowance."""
         self._resting: set[Link] = set()
         """Links that are not read for a moment."""
+        self._held_up: list[Link] = []
+        """Links to go on when there is reading again."""
         self._others_at = -math.inf
         """When links last spoke that wanted no more than their share."""
         self._unchecked_bytes = 0
@@ -472,7 +474,7 @@ class Gateway:
             if link in self._slowed or link in self._resting:
                 continue
             if self._loop.time() - self._others_at > ALONE_S:
-                link.go_on()
+                self._go_on(link)
             else:
                 self._rest_for(link, REST_S)
 
@@ -484,6 +486,15 @@ class Gateway:
     def _rested(self, link: Link) -> None:
         self._resting.discard(link)
         if link not in self._slowed:
+            self._go_on(link)
+
+    def _go_on(self, link: Link) -> None:
+        """Have what a link holds read, when anything is."""
+        if self._is_stopping:
+            link.held = b""  # nobody was told that we have it
+        elif self._is_paused:
+            self._held_up.append(link)
+        else:
             link.go_on()
 
     def _hear(self, news: list[News]) -> None:
@@ -511,7 +522,7 @@ class Gateway:
                 self._slowed.discard(link)
                 link.resume(Pause.ALLOWANCE)
                 if link not in self._resting:
-                    link.go_on()
+                    self._go_on(link)
 
     def _deliver(self, answers: Answers) -> None:
         """Write answers to their links, and close those that are to leave."""
@@ -581,6 +592,8 @@ class Gateway:
         self._table.nobody_was_idle(self._loop.time())
         for link in self._table.links():
             link.resume(Pause.STALLED)
+        for link in _drained(self._held_up):
+            self._go_on(link)
 
     # Every second.
 
