@@ -105,13 +105,15 @@ class Watch:
 
     def come_to_rest(self) -> None:
         """Wait until everything that the honest terminal had answered by now is a fact."""
-        answered = self._answered()
+        answered = self.answered
         until(lambda: self._seen >= answered, "the honest terminal's answered reports in the database")
-        newer = self._answered()
-        until(lambda: self._answered() > newer, "another answer for the honest terminal")
+        newer = self.answered
+        until(lambda: self.answered > newer, "another answer for the honest terminal")
         assert not self.faults, self.faults
 
-    def _answered(self) -> int:
+    @property
+    def answered(self) -> int:
+        """How many reports of the honest terminal have been answered."""
         return sum(each.answered is not None for each in self._reports)
 
     def _guarded(self, work: Callable[[], None]) -> None:
