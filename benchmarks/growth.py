@@ -1,4 +1,5 @@
-"""What one more costs in a large fleet: a session that opens, a terminal that appears, a snapshot.
+"""What one more costs in a large fleet: a session that opens, a terminal that appears, a snapshot. And a
+piece in a long message.
 
 Each is done with a fleet of the first size and of a larger one, in turn in the same run, in processor time of
 the thread. What follows what changes, and not what is there, costs the same with both.
@@ -14,7 +15,9 @@ from uuid import UUID
 
 from benchmarks.measures import Measure, Options
 from benchmarks.rounds import machine, table
+from protocol.reassembly import Key
 from worker.fleet import Fleet
+from worker.fragments import Fragments, Hold, Piece
 from worker.snapshot import CALM_BYTES_PER_S, SELDOM, Saver, Snapshot
 
 SIZES: Final = (10_000, 100_000)
@@ -22,6 +25,9 @@ LONG_SIZES: Final = (10_000, 1_000_000)
 ROUNDS: Final = 7
 TIMES: Final = 200
 """Batches in each of which one session opens and one ends, or one terminal appears."""
+PIECES: Final = (500, 8_000)
+"""Of one medium."""
+PIECE: Final = bytes(60)
 SNAPSHOT_LEAST_S: Final = 5.0
 DAY_S: Final = 86_400
 HEAD: Final = [
@@ -52,6 +58,7 @@ def run(options: Options) -> list[Measure]:
         ]
         for size in sizes
     ]
+    pieces = {count: median(_piece_us(count) for _ in range(options.rounds or ROUNDS)) for count in PIECES}
     print(f"{machine()}; medians of {options.rounds or ROUNDS} rounds\n\n{table(HEAD, rows)}")
     small, large = sizes
     ratios = [median(each[large]) / median(each[small]) for each in (session, appears)]
@@ -63,7 +70,15 @@ def run(options: Options) -> list[Measure]:
             measured=ratios,
             unit="times",
             at_most=True,
-        )
+        ),
+        Measure(
+            f"a piece of a message of {PIECES[1]:,} against one of {PIECES[0]:,}",
+            floor=[3.0],
+            reach=[1.5],
+            measured=[pieces[PIECES[1]] / pieces[PIECES[0]]],
+            unit="times",
+            at_most=True,
+        ),
     ]
 
 
@@ -88,6 +103,16 @@ def _appear(fleet: Fleet) -> None:
     for _ in range(TIMES):
         fleet.add(f"new {len(fleet)}", len(fleet))
         fleet.grow()
+
+
+def _piece_us(count: int) -> float:
+    """Return what holding a piece costs, over all pieces of a message that stays incomplete."""
+    fragments, log_id = Fragments(), UUID(int=1)
+    began = time.thread_time()
+    for number in range(1, count + 1):
+        piece = Piece(PIECE, 16, 0, log_id, number, 0)
+        fragments.take(Hold.PACKETS, Key(0, 0x0801, 7, count + 1), number, piece)
+    return (time.thread_time() - began) / count * 1e6
 
 
 def _us(work: Callable[[], object]) -> float:
