@@ -1,10 +1,13 @@
 """Five hundred WebSockets of one session, none of which reads."""
 
+import re
 import socket
 
 from tests.hostile.attack import Target
 
 WANTED = 500
+MOST = 20
+"""Screens of one session and of those who are watched."""
 
 
 def attack(target: Target) -> str:
@@ -23,6 +26,9 @@ def attack(target: Target) -> str:
             if number % 100 == 0:
                 status, _, _ = target.service.request("GET", "/api/v1/me")
                 assert status == 200, f"a person was answered {status} beside {number} viewers"
+        _, _, metrics = target.service.request("GET", "/metrics")
+        found = re.search(rb"^northwatch_viewers\{.*?\} ([0-9.]+)$", metrics, re.MULTILINE)
+        assert found is not None and float(found[1]) <= MOST, found
     finally:
         for viewer in held:
             viewer.close()
