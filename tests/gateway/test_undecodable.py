@@ -50,6 +50,7 @@ async def test_what_waits_of_a_link_that_is_given_up_is_not_read(
 ) -> None:
     """Also where syncs are slow, so that it is given up while its next share is gathered."""
     monkeypatch.setattr(commits, "FAST_SYNC_S", 0.0)
+    monkeypatch.setattr(server, "ALONE_S", -1.0)  # it goes on at once
     async with running(tmp_path) as gateway:
         bad, good = await Device.connect(gateway, "1"), await Device.connect(gateway, "2")
         for _ in range(20):
