@@ -623,7 +623,8 @@ class _Terminal:
             began_us=episode.began_us,
             ended_us=None,
             seen_us=report.at_us,
-            since_us=episode.since_us if comes_back else None,
+            # Where the state was recalled and not read, nobody knows when it began.
+            since_us=max(episode.since_us, 0) if comes_back else None,
         )
 
     def _run_reaches(self, at_us: int) -> bool:

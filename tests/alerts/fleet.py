@@ -139,7 +139,8 @@ class Book:
         if is_open is not None and change.ended_us is None:
             self._count(is_open, change, "raised_again")
         elif not change.is_late and (goes_on := self._back(change) or same):
-            assert change.since_us or goes_on.is_late, "a live alarm begins where no live one began"
+            is_known_to_go_on = change.since_us is not None or goes_on.is_late
+            assert is_known_to_go_on, "a live alarm begins where no live one began"
             goes_on.ended_us, goes_on.is_late, goes_on.on_desk = None, False, True
             self._count(goes_on, change, "raised_again")
         elif same is None:

@@ -58,6 +58,17 @@ def test_what_comes_back_within_a_minute_was_not_over() -> None:
     assert t.alarms == ["power_lost 0–570 ×10", "power_lost 631–"]
 
 
+def test_what_comes_back_is_the_same_alarm_though_its_begin_was_forgotten() -> None:
+    t = truck()
+    t.at(0).reports("power_lost")
+    kept = t.fleet.state
+    forgetful = AlarmState.empty(len(kept))  # as it is recalled where the snapshot is lost
+    forgetful.live, forgetful.live_us, forgetful.edition = kept.live, kept.live_us, kept.edition
+    t.fleet.state = forgetful
+    t.at(30).reports().at(40).reports("power_lost").at(50).reports()
+    assert t.alarms == ["power_lost 0–50 ×2"]
+
+
 def test_what_comes_back_after_it_was_handled_is_another_alarm() -> None:
     t = truck("2019")
     t.at(0).reports("collision").at(10).handles("collision").at(20).reports()
