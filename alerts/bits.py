@@ -54,7 +54,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alerts.objects import object_name
-from alerts.state import I64, NEVER, U8, U32, AlarmState, Episode
+from alerts.state import I64, NEVER, U8, U32, AlarmState, Episode, episode_key
 from protocol.edition import Edition
 from protocol.words import ALARMS, AlarmBit, Ends, Severity
 
@@ -730,7 +730,7 @@ class _Terminal:
         return moved
 
     def _episode(self, bit: int) -> Episode:
-        key = self.terminal * 32 + bit
+        key = episode_key(self.terminal, bit)
         if key not in self.found.known:
             self.found.known[key] = self.state.episode(key)
         return self.found.known[key]

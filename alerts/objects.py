@@ -72,6 +72,17 @@ def object_name(code: int) -> str:
     return f"{place}:{what}" if what else place
 
 
+def object_code(name: str) -> int:
+    """Give the code of a text that `object_name` gave."""
+    if not name:
+        return 0
+    kind, place, *what = name.split(":")
+    kinds = {name: kind for kind, name in _KINDS.items()}
+    number = kinds[kind] if kind in kinds else int(kind.removeprefix("kind-"))
+    whats = {name: what for what, name in _WHAT.items()}
+    return (whats[what[0]] if what else _AT) << _WHAT_SHIFT | number << _KIND_SHIFT | int(place)
+
+
 def _code(what: I64 | np.int64, kind: I64, place: I64) -> I64:
     code: I64 = (what << np.int64(_WHAT_SHIFT)) | (kind << np.int64(_KIND_SHIFT)) | place
     return code

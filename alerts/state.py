@@ -157,3 +157,8 @@ class AlarmState:
         if not is_old.all():
             self.keys = np.insert(self.keys, at[~is_old], keys[~is_old])
             self.episodes = np.insert(self.episodes, at[~is_old], rows[~is_old])
+
+
+def episode_key(terminal: int, bit: int) -> int:
+    """Give the key under which the episodes of a terminal's bit are."""
+    return terminal * 32 + bit

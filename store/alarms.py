@@ -12,10 +12,12 @@ alarms and the row locks decide who comes first.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from datetime import timedelta
+from typing import Any, LiteralString, TypeAlias
 
 import msgspec
 import psycopg
+from psycopg.rows import class_row
 
 from store.times import from_us
 
@@ -209,6 +211,19 @@ UPDATE alarms a
 """
 
 
+_LATELY_ENDED: LiteralString = """
+SELECT DISTINCT ON (a.terminal_id, a.condition, a.object)
+       a.terminal_id, a.condition, a.object,
+       (extract(epoch FROM a.began_at) * 1000000)::bigint AS began_us,
+       (extract(epoch FROM a.ended_at) * 1000000)::bigint AS ended_us,
+       (extract(epoch FROM c.at) * 1000000)::bigint AS fell_us
+  FROM alarm_changes c JOIN alarms a ON a.id = c.alarm_id
+ WHERE c.change = 'ended' AND c.at >= (SELECT max(log_time) FROM cursors) - %(within)s
+   AND NOT a.late AND a.ends = 'by_terminal' AND a.ended_at IS NOT NULL
+ ORDER BY a.terminal_id, a.condition, a.object, a.began_at DESC, c.id DESC
+"""
+
+
 def apply(connection: Connection, changes: Sequence[Change]) -> None:
     """Write changes, given in their order, inside the caller's transaction."""
     for part in _rounds(changes):
@@ -223,6 +238,25 @@ def apply(connection: Connection, changes: Sequence[Change]) -> None:
             chosen = [each for each in part if type(each) is kind and _is_late(each) is late]
             if chosen:
                 connection.execute(statement, [_told(chosen)])
+
+
+@dataclass(frozen=True, slots=True)
+class Fallen:
+    """A live alarm that its terminal ended, times in µs since 1970."""
+
+    terminal_id: int
+    condition: str
+    object: str
+    began_us: int
+    ended_us: int
+    fell_us: int
+    """Receipt of the report that ended it."""
+
+
+def lately_ended(connection: Connection, within_us: int) -> list[Fallen]:
+    """Give the newest live alarm of each key that was ended so shortly before the newest cursor."""
+    with connection.cursor(row_factory=class_row(Fallen)) as cursor:
+        return cursor.execute(_LATELY_ENDED, {"within": timedelta(microseconds=within_us)}).fetchall()
 
 
 def _is_late(change: Change) -> bool:

@@ -7,9 +7,12 @@ open alarms and tickets are unique in the database.
 
 from typing import Any
 
-from alerts.bits import EDITIONS
+from alerts.bits import EDITIONS, FLAP_US
+from alerts.objects import object_code
+from alerts.state import Episode, episode_key
 from protocol.edition import Edition
-from store import terminals
+from protocol.words import ALARMS
+from store import alarms, terminals
 from store.cursors import Connection
 from tickets.silence import NEVER, Mode
 from worker.fleet import Fleet
@@ -30,6 +33,7 @@ def recall(connection: Connection) -> Fleet:
     fleet.grow()
     for index, row in enumerate(known):
         _recall_one(fleet, index, row)
+    _recall_fallen(connection, fleet)
     linked = fleet.terminals["session"][fleet.terminals["linked"]]
     fleet.gateways["ticked_us"][slots_of(linked)] = 0  # some time; the next tick of any begins to count
     return fleet
@@ -57,3 +61,22 @@ def _recall_one(fleet: Fleet, index: int, row: dict[str, Any]) -> None:
     if row["reported_us"] is not None:
         fleet.alarms.edition[index] = edition
         fleet.alarms.live[index] = fleet.silence.alarm_bits[index] = row["alarm_bits"]
+
+
+def _recall_fallen(connection: Connection, fleet: Fleet) -> None:
+    """Know what may still come back: the alarms that ended a moment ago."""
+    index = {int(number): place for place, number in enumerate(fleet.terminals["id"][: len(fleet)])}
+    known = dict[int, Episode]()
+    for fallen in alarms.lately_ended(connection, FLAP_US):
+        terminal = index[fallen.terminal_id]
+        names = ALARMS[EDITIONS[fleet.alarms.edition[terminal]]]
+        for bit in (bit for bit, alarm in names.items() if alarm.name == fallen.condition):
+            known[episode_key(terminal, bit)] = Episode(
+                began_us=fallen.began_us,
+                seen_us=fallen.ended_us,
+                ended_us=fallen.ended_us,
+                place=object_code(fallen.object),
+                since_us=fallen.began_us,
+                fell_us=fallen.fell_us,
+            )
+    fleet.alarms.remember(known)

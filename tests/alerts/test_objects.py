@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from alerts.objects import crossed_places, object_name, overspeed_places, timed_sections
+from alerts.objects import crossed_places, object_code, object_name, overspeed_places, timed_sections
 
 READERS = {0x11: overspeed_places, 0x12: crossed_places, 0x13: timed_sections}
 
@@ -48,3 +50,9 @@ def test_reports_without_the_item_name_no_place(read: object) -> None:
 def test_a_place_differs_by_what_happened_there() -> None:
     names = {name(0x12, "01 00000005 00"), name(0x12, "01 00000005 01"), name(0x11, "01 00000005")}
     assert len(names) == 3
+
+
+@given(st.integers(1, 5), st.integers(0, 255), st.integers(0, (1 << 32) - 1))
+def test_a_text_leads_back_to_its_code(what: int, kind: int, place: int) -> None:
+    code = what << 40 | kind << 32 | place
+    assert object_name(object_code(object_name(code))) == object_name(code)
