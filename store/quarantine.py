@@ -10,9 +10,10 @@ by people and by time.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, LiteralString, TypeAlias
 from uuid import UUID
 
@@ -122,7 +123,7 @@ class Quarantined:
     @property
     def bucket(self) -> Bucket:
         """With what it is counted."""
-        return from_us(self.received_us - self.received_us % HOUR_US), self.terminal_id, self.reason
+        return bucket_of(self.received_us, self.terminal_id, self.reason)
 
     @property
     def size_bytes(self) -> int:
@@ -130,10 +131,25 @@ class Quarantined:
         return len(self.raw) + len(self.detail.encode()) + ROW_BYTES
 
 
-def insert(connection: Connection, entries: Sequence[Quarantined], limits: Limits | None = None) -> None:
+def bucket_of(received_us: int, terminal_id: int | None, reason: str) -> Bucket:
+    """Say with what a thing is counted."""
+    return from_us(received_us - received_us % HOUR_US), terminal_id, reason
+
+
+def insert(
+    connection: Connection,
+    entries: Sequence[Quarantined],
+    limits: Limits | None = None,
+    *,
+    only_counted: Mapping[Bucket, int] = MappingProxyType({}),
+) -> None:
     """Count the entries and write those that are kept, in the caller's transaction. Of each bucket they come
-    in order of the log; of several for one place the first counts.
+    in order of the log; of several for one place the first counts. Of `only_counted` nothing is kept; no
+    entry shares a bucket with it.
     """
+    if only_counted:
+        counts = [list(only_counted.values()), [0] * len(only_counted)]
+        connection.execute(_COUNT, [*_columns(list(only_counted)), *counts])
     if not entries:
         return
     first: dict[tuple[UUID, int, int], Quarantined] = {}

@@ -14,7 +14,7 @@ class Allowance(NamedTuple):
 
     period_us: int
     each: int
-    """Of one terminal, in bytes."""
+    """Of one terminal, in bytes or in number."""
     together: int
     """Of all."""
 
@@ -28,7 +28,7 @@ class Spent:
     by_terminal: dict[int, int] = field(default_factory=dict)
 
     def allows(self, allowance: Allowance, terminal: int, size: int, at_us: int) -> bool:
-        """Say whether a terminal may use so many bytes more; if so, they are used."""
+        """Say whether a terminal may use so much more; if so, they are used."""
         period = at_us // allowance.period_us
         if period != self.period:
             self.period, self.total, self.by_terminal = period, 0, {}

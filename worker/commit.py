@@ -117,7 +117,7 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
             journeys.mark_stale(
                 connection, facts.positions.terminal_id[late], facts.positions.placed_us[late]
             )
-    quarantine.insert(connection, quarantined, places.limits)
+    quarantine.insert(connection, quarantined, places.limits, only_counted=facts.only_counted)
     messages.insert(connection, facts.messages)
     media.write(connection, places.blobs, facts.media)
     pieces.write(connection, facts.pieces)

@@ -38,6 +38,7 @@ from worker.messages import (
     is_plain,
     quarantined,
     read_others,
+    within_allowance,
 )
 from worker.reports import Reports, joined, position_rows, read_reports, with_bodies
 from worker.runs import Runs, newest
@@ -74,8 +75,9 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     go from tick to tick.
     """
     facts = Facts()
-    edition = follow_editions(batch, fleet, terminal, facts)
-    assembled = assemble(batch, fleet, terminal, edition, facts, only_known=policies.only_known)
+    rows, facts.only_counted = within_allowance(batch, fleet, terminal)
+    edition = follow_editions(batch, fleet, terminal, facts, rows)
+    assembled = assemble(batch, fleet, terminal, edition, facts, rows, only_known=policies.only_known)
     answers = read_others(
         batch,
         fleet,
@@ -83,6 +85,7 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
         edition,
         facts,
         assembled,
+        rows,
         media_bytes_per_day=policies.media_bytes_per_day,
     )
     order = stable_order(terminal)

@@ -1,5 +1,6 @@
 """What a batch of the log means: values, ready to be written in one transaction."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ from store.media import Medium
 from store.messages import Message
 from store.pieces import Changes as PieceChanges
 from store.positions import PositionRows, Prepared
-from store.quarantine import Quarantined
+from store.quarantine import Bucket, Quarantined
 from store.terminals import Registration
 from store.tickets import Change as TicketChange
 
@@ -25,6 +26,8 @@ class Facts:
     source: Callable[[int], list[Quarantined]] = lambda _: []
     """Gives what brought a position, for quarantine where a different one has its key."""
     quarantined: list[Quarantined] = field(default_factory=list)
+    only_counted: Counter[Bucket] = field(default_factory=Counter)
+    """How much more there was, of which nothing is kept."""
     messages: list[Message] = field(default_factory=list)
     media: list[Medium] = field(default_factory=list)
     pieces: PieceChanges = field(default_factory=PieceChanges)

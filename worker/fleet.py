@@ -20,6 +20,7 @@ from tickets.silence import NEVER, SilenceState
 from worker.budget import Spent
 from worker.fixes import LANE, no_lanes
 from worker.fragments import Fragments
+from worker.reading import Reading
 from worker.runs import Runs
 from worker.sessions import SESSION, Sessions
 
@@ -114,6 +115,7 @@ class Fleet:
     checked: Spent = field(default_factory=Spent)
     """Bodies that were read only to know whether they can be (`worker.messages`)."""
     stored: Spent = field(default_factory=Spent)
+    reading: Reading = field(default_factory=Reading)
     """Contents of media."""
     alarms: AlarmState = field(default_factory=AlarmState.empty)
     silence: SilenceState = field(default_factory=SilenceState.empty)
@@ -184,7 +186,7 @@ class Fleet:
             "checked": self.checked.to_array(),
             "stored": self.stored.to_array(),
         }
-        for part in ("alarms", "silence", "tickets"):
+        for part in ("alarms", "silence", "tickets", "reading"):
             arrays |= {f"{part}.{name}": value for name, value in getattr(self, part).to_arrays().items()}
         return arrays
 
@@ -218,6 +220,7 @@ class Fleet:
             fragments=Fragments.from_array(arrays["fragments"]),
             checked=Spent.from_array(arrays["checked"]),
             stored=Spent.from_array(arrays["stored"]),
+            reading=Reading.from_arrays(_part(arrays, "reading")),
             alarms=AlarmState.from_arrays(_part(arrays, "alarms")),
             silence=SilenceState.from_arrays(_part(arrays, "silence")),
             tickets=TicketState.from_arrays(_part(arrays, "tickets")),

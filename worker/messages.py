@@ -8,7 +8,8 @@ it can be, and only as far as that is cheap.
 """
 
 import sys
-from collections.abc import Set
+from collections import Counter
+from collections.abc import Sequence, Set
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,10 +21,11 @@ from protocol.edition import Edition, registered_edition
 from protocol.frame import CIPHER_BITS, FRAGMENT_BIT, MAX_BODY
 from protocol.message import MESSAGES, UP, Undecodable, decode_body
 from protocol.reassembly import MIB, Forgotten, Key, Status, is_sensible, key_of
+from store.binary import stable_order
 from store.media import Medium
 from store.messages import Message
 from store.pieces import HeldPiece
-from store.quarantine import Quarantined
+from store.quarantine import Bucket, Quarantined, bucket_of
 from store.terminals import Registration
 from worker.batch import Batch
 from worker.budget import Allowance
@@ -31,6 +33,8 @@ from worker.facts import Facts
 from worker.fleet import E2011, E2013, E2019, Fleet
 from worker.fragments import DAY_US, Hold, Piece, lost
 from worker.media import MEDIUM, medium_of
+from worker.reading import TOO_MANY, Asked
+from worker.runs import Runs
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U8: TypeAlias = npt.NDArray[np.uint8]
@@ -76,6 +80,7 @@ worst. What comes above that is kept all the same."""
 STRANGERS_MEDIA: Final = 16 * MIB
 """Bytes of media a day of a terminal that has not authenticated: some hundred pictures."""
 
+_NOTHING: Final = -1
 _REPORT_BYTES: Final = 28
 _SERIAL_BYTES: Final = 2
 _PACKET_NUMBERS: Final = slice(8, 12), slice(12, 16)
@@ -83,22 +88,33 @@ _PACKET_HEAD: Final = 16
 """Where 0x0801 of 2011 counts its packets, and where the content begins."""
 
 
-def follow_editions(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts) -> U8:
+def follow_editions(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts, rows: Sequence[int]) -> U8:
     """Give the edition of every frame as a number, and remember it for the terminal.
 
-    The header says 2019, else the layout of the last registration counts, else it is 2013.
+    The header says 2019, else the layout of the last registration among `rows` counts, else it is 2013.
     """
     frames, known = batch.frames, fleet.terminals["edition"]
     before = known[terminal]
     edition: U8 = np.minimum(before, np.uint8(E2013))
     said: dict[int, int] = dict.fromkeys(terminal[frames.is_2019 & (before != E2019)].tolist(), E2019)
-    registrations = (frames.msg_id == REGISTER).nonzero()[0]
-    for row in registrations[~(frames.is_2019 | frames.is_fragment)[registrations]].tolist():
-        index = int(terminal[row])
-        number = EDITIONS.index(registered_edition(int(frames.body_length[row])))
-        later = np.flatnonzero(terminal[row:] == index) + row
-        edition[later] = number
-        said[index] = E2019 if frames.is_2019[later].any() else number
+    is_registration = np.zeros(len(terminal), np.bool_)
+    is_registration[rows] = True
+    is_registration &= (frames.msg_id == REGISTER) & ~(frames.is_2019 | frames.is_fragment)
+    if is_registration.any():
+        order = stable_order(terminal)
+        lengths, which = np.unique(frames.body_length[is_registration], return_inverse=True)
+        numbers = [EDITIONS.index(registered_edition(length)) for length in lengths.tolist()]
+        told = np.full(len(terminal), _NOTHING, np.int64)
+        told[is_registration] = np.array(numbers)[which]
+        # The last registration up to every frame: its place, if it is one of this terminal's.
+        runs = Runs.of(terminal[order])
+        place = np.maximum.accumulate(np.where(told[order] != _NOTHING, np.arange(len(order)), _NOTHING))
+        is_told = place >= runs.spread(runs.first)
+        edition[order[is_told]] = told[order][place[is_told]]
+        since_2019 = np.maximum.accumulate(np.where(frames.is_2019[order], np.arange(len(order)), _NOTHING))
+        for last in runs.last[is_told[runs.last]].tolist():
+            is_new_now = since_2019[last] > place[last]
+            said[int(terminal[order[last]])] = E2019 if is_new_now else int(told[order[place[last]]])
     edition[frames.is_2019] = E2019
     for index, number in said.items():
         if known[index] != number:
@@ -142,16 +158,17 @@ def read_others(
     edition: U8,
     facts: Facts,
     assembled: Assembled,
+    rows: Sequence[int],
     *,
     media_bytes_per_day: int,
 ) -> list[Report]:
-    """Read what is not read as columns, in order, and give the location reports in it. Media of a terminal
-    that are more than `media_bytes_per_day` go to quarantine.
+    """Read these of the frames that are not read as columns, in order, and give the location reports in them.
+    Media of a terminal that are more than `media_bytes_per_day` go to quarantine.
     """
     frames = batch.frames
     put_together = {each.row: each for each in assembled.whole}
     reports: list[Report] = []
-    for row in others(batch):
+    for row in rows:
         if row in assembled.pieces and row not in put_together:
             continue
         reason, detail = _unreadable(batch, row) if row not in put_together else "", ""
@@ -200,7 +217,7 @@ def _read(
         elif msg_id == MEDIUM:
             medium = medium_of(kept, fields, is_joined=message.is_joined)
             if not _has_room(batch, fleet, terminal, row, medium, media_bytes_per_day):
-                return MEDIA_QUOTA, f"more than {media_bytes_per_day} bytes of media in a day"
+                return MEDIA_QUOTA, f"more than {media_bytes_per_day} bytes in a day, or too many at once"
             facts.media.append(medium)
     if msg_id not in NOT_KEPT and msg_id != MEDIUM:
         facts.messages.append(kept)
@@ -224,6 +241,8 @@ def _has_room(
     batch: Batch, fleet: Fleet, terminal: I64, row: int, medium: Medium, media_bytes_per_day: int
 ) -> bool:
     """Say whether a terminal may have another medium stored today."""
+    if not fleet.reading.may_store(int(terminal[row]), medium.received_us):
+        return False
     most = media_bytes_per_day if batch.authenticated[row] else min(media_bytes_per_day, STRANGERS_MEDIA)
     allowance = Allowance(DAY_US, each=most, together=sys.maxsize)
     return fleet.stored.allows(allowance, int(terminal[row]), len(medium.content), medium.received_us)
@@ -240,6 +259,28 @@ def others(batch: Batch) -> list[int]:
     frames = batch.frames
     rows: list[int] = np.flatnonzero(~(_IS_COLUMN[frames.msg_id] & is_plain(frames))).tolist()
     return rows
+
+
+def within_allowance(batch: Batch, fleet: Fleet, terminal: I64) -> tuple[list[int], Counter[Bucket]]:
+    """Choose which of the frames that are not read as columns are read at all; count those that are not."""
+    rows = others(batch)
+    columns = (
+        rows,
+        batch.frames.msg_id[rows].tolist(),
+        batch.frames.is_fragment[rows].tolist(),
+        batch.authenticated[rows].tolist(),
+        terminal[rows].tolist(),
+        batch.received_us[rows].tolist(),
+    )
+    read: list[int] = []
+    left: Counter[Bucket] = Counter()
+    for asked in map(Asked, *columns):
+        if fleet.reading.allows(asked):
+            read.append(asked.row)
+        else:
+            terminal_id = int(fleet.terminals["id"][asked.terminal])
+            left[bucket_of(asked.received_us, terminal_id, TOO_MANY)] += 1
+    return read, left
 
 
 def is_plain(frames: FrameBatch) -> Flags:
@@ -260,12 +301,19 @@ def _unreadable(batch: Batch, row: int) -> str:
 
 
 def assemble(
-    batch: Batch, fleet: Fleet, terminal: I64, edition: U8, facts: Facts, *, only_known: bool
+    batch: Batch,
+    fleet: Fleet,
+    terminal: I64,
+    edition: U8,
+    facts: Facts,
+    rows: Sequence[int],
+    *,
+    only_known: bool,
 ) -> Assembled:
-    """Put messages that came in pieces together, and leave out what was there already. With `only_known`
-    nothing is put together of who has not authenticated.
+    """Put messages together that came in pieces in these frames, and leave out what was there already. With
+    `only_known` nothing is put together of who has not authenticated.
     """
-    rows = [row for row in others(batch) if _may_be_piece(batch, row)]
+    rows = [row for row in rows if _may_be_piece(batch, row)]
     numbered = np.array(rows, np.int64)
     whole: list[Whole] = []
     for part in batch.parts:
@@ -297,8 +345,9 @@ def assemble(
 
 def gather(batch: Batch, terminal: I64, fleet: Fleet, *, only_known: bool) -> None:
     """Remember the messages of a batch of which everything else is known already."""
-    edition = follow_editions(batch, fleet, terminal, Facts())
-    assemble(batch, fleet, terminal, edition, Facts(), only_known=only_known)
+    rows, _ = within_allowance(batch, fleet, terminal)
+    edition = follow_editions(batch, fleet, terminal, Facts(), rows)
+    assemble(batch, fleet, terminal, edition, Facts(), rows, only_known=only_known)
 
 
 def _take(

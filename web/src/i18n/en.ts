@@ -544,6 +544,7 @@ export const en: Record<keyof typeof zh, string> = {
   'reason.fragments_overdue': 'upload took too long',
   'reason.fragments_superseded': 'replaced by another upload',
   'reason.fragments_crowded_out': 'too many uploads',
+  'reason.too_many': 'too many messages, only counted',
   'reason.media_quota': 'more media than a day may have',
   'health.lost': 'Live connection lost',
   'health.stop': ': ',

@@ -542,6 +542,7 @@ export const zh = {
   'reason.fragments_overdue': '分包上传过久',
   'reason.fragments_superseded': '分包被新消息取代',
   'reason.fragments_crowded_out': '分包过多',
+  'reason.too_many': '报文过多，仅计数',
   'reason.media_quota': '多媒体超出每日限额',
   'health.lost': '实时连接中断',
   'health.stop': '：',
