@@ -17,7 +17,7 @@ def test_every_route_is_in_the_document_and_the_other_way_round() -> None:
         for path, operations in create_app(MonitorOptions("")).openapi()["paths"].items()
         for method in operations
     }
-    named = set(re.findall(r"`(GET|POST|PATCH) ([^`? ]+)`", DOCUMENT))
+    named = set(re.findall(r"`(GET|POST|PATCH|DELETE) ([^`? ]+)`", DOCUMENT))
     named.discard(("GET", "/api/openapi.json"))
     assert named == described
 
