@@ -28,6 +28,7 @@ LONG_EVERY = 25
 LONG_BYTES = 4000
 BEGAN = datetime(2026, 11, 1, 8, 0, 0)
 REST_S = 8.0
+POWER_LOST = 1 << 8
 CONTRACT_S = 3.0
 """Silence of the platform after which a terminal declares the link dead."""
 
@@ -96,6 +97,8 @@ class Driver:
             return first
         # An emergency now and then, and an overspeed that lasts: episodes to get right across crashes.
         alarm = (1 if step % 97 == 40 + self.number else 0) | (2 if step % 60 > 45 else 0)
+        if step % 60 < 20 and step % 2:  # and a wire that chatters, which is one alarm
+            alarm |= POWER_LOST
         return {
             "alarm": alarm,
             "status": 3,
