@@ -15,6 +15,13 @@ NOTE_THE_BANNER = """() => new MutationObserver(() => {
     window.__bannerWasSeen ||= document.querySelector('[data-testid=banner-live]') !== null
 }).observe(document.body, {childList: true, subtree: true})"""
 """It may be there for shorter than a test looks away."""
+IS_CUT = """all => all.filter(each => {
+    const {left, right} = each.getBoundingClientRect()
+    const around = each.parentElement.getBoundingClientRect()
+    const isInside = left >= around.left && right <= around.right + 0.5 && around.right <= innerWidth
+    return each.scrollWidth > each.clientWidth || !isInside
+}).map(each => each.innerText)"""
+"""Those of which one does not see everything."""
 
 
 def test_rows_do_not_jump_under_the_hand(sign_in: SignIn, center: Center) -> None:
@@ -54,6 +61,26 @@ def test_the_keyboard_takes_and_handles(sign_in: SignIn, center: Center) -> None
     expect(page.get_by_test_id("handle-dialog")).to_have_count(0)
     page.keyboard.press("?")
     expect(page.get_by_test_id("keys-dialog")).to_be_visible()
+
+
+def test_a_dialog_closes_wherever_the_focus_is(sign_in: SignIn) -> None:
+    page = sign_in()
+    page.keyboard.press("?")
+    expect(page.get_by_test_id("keys-dialog")).to_be_visible()
+    page.evaluate("document.activeElement.blur()")  # as when the button that had it goes
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("keys-dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-GB"])
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_figures_and_pages_are_whole_in_an_ordinary_window(sign_in: SignIn, locale: str, width: int) -> None:
+    page = sign_in(locale=locale)
+    page.set_viewport_size({"width": width, "height": 900})
+    expect(page.get_by_test_id("bar-figure")).to_have_count(7)
+    assert page.locator("[data-testid=bar-figure], [data-testid^=nav-]").evaluate_all(IS_CUT) == []
+    rows = "all => new Set(all.map(({offsetTop}) => offsetTop)).size"
+    assert page.locator("[data-testid^=nav-]").evaluate_all(rows) == 1
 
 
 def test_search_goes_to_a_vehicle(sign_in: SignIn, arrive: Arrive) -> None:
