@@ -202,7 +202,7 @@ class Reading:
         return not is_over
 
     def _finish(self, fleet: Fleet) -> None:
-        shadow.finish(self._shadow, [piece.place for piece in fleet.fragments.waiting()])
+        shadow.finish(self._shadow, [piece.place for *_, piece in fleet.fragments.waiting()])
 
     def _take(self, records: list[LogRecord], fleet: Fleet) -> None:
         """Write what records mean, and before them what people did until then."""

@@ -94,6 +94,18 @@ def write(connection: Connection, changes: Changes) -> None:
         connection.execute(_INSERT, _columns(rows))
 
 
+def adopt(connection: Connection, held: Sequence[HeldPiece]) -> None:
+    """Put into the table what is held from before there was one, in the caller's transaction. Once."""
+    rows = connection.execute("SELECT log_id, position FROM pieces_begin").fetchall()
+    begin = {log_id: int(position) for log_id, position in rows}
+    changes = Changes()
+    for each in held:
+        if each.position < begin.get(each.log_id, 0):
+            changes.come(each)
+    write(connection, changes)
+    connection.execute("DELETE FROM pieces_begin")
+
+
 def read(connection: Connection) -> list[HeldPiece]:
     """Give what is held, in order of receipt."""
     with connection.cursor(row_factory=class_row(HeldPiece)) as cursor:

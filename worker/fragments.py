@@ -88,6 +88,22 @@ class Piece(msgspec.Struct, array_like=True):
         )
 
 
+def held(hold: Hold, key: Key, index: int, piece: Piece, terminal_id: int) -> HeldPiece:
+    """Give a piece as the table has it."""
+    return HeldPiece(
+        *piece.place,
+        hold=hold.value,
+        terminal_id=terminal_id,
+        received_us=piece.at_us,
+        msg_id=key.msg_id,
+        number=key.number,
+        total=key.total,
+        index=index,
+        body_start=piece.body_start,
+        raw=piece.plain,
+    )
+
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(dict[Hold, list[Upload[Piece]]])
 
@@ -117,11 +133,12 @@ class Fragments:
         """Give up what had its time."""
         return [forgotten for uploads in self.holds.values() for forgotten in uploads.expire(now_us)]
 
-    def waiting(self) -> Iterator[Piece]:
-        """Give what is held of messages that are not whole."""
-        for uploads in self.holds.values():
+    def waiting(self) -> Iterator[tuple[Hold, Key, int, Piece]]:
+        """Give what is held of messages that are not whole: of which each piece is, and which one it is."""
+        for hold, uploads in self.holds.items():
             for upload in uploads.waiting():
-                yield from upload.pieces.values()
+                for index, piece in upload.pieces.items():
+                    yield hold, upload.key, index, piece
 
     def hold_only(self, pieces: list[HeldPiece], index_of: Mapping[int, int]) -> None:
         """Hold exactly these pieces, in order of receipt; what was whole is remembered. `index_of` gives the

@@ -24,14 +24,13 @@ from protocol.reassembly import MIB, Forgotten, Key, Status, is_sensible, key_of
 from store.binary import stable_order
 from store.media import Medium
 from store.messages import Message
-from store.pieces import HeldPiece
 from store.quarantine import Bucket, Quarantined, bucket_of
 from store.terminals import Registration
 from worker.batch import Batch
 from worker.budget import Allowance
 from worker.facts import Facts
 from worker.fleet import E2011, E2013, E2019, Fleet
-from worker.fragments import DAY_US, Hold, Piece, lost
+from worker.fragments import DAY_US, Hold, Piece, held, lost
 from worker.media import MEDIUM, medium_of
 from worker.reading import TOO_MANY, Asked
 from worker.runs import Runs
@@ -364,20 +363,7 @@ def _take(
     taken = fleet.fragments.take(hold, key, numbers.place, piece)
     if taken.status is not Status.REPEATED and key.total > 1:
         terminal_id = int(fleet.terminals["id"][terminal])
-        facts.pieces.come(
-            HeldPiece(
-                *piece.place,
-                hold=hold.value,
-                terminal_id=terminal_id,
-                received_us=piece.at_us,
-                msg_id=key.msg_id,
-                number=key.number,
-                total=key.total,
-                index=numbers.place,
-                body_start=piece.body_start,
-                raw=piece.plain,
-            )
-        )
+        facts.pieces.come(held(hold, key, numbers.place, piece, terminal_id))
     if taken.status is not Status.COMPLETING:
         return [], taken.forgotten
     if key.total > 1:

@@ -46,6 +46,7 @@ from worker.batch import I64, WHOLE_RECORD, Batch, Place, read_batch
 from worker.commit import Places, prepare, recognise, unwritable, write, write_states
 from worker.digest import Policies, digest
 from worker.fleet import Fleet
+from worker.fragments import held
 from worker.messages import gather
 from worker.poison import is_not_now, poisonous
 from worker.recall import recall
@@ -313,6 +314,7 @@ class Worker:
             kept = self._without_snapshot(target)
         self._reached = None
         self._replay(kept, target, partial(digest, policies=self.options.policies))
+        self._hold_pieces(kept.fleet)
         self._fleet, self._snapshot_positions = kept.fleet, kept.positions if found else None
         if not found:
             self._keep_snapshot(now=True)  # so that there is one for every cursor
@@ -349,11 +351,26 @@ class Worker:
             begin = {log_id: min(at, target[log_id]) for log_id, at in self._reader.consumed().items()}
             only_known = self.options.policies.only_known
             self._replay(Snapshot(begin, fleet), target, partial(gather, only_known=only_known))
-            numbers = fleet.terminals["id"][: len(fleet)].tolist()
-            fleet.fragments.hold_only(
-                pieces.read(self._connection), {number: index for index, number in enumerate(numbers)}
-            )
+            terminal_id = fleet.terminals["id"]
+            with self._connection.transaction():
+                pieces.adopt(
+                    self._connection,
+                    [
+                        held(hold, key, index, piece, int(terminal_id[key.terminal]))
+                        for hold, key, index, piece in fleet.fragments.waiting()
+                    ],
+                )
         return Snapshot(target, fleet)
+
+    def _hold_pieces(self, fleet: Fleet) -> None:
+        """Hold what the table has, which is right at the cursors; what was read may have been read with other
+        settings, or not to its beginning.
+        """
+        assert self._connection is not None
+        numbers = fleet.terminals["id"][: len(fleet)].tolist()
+        with self._connection.transaction():
+            rows = pieces.read(self._connection)
+        fleet.fragments.hold_only(rows, {number: index for index, number in enumerate(numbers)})
 
     def _take(
         self, records: Sequence[LogRecord], poisoned: Collection[Place] = (), *, keep: bool = True

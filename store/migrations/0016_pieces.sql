@@ -15,3 +15,12 @@ CREATE TABLE pieces (
     raw bytea NOT NULL,                       -- the frame, plain
     PRIMARY KEY (log_id, position, ordinal)
 );
+
+-- How far the logs had been read when this table came. What had been held by then is in the log only; the first start after
+-- that puts it here, and empties this.
+CREATE TABLE pieces_begin (
+    log_id uuid PRIMARY KEY,
+    position bigint NOT NULL
+);
+
+INSERT INTO pieces_begin SELECT log_id, position FROM cursors;

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from protocol.messages import encode_body
 from protocol.messages.location import location
 from protocol.reassembly import MAX_TOTAL, MINUTE_US
 from store.blobs import Blobs
+from store.log import LogReader
 from tests.counting import counted
 from tests.databases import Server
 from tests.worker.stories import FEW_STORIES, Story, facts, finish, work, worker
@@ -355,3 +357,47 @@ def test_any_loss_order_and_repetition_gives_bodies_or_named_gaps(
         assert all(row["reason"] == "fragments_missing" for row in found["quarantine"])
     finally:
         server.drop(dsn)
+
+
+def test_what_was_held_before_there_was_a_table_is_put_together(story: Story, state: Path, dsn: str) -> None:
+    """An update: the version before kept pieces in the log, and left a snapshot that nobody reads."""
+    session = story.open("13912345678")
+    body = picture(7)
+    first, *others = pieces(story, session, 0x0801, body)
+    begin = story.sync()
+    story.frames([(session, first)])
+    story.tick(2)
+    work(story, dsn, state)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DELETE FROM pieces")
+        connection.execute("INSERT INTO pieces_begin SELECT log_id, position FROM cursors")
+    shutil.rmtree(state)
+    LogReader(story.directory).release(begin)
+    for frame in others:
+        story.frames([(session, frame)])
+    story.tick(2)
+    work(story, dsn, state)
+    assert [row["size"] for row in facts(dsn)["media"]] == [len(PICTURE)]
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT FROM pieces UNION ALL SELECT FROM pieces_begin").fetchall() == []
+
+
+def test_what_waits_is_given_up_in_time_though_the_policy_changed(
+    story: Story, state: Path, dsn: str
+) -> None:
+    session = story.open("13912345678")
+    story.sync()
+    with worker(story, dsn, state, snapshot_s=1e9) as made:
+        finish(made)
+        story.frames([(session, pieces(story, session, 0x0801, picture(7))[0])], authenticated=False)
+        story.tick()
+        story.sync()
+        finish(made)
+        shutil.copytree(state, state.parent / "older")
+    shutil.rmtree(state)
+    shutil.copytree(state.parent / "older", state)
+    story.tick(40 * 60)
+    work(story, dsn, state, policies=Policies(only_known=True))
+    assert [row["reason"] for row in facts(dsn)["quarantine"]] == ["fragments_missing"]
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT FROM pieces").fetchall() == []
