@@ -87,6 +87,7 @@ NETWORK: dict[str, Any] = {
 log = structlog.get_logger("worker")
 
 MISSING = "what came before is not in this database; `northwatch doctor` says what to do"
+RECALLED = "as after an update, what the worker knows is read from the database and the log; nothing is lost"
 
 SEARCHES: Final = 3
 """So often the same records are searched for what cannot be written. One search finds all of it, but for what
@@ -96,6 +97,9 @@ CONTROLS: Final = 5
 PATIENCE: Final = 8
 """An error that should pass, and comes back so often at the same place with one connection after another, may
 be about the data all the same. With the pauses that is after a quarter of a minute."""
+ROOM: Final = "53"
+"""Class of SQLSTATEs about which is waited however long it takes. Where the disk is full, a small report that
+still finds a page would convict the large record that does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +219,12 @@ class Worker:
             else:
                 self._pace.took(size, time.monotonic() - began)
             self._patience.succeeded()
-            self._error = ""
         else:
             self._moved_at = time.monotonic()
             if self._states.is_due():
                 self._write_states_alone()
         self._keep_snapshot()
+        self._error = ""
         return bool(records)
 
     def close(self) -> None:
@@ -242,9 +246,10 @@ class Worker:
         lag_bytes = None
         if head is not None:
             lag_bytes = sum(max(0, end - positions.get(log_id, 0)) for log_id, end in head.items())
-        lag_s = max(0.0, time.time() - reached[0] / 1e6) if lag_bytes and reached else 0.0
-        stands_s = time.monotonic() - self._moved_at if lag_bytes else 0.0
         error = self._error
+        may_wait = lag_bytes != 0 or bool(error)  # a log that cannot be read has more, for all one knows
+        lag_s = max(0.0, time.time() - reached[0] / 1e6) if may_wait and reached else 0.0
+        stands_s = time.monotonic() - self._moved_at if may_wait else 0.0
         if not error and stands_s > STANDS_S:
             error = f"no batch was done for {stands_s:.0f} s"
         return {
@@ -345,7 +350,7 @@ class Worker:
         assert self._reader is not None and self._connection is not None
         fleet = Fleet()
         if self._positions:
-            log.warning("snapshot_missing", positions=target, directory=str(self._state_directory))
+            log.info("snapshot_missing", means=RECALLED)
             fleet = recall(self._connection)
             # The log says which messages were whole already, as far as it is there; what waits is in a table.
             begin = {log_id: min(at, target[log_id]) for log_id, at in self._reader.consumed().items()}
@@ -646,10 +651,12 @@ class _Patience:
 
     def is_over(self, error: Exception) -> bool:
         """Say whether it is time to ask what it is about. Errors without SQLSTATE are of the connection, or
-        not of the database.
+        not of the database; those of `ROOM` are of the server.
         """
         state = _sqlstate(error)
-        return state is not None and state == self._what[0] and self._count >= PATIENCE
+        if state is None or state.startswith(ROOM):
+            return False
+        return state == self._what[0] and self._count >= PATIENCE
 
 
 def _sqlstate(error: Exception) -> str | None:

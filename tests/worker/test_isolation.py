@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, cast
 
 import psycopg
 import pytest
@@ -259,7 +259,7 @@ TRIGGER: LiteralString = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.altitude = 666 OR EXISTS (SELECT FROM audit WHERE action = 'all') THEN
-        RAISE EXCEPTION 'no room' USING ERRCODE = '53100';
+        RAISE EXCEPTION 'too slow' USING ERRCODE = '57014';
     END IF;
     RETURN NEW;
 END $$;
@@ -304,6 +304,41 @@ def test_an_error_that_should_pass_and_does_not_is_the_records(
             thread.join()
     assert {row["altitude_m"] for row in found} == {40, 41, 42}
     assert [row["reason"] for row in facts(dsn)["quarantine"]] == ["poisoned"]
+
+
+def test_a_full_disk_convicts_nothing_that_was_sent(
+    story: Story, state: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small report finds a page where a large record does not, however often both are tried."""
+    monkeypatch.setattr(run, "FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(run, "LONGEST_BACKOFF_S", 0.001)
+    ask(dsn, cast("LiteralString", TRIGGER.replace("57014", "53100")))
+    session = story.open(IDENTITIES[0])
+    for altitude in (40, BAD_ALTITUDE, 41, 42):
+        story.tell(session, altitude_m=altitude)
+    story.sync()
+    stop, failures, gave_up = threading.Event(), count(1), threading.Event()
+    with worker(story, dsn, state) as made:
+        give_up = made._give_up
+
+        def counting(error: Exception) -> None:
+            give_up(error)
+            if next(failures) == 2 * run.PATIENCE:
+                gave_up.set()
+                stop.set()
+
+        monkeypatch.setattr(made, "_give_up", counting)
+        thread = threading.Thread(target=made.run, args=(stop,))
+        thread.start()
+        while thread.is_alive() and not facts(dsn)["quarantine"]:
+            stop.wait(0.05)
+        stop.set()
+        thread.join()
+    assert gave_up.is_set() and facts(dsn)["quarantine"] == []
+    ask(dsn, "DROP TRIGGER refuse ON position_records")
+    with worker(story, dsn, state) as made:
+        finish(made)
+    assert len(facts(dsn)["positions"]) == 4 and facts(dsn)["quarantine"] == []
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 500, 1 << 20])
