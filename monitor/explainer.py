@@ -21,6 +21,8 @@ from protocol.profiles import profile_named
 PROCESSES: Final = 2
 """A person reads for minutes what one of them worked out in a moment."""
 TIME_S: Final = 10.0
+START_S: Final = 30.0
+"""For a process to load what it needs; a busy machine takes some seconds."""
 MAX_ANSWER: Final = 16 << 20
 """Bytes; no browser shows more."""
 MEMORY: Final = 1 << 30
@@ -42,8 +44,8 @@ class TakesTooLong(ExplainError):
 class Explainers:
     """The processes. They start with the first question."""
 
-    def __init__(self, time_s: float = TIME_S) -> None:
-        self._time_s = time_s
+    def __init__(self, time_s: float = TIME_S, *, start_s: float = START_S) -> None:
+        self._time_s, self._start_s = time_s, start_s
         self._asking: set[int] = set()
         self._idle: list[Process] = []
         self._free = asyncio.Semaphore(PROCESSES)
@@ -99,7 +101,15 @@ class Explainers:
             sys.executable, "-m", __name__, stdin=PIPE, stdout=PIPE, limit=MAX_ANSWER, start_new_session=True
         )
         assert process.stdout is not None
-        await process.stdout.readline()  # what it has to load is not part of the time for an answer
+        try:
+            async with asyncio.timeout(self._start_s):
+                await process.stdout.readline()  # what it has to load is not part of the time for an answer
+        except TimeoutError:
+            process.kill()
+            raise TakesTooLong(f"The process that explains did not start in {self._start_s:.0f} s.") from None
+        except BaseException:
+            process.kill()
+            raise
         return process
 
 

@@ -579,9 +579,10 @@ def _lag_s(gateway: Answer, worker: Answer, database: Row | None) -> float | Non
 
 
 def _state(part: str, said: Answer, problems: list[ProblemFound]) -> State:
+    """Give the lamp of a part: no part is well that says it is not, though the trouble is told of another."""
     severities = {each["severity"] for each in problems if each["part"] == part}
     if "error" in severities:
         return "failing"
-    if "warning" in severities:
+    if "warning" in severities or (said and said.get("ok") is False):
         return "degraded"
     return "ok" if said else "unknown"

@@ -1,19 +1,22 @@
 """Pasted hex, explained."""
 
 import asyncio
+import os
 import signal
+import sys
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
 
-from monitor.explainer import TIME_S
+from monitor.explainer import PROCESSES, START_S, TIME_S, Explainers, TakesTooLong
 from monitor.routes.explain import MAX_BYTES, Explained
 from protocol.connection import Terminal
 from protocol.edition import Edition
 from protocol.messages.location import location
-from tests.monitor.conftest import Served
+from tests.monitor.conftest import Served, until
 
 PATH = "/api/v1/explain"
 NOON = datetime(2026, 1, 31, 4, 0, tzinfo=UTC)
@@ -111,3 +114,47 @@ async def test_what_takes_too_long_is_ended_and_the_next_is_explained(
     assert await process.wait() == -signal.SIGKILL
     explainers._time_s = TIME_S
     assert (await anna.post(PATH, json={"hex": report().hex()})).status_code == 200
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_a_start_that_hangs_is_ended_and_keeps_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """… whether its time is over or the one who asked is gone."""
+    silent = tmp_path / "python"
+    silent.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/started\nexec sleep 3600\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(silent))
+
+    def started() -> list[int]:
+        written = tmp_path / "started"
+        return [int(line) for line in written.read_text().split()] if written.exists() else []
+
+    explainers = Explainers(start_s=0.5)
+    for by in range(PROCESSES + 1):
+        with pytest.raises(TakesTooLong):
+            await explainers.explain(by, [b"~~"])
+    explainers._start_s = START_S
+    asked = asyncio.create_task(explainers.explain(1, [b"~~"]))
+    before = len(started())
+
+    async def is_started() -> bool:
+        return len(started()) > before
+
+    async def are_gone() -> bool:
+        return not any(map(is_alive, started()))
+
+    await until(is_started)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    await until(are_gone)
+    monkeypatch.undo()
+    assert b"0x0200" in await explainers.explain(1, [report()])
+    await explainers.close()

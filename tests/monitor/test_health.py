@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
-from monitor.health import SENTENCES, Health, judge
+from monitor.health import LAG_FAILING_S, SENTENCES, Health, judge
 from monitor.options import MonitorOptions
 from northwatch.endpoint import Endpoint
 from store import people, schema
@@ -278,3 +278,14 @@ async def test_monitor_starts_without_its_database(mortal: Embedded) -> None:
             return (await client.get("/readyz")).status_code == 200
 
         await until(ready)
+
+
+def test_no_lamp_is_well_whose_part_says_it_is_not() -> None:
+    """The trouble may be told of another part: of the log, or of the database."""
+    damaged = {"ok": False, "log_damaged": True, "error": "LogCorrupt: …", "lag_s": LAG_FAILING_S + 1}
+    for worker, database in ((WORKER | damaged, DATABASE), (WORKER | {"ok": False}, None)):
+        health = judge(GATEWAY, worker, database, {}, NOW, keeper={"ok": True}, events={})
+        assert health["parts"]["worker"]["state"] in ("degraded", "failing")
+    health = judge(GATEWAY, WORKER | damaged, DATABASE, {}, NOW, keeper={"ok": True}, events={})
+    assert _codes(health) == ["log_damaged", "worker_far_behind"]
+    assert health["parts"]["worker"]["state"] == "failing"
