@@ -41,7 +41,7 @@ def show(context: typer.Context, config: ConfigOption = None) -> None:
     settings = settings_for(config)
     found = _logs(settings)
     cursors = _cursors(settings)
-    table = Table("log", "id", "from", "to", "worker at", "released", "archived")
+    table = Table("log", "from", "to", "worker at", "released", "archived")
     damage: list[Damage] = []
     for log in found:
         try:
@@ -50,7 +50,8 @@ def show(context: typer.Context, config: ConfigOption = None) -> None:
             span = "?", "?"
         cursor = "?" if cursors is None else str(cursors.get(log.log_id, "nowhere"))
         marks = (str(log.consumed()), str(log.archived()))
-        table.add_row(str(log.name.slot), str(log.log_id), *span, cursor, *marks)
+        table.add_row(str(log.name.slot), *span, cursor, *marks)
+        echo(f"log {log.name.slot} is {log.log_id}")  # outside of the table, which a narrow screen cuts
     Screen().print(table)
     try:
         damage = [each for log in found if (each := _damage(log, settings)) is not None]
@@ -106,10 +107,13 @@ def seen(by: ByOption = None, config: ConfigOption = None) -> None:
     """Take note of what was skipped: health says no more of it."""
     from northwatch.wiring import in_database, settings_for
     from store import people
-    from store.damage import see
+    from store.damage import see, unseen
 
     settings = settings_for(config)
     who = by or _account()
+    if not any(unseen(_directory(settings))):
+        echo("there is nothing to take note of")
+        return
 
     async def note(connection: Any) -> None:
         await people.audit(connection, who, "log.seen", "log")
@@ -146,9 +150,7 @@ def _damage(log: "LogReader", settings: "Settings") -> "Damage | None":
 def _told(damage: "Damage") -> str:
     size = damage.end - damage.begin
     missing = f", {size - len(damage.data)} of them missing" if len(damage.data) < size else ""
-    return (
-        f"log {damage.log.slot} is damaged: {damage.what}; {size} bytes{missing}, whole again at {damage.end}"
-    )
+    return f"log {damage.log.slot}: {damage.what}; {size} bytes{missing}, whole again at {damage.end}"
 
 
 def _cursors(settings: "Settings") -> "dict[UUID, int] | None":

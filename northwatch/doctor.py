@@ -81,14 +81,7 @@ def examine(settings: Settings) -> int:
     _look_at_archive(settings, found, logs)
     _look_at_database(settings, found, logs)
     _look_at_certificate(settings, found)
-    for name, port in zip(gateways.names(settings), settings.gateway.health_ports, strict=True):
-        _look_at_process(name, port, found)
-    _look_at_process("worker", settings.worker.health_port, found)
-    _look_at_process("keeper", settings.keeper.health_port, found)
-    _look_at_process("monitor", settings.monitor.port, found)
-    if settings.mqtt_url:
-        found.fact("broker", without_password(settings.mqtt_url))
-        _look_at_process("events", settings.events.health_port, found)
+    _look_at_processes(settings, found, logs)
     _print(found)
     return 1 if found.problems else 0
 
@@ -142,8 +135,8 @@ def _look_for_damage(log: LogReader, settings: Settings, found: Findings) -> Non
     if damaged is not None:
         size = damaged.end - damaged.begin
         found.problem(
-            f"Log {slot} is damaged: {damaged.what}, {size} bytes. Terminals are answered; worker and archive"
-            " wait before it.",
+            f"Log {slot}: {damaged.what}, {size} bytes. Terminals are answered; worker and archive wait"
+            " before it.",
             "`northwatch log` shows it, `northwatch log skip` keeps these bytes apart and goes on.",
         )
     for each in skips_in(log.directory):
@@ -327,13 +320,40 @@ def _look_at_certificate(settings: Settings, found: Findings) -> None:
         )
 
 
-def _look_at_process(name: str, port: int, found: Findings) -> None:
-    said = ask(port)
-    if said is None:
-        found.fact(name, f"not running (nothing answers on 127.0.0.1:{port})")
-        return
+def _look_at_processes(settings: Settings, found: Findings, logs: list[LogReader]) -> None:
+    """Ask everybody. Who does not answer is a problem where others run; an installation at rest is none."""
+    ports = dict(zip(gateways.names(settings), settings.gateway.health_ports, strict=True))
+    ports |= {"worker": settings.worker.health_port, "keeper": settings.keeper.health_port}
+    ports["monitor"] = settings.monitor.port
+    if settings.mqtt_url:
+        found.fact("broker", without_password(settings.mqtt_url))
+        ports["events"] = settings.events.health_port
+    before = _heads(logs)
+    answers = {name: ask(port) for name, port in ports.items()}
+    running = [name for name, said in answers.items() if said is not None]
+    if not running and _heads(logs) != before:
+        running = ["whoever writes the log"]
+    for name, said in answers.items():
+        if said is not None:
+            _look_at_answer(name, said, found)
+            continue
+        found.fact(name, f"nothing answers on 127.0.0.1:{ports[name]}")
+        if running:
+            found.problem(
+                f"The {name} does not answer on 127.0.0.1:{ports[name]}, while others run:"
+                f" {', '.join(running)}.",
+                "It has ended or hangs: see its messages, end it and start it again. What terminals were"
+                " answered is in the log.",
+            )
+
+
+def _heads(logs: list[LogReader]) -> list[int]:
+    return [log.head() for log in logs]
+
+
+def _look_at_answer(name: str, said: dict[str, Any], found: Findings) -> None:
     found.fact(name, "running, well" if said.get("ok", True) else "running, not well")
-    if not said.get("ok", True):
+    if not said.get("ok", True) and said.get("log_damaged") is not True:  # which the look at the logs told
         why = said.get("error") or said.get("reason") or json.dumps(said, ensure_ascii=False)
         found.problem(f"The {name} says: {why}", "See its messages.")
 

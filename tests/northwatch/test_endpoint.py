@@ -1,5 +1,6 @@
 """The loopback endpoint answers while it can and says what is wrong when it cannot."""
 
+import io
 import json
 import urllib.error
 import urllib.request
@@ -61,3 +62,32 @@ def test_nothing_else_is_there(endpoint: Endpoint) -> None:
 def test_a_taken_port_fails_at_once(endpoint: Endpoint) -> None:
     with pytest.raises(OSError, match="in use"):
         Endpoint(endpoint.port, dict, CollectorRegistry())
+
+
+def test_those_who_do_not_wait_for_the_answer_leave_no_traceback(
+    endpoint: Endpoint, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Gone:
+        """A connection that the other side has reset."""
+
+        def makefile(self, *_: object) -> io.BytesIO:
+            return io.BytesIO(b"GET /metrics HTTP/1.1\r\n\r\n")
+
+        def settimeout(self, _: float) -> None: ...
+
+        def sendall(self, _: bytes) -> None:
+            raise self.error
+
+        def shutdown(self, _: int) -> None: ...
+
+        def close(self) -> None: ...
+
+        error: Exception = BrokenPipeError()
+
+    gone = Gone()
+    for gone.error in (BrokenPipeError(), ConnectionResetError(), TimeoutError()):
+        endpoint._server.process_request_thread(gone, ("127.0.0.1", 1))  # type: ignore[arg-type]
+    assert capfd.readouterr() == ("", "")
+    gone.error = ValueError("a defect of ours")
+    endpoint._server.process_request_thread(gone, ("127.0.0.1", 1))  # type: ignore[arg-type]
+    assert "a defect of ours" in capfd.readouterr().err

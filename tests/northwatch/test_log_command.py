@@ -52,6 +52,7 @@ def test_damage_is_passed_on_a_persons_word(
     run: Run, story: Story, data_dir: Path, dsn: str, connection: psycopg.Connection[Any]
 ) -> None:
     assert run("log").exit_code == 0
+    assert run("log", "seen").stdout == "there is nothing to take note of\n"
     settings = Settings(data_dir=data_dir)
     second = _records(story)[3]
     bend(story.directory, second.position + 50)
@@ -60,13 +61,16 @@ def test_damage_is_passed_on_a_persons_word(
         with pytest.raises(LogCorrupt) as caught:
             finish(made)
         made._give_up(caught.value)
-        assert made.health()["log_damaged"]
+        said = made.health()
+        assert said["log_damaged"] and said["stands_s"] > 0 and said["lag_s"] > 0
         told = judge(GATEWAY, made.health(), DATABASE, {}, from_us(0), keeper={}, events={})
         assert [each["code"] for each in told["problems"]][:1] == ["log_damaged"]
+        assert told["parts"]["worker"]["state"] != "ok"
         assert "northwatch log skip" in _problems(settings)
         shown = run("log")
         assert shown.exit_code == 1
-        assert f"record is damaged at position {second.position}" in shown.stdout
+        assert f"log 0: record is damaged at position {second.position}" in shown.stdout
+        assert f"log 0 is {LogReader(story.directory).log_id}\n" in shown.stdout
         refused = run("log", "skip")
         assert refused.exit_code == 1, "nobody has said yes"
         assert run("log", "skip", "--yes", "--by", "mei").exit_code == 0
