@@ -484,7 +484,9 @@ class LogWriter:
         self.limits = limits or LogLimits()
         self._storage: Storage = storage or Disk()
         self._lock = threading.Lock()
-        """Guards what `append` and `sync` share: `_waiting` and the place of the next record."""
+        """Guards what `append`, `sync` and `trim` share: `_waiting`, the place of the next record, the
+        segments, and what is said of the room for more.
+        """
         self._endurance = Endurance()
         self._syncing = threading.Lock()
         self._waiting: list[_Waiting] = []
@@ -590,7 +592,8 @@ class LogWriter:
                 if _SegmentHead.read(_segment_path(self.directory, successor)).previous_end > needless:
                     break
                 deleted += self._remove(oldest, before=successor)
-            self.shortage = self._shortage(RESERVED_SEGMENTS) if self.shortage or deleted else ""
+            if self.shortage or deleted:
+                self._note_shortage()
         except OSError as error:
             raise LogFailed(f"the log in {self.directory} cannot be trimmed: {error}") from error
         return deleted
@@ -685,13 +688,15 @@ class LogWriter:
             return self._file
         self._finish_segment()
         self._base = base
-        if why := self._shortage(1):
+        with self._lock:
+            why = self._shortage(1)
+        if why:
             raise LogFull(why)
         head = _SegmentHead(self.log_id, base, self.limits.segment_bytes, self._durable, self._salt)
         self._file = self._storage.create(_segment_path(self.directory, base), head.pack(), head.capacity)
         with self._lock:
             self._sizes[base] = head.capacity
-        self.shortage = self._shortage(RESERVED_SEGMENTS)
+        self._note_shortage()
         return self._file
 
     def _finish_segment(self) -> None:
@@ -737,12 +742,17 @@ class LogWriter:
             raise
         return True
 
-    def _shortage(self, segments: int) -> str:
-        """Say which limit so many more segments would break; nothing where there is room for them."""
-        size, limits = segments * self.limits.segment_bytes, self.limits
-        free = self._storage.free_bytes(self.directory)
+    def _note_shortage(self) -> None:
+        """Look and say in one: `trim` may be at it while a sync makes a segment."""
         with self._lock:
-            used = sum(self._sizes.values())
+            self.shortage = self._shortage(RESERVED_SEGMENTS)
+
+    def _shortage(self, segments: int) -> str:
+        """Say which limit so many more segments would break; nothing where there is room for them. The caller
+        holds the lock.
+        """
+        size, limits = segments * self.limits.segment_bytes, self.limits
+        free, used = self._storage.free_bytes(self.directory), sum(self._sizes.values())
         if used + size > limits.quota_bytes:
             return f"the log holds {used} bytes; with {size} more it would exceed {limits.quota_bytes}"
         if free - size < limits.free_floor_bytes:

@@ -1,6 +1,7 @@
 """The log keeps what it promised, whatever the disk and the power do."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -442,6 +443,37 @@ def test_a_reserve_is_left_and_survives_new_writers(
     writer.sync()
     writer.trim()
     assert not writer.shortage and not writer.state().is_full
+
+
+def test_a_shortage_that_comes_while_trimming_stays(tmp_path: Path) -> None:
+    """One thread trims while another syncs; what the sync says of the room is not taken back."""
+
+    class Writer(LogWriter):
+        between: Callable[[], object] = staticmethod(lambda: None)
+        said = ""
+
+        @property
+        def shortage(self) -> str:  # type: ignore[override]
+            said, between = self.said, self.between
+            self.between = lambda: None
+            between()
+            return said
+
+        @shortage.setter
+        def shortage(self, said: str) -> None:
+            self.said = said
+
+    limits = LogLimits(quota_bytes=8 * 2048, free_floor_bytes=0, segment_bytes=2048)
+    writer = Writer(tmp_path, limits=limits)
+
+    def fill() -> None:
+        while not writer.said:
+            writer.append(rejected(1, 1000), 0)
+            writer.sync()
+
+    writer.between = fill
+    writer.trim()
+    assert "would exceed" in writer.said and writer.state().is_full
 
 
 def test_a_record_of_a_newer_version_is_told_in_a_sentence(
