@@ -81,6 +81,8 @@ PAGE: Final = 1000
 """Terminals written to the file at a time; between two pages others have the interpreter."""
 
 _UNDECIDED: Final = FleetTerminal()
+_DRAFT: Final = "{}.{}.new"
+"""Name of a file being written: that of the copy, and the process."""
 _UNWRITTEN: Final = re.compile(r"[\s·•]")
 
 
@@ -149,6 +151,7 @@ class Fleet:
         """What was taken over last; None where everything has to be read."""
         self._whole_due = self._write_due = 0.0
         self._is_written = True
+        _remove_drafts_of_the_dead(path)
         try:
             self.replace(msgspec.json.decode(path.read_bytes(), type=FleetData))
         except FileNotFoundError:
@@ -242,7 +245,7 @@ class Fleet:
 
     def _write(self) -> None:
         """Write the file in pages: the encoder keeps the interpreter for itself."""
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")  # other gateways write theirs
+        draft = self._path.with_name(_DRAFT.format(self._path.name, os.getpid()))  # others write theirs
         with draft.open("wb") as file:
             terminals = iter(self._known.terminals.items())
             _write_pages(file, b'{"terminals":{', iter(lambda: dict(islice(terminals, PAGE)), {}))
@@ -261,6 +264,17 @@ def _write_pages(file: IO[bytes], head: bytes, pages: Iterable[object]) -> None:
         head = b","
     if head != b",":
         file.write(head)
+
+
+def _remove_drafts_of_the_dead(path: Path) -> None:
+    """Remove what gateways left that were killed while they wrote."""
+    for draft in path.parent.glob(_DRAFT.format(path.name, "[0-9]*")):
+        try:
+            os.kill(int(draft.name.split(".")[-2]), 0)
+        except (ProcessLookupError, OverflowError):
+            draft.unlink(missing_ok=True)
+        except (ValueError, PermissionError):  # no draft of ours, or of somebody who lives
+            pass
 
 
 def _spelled(plate: str, color: int) -> Plate:

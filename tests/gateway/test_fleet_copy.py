@@ -1,5 +1,7 @@
 """The local copy of the fleet."""
 
+import os
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -217,3 +219,15 @@ def test_a_damaged_copy_counts_as_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fleet.json"
     path.write_bytes(content)
     assert len(Fleet(path)) == 0
+
+
+def test_what_a_killed_gateway_was_writing_is_removed(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    of_the_dead = tmp_path / f"fleet.json.{child.pid}.new"
+    others = [tmp_path / name for name in (f"fleet.json.{os.getpid()}.new", "fleet.json.1x.new", "other.new")]
+    for path in (of_the_dead, *others):
+        path.touch()
+    Fleet(tmp_path / "fleet.json")
+    assert not of_the_dead.exists()
+    assert all(path.exists() for path in others)
