@@ -18,6 +18,10 @@ From the common to the rare:
    is looked for among the others of that kind before it is inserted.
 5. Different reports of one terminal with the same short hash, and what met another body under its key, are
    decided one after the other: what is there is read, and each finds what those before it left.
+
+However much is there of one terminal and second, or of one wrong clock, the work follows the rows that are
+written. What is there is only ever looked up row by row (a scalar subquery, LATERAL with LIMIT or OFFSET, ON
+CONFLICT): the server cannot choose to join, for which it would read all of the second for each batch.
 """
 
 from collections import defaultdict
@@ -38,6 +42,8 @@ I32: TypeAlias = npt.NDArray[np.int32]
 F64: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Columns: TypeAlias = tuple[list[Column], Tail]
+_Span: TypeAlias = dict[str, datetime]
+"""From `begin` to `end`, both within: what the server need not look at it leaves out by this."""
 
 SEARCH_BACK = timedelta(days=30)
 """How long after its first copy a report with a wrong clock is still recognised. Terminals retransmit within
@@ -76,14 +82,14 @@ ROW ({{0}}.alarm_bits, {{0}}.status_bits, {{0}}.latitude, {{0}}.longitude, {{0}}
 """The whole body of a report: six bytes of a clock that are a time are no others than those of that time."""
 _THERE, _STAGED, _EXCLUDED = (_BODY.replace("{0}", name) for name in ("there", "staged", "excluded"))
 _ADD_COPIES: LiteralString = """
-   SET copies = coalesce(there.copies, 1) + coalesce({staged}.copies, 1),
-       last_received_at = greatest(there.received_at, there.last_received_at, {staged}.received_at,
-                                   {staged}.last_received_at)
+   SET copies = coalesce(there.copies, 1) + coalesce(excluded.copies, 1),
+       last_received_at = greatest(there.received_at, there.last_received_at, excluded.received_at,
+                                   excluded.last_received_at)
 """
 _MERGE_STAGED = f"""
 INSERT INTO position_records AS there ({_COLUMNS})
 SELECT {_COLUMNS} FROM staged_positions
-ON CONFLICT (terminal_id, placed_at, body_hash) DO UPDATE {_ADD_COPIES.replace("{staged}", "excluded")}
+ON CONFLICT (terminal_id, placed_at, body_hash) DO UPDATE {_ADD_COPIES}
  WHERE {_THERE} IS NOT DISTINCT FROM {_EXCLUDED}
 """
 _SAME_KEY: LiteralString = """
@@ -92,34 +98,45 @@ AND there.body_hash = staged.body_hash AND there.placed_at BETWEEN %(begin)s AND
 """
 _NOT_MERGED = f"""
 SELECT staged.number FROM staged_positions AS staged
- WHERE NOT EXISTS (SELECT FROM position_records AS there
-                    WHERE {_SAME_KEY} AND {_THERE} IS NOT DISTINCT FROM {_STAGED})
+ WHERE (SELECT {_THERE} IS NOT DISTINCT FROM {_STAGED} FROM position_records AS there WHERE {_SAME_KEY})
+       IS NOT TRUE
 """
 _SAME_BODY_ELSEWHERE: LiteralString = f"""
 there.terminal_id = staged.terminal_id AND there.body_hash = staged.body_hash
-AND {_THERE} IS NOT DISTINCT FROM {_STAGED} AND {{where}} AND there.placed_at BETWEEN %(begin)s AND %(end)s
+AND {_THERE} IS NOT DISTINCT FROM {_STAGED} AND {{where}}
 """
-_COUNT_EQUAL = f"""
-WITH equal AS (
-    UPDATE position_records AS there {_ADD_COPIES.replace("{staged}", "staged")}
-      FROM staged_positions AS staged
-     WHERE {_SAME_BODY_ELSEWHERE}
- RETURNING staged.number
-)
-DELETE FROM staged_positions AS staged USING equal WHERE staged.number = equal.number
+_BY_RECEIPT: LiteralString = """
+there.reported_raw IS NOT NULL AND there.placed_at >= %(begin)s AND there.placed_at <= staged.received_at
 """
-_BY_RECEIPT: LiteralString = "there.reported_raw IS NOT NULL"
-_BY_CLOCK: LiteralString = "there.placed_at = staged.reported_at"
-_PLACED_BY_RECEIPT = _COUNT_EQUAL.replace("{where}", _BY_RECEIPT)
-_PLACED_BY_CLOCK = _COUNT_EQUAL.replace("{where}", _BY_CLOCK)
+"""Not BETWEEN two constants: the server would think that few rows lie there, and read all of the terminal's
+by the index of the key instead of the few with the hash."""
+_BY_CLOCK: LiteralString = """
+there.placed_at = staged.reported_at AND there.placed_at BETWEEN %(begin)s AND %(end)s
+"""
+_LEAD_TO_EQUAL: LiteralString = f"""
+UPDATE staged_positions AS staged
+   SET placed_at = equal.placed_at, reported_at = equal.reported_at, reported_raw = equal.reported_raw
+  FROM (SELECT staged.number, there.*
+          FROM staged_positions AS staged
+         CROSS JOIN LATERAL (SELECT there.placed_at, there.reported_at, there.reported_raw
+                               FROM position_records AS there WHERE {_SAME_BODY_ELSEWHERE} LIMIT 1) AS there
+       ) AS equal
+ WHERE staged.number = equal.number
+"""
+"""A staged row takes the placement time of the equal one, and is merged with it."""
+_LEAD_TO_RECEIPT = _LEAD_TO_EQUAL.replace("{where}", _BY_RECEIPT)
+_LEAD_TO_CLOCK = _LEAD_TO_EQUAL.replace("{where}", _BY_CLOCK)
 _STAGED_REPORTS = f"""
 SELECT staged.number, staged.terminal_id, staged.placed_at, staged.body_hash, {_STAGED}::text,
        staged.received_at, staged.reported_at
   FROM staged_positions AS staged ORDER BY staged.number
 """
 _KNOWN: LiteralString = f"""
-SELECT there.terminal_id, there.placed_at, there.body_hash, {_THERE}::text, there.reported_raw IS NOT NULL
-  FROM staged_positions AS staged JOIN position_records AS there ON {{same}}
+SELECT known.*
+  FROM staged_positions AS staged
+ CROSS JOIN LATERAL (SELECT there.terminal_id, there.placed_at, there.body_hash, {_THERE}::text,
+                            there.reported_raw IS NOT NULL
+                       FROM position_records AS there WHERE {{same}} OFFSET 0) AS known
 """
 _KNOWN_BY_KEY = _KNOWN.replace("{same}", _SAME_KEY)
 _KNOWN_BY_RECEIPT, _KNOWN_BY_CLOCK = (
@@ -130,13 +147,16 @@ _INSERT_STAGED = f"""
 INSERT INTO position_records ({_COLUMNS})
 SELECT {_COLUMNS} FROM staged_positions AS staged WHERE staged.number = ANY(%(numbers)s)
 """
+_LEAD_COPIES = """
+UPDATE staged_positions AS staged
+   SET placed_at = x.placed_at, copies = x.copies, last_received_at = x.last_received_at
+  FROM unnest(%(numbers)s::integer[], %(placed_at)s::timestamptz[], %(copies)s::integer[],
+              %(last_received_at)s::timestamptz[]) AS x (number, placed_at, copies, last_received_at)
+ WHERE staged.number = x.number
+"""
 _COUNT_COPIES = f"""
-UPDATE position_records AS there {_ADD_COPIES.replace("{staged}", "staged")}
-  FROM (SELECT *, NULL::timestamptz AS received_at
-          FROM unnest(%(terminal_ids)s::integer[], %(placed_at)s::timestamptz[], %(body_hashes)s::integer[],
-                      %(copies)s::integer[], %(last_received_at)s::timestamptz[])
-               AS x (terminal_id, placed_at, body_hash, copies, last_received_at)) AS staged
- WHERE {_SAME_KEY}
+{_INSERT_STAGED.replace("position_records", "position_records AS there")}
+ON CONFLICT (terminal_id, placed_at, body_hash) DO UPDATE {_ADD_COPIES}
 """
 _OF_EACH = ", ".join(f"each.{name.strip()}" for name in _COLUMNS.split(","))
 _TRY_EACH = f"""
@@ -397,7 +417,7 @@ def _merge(connection: Connection, prepared: Prepared, chosen: Order) -> Order:
     there.
     """
     _stage(connection, prepared.columns, chosen)
-    return _merge_staged(connection, prepared, chosen, len(chosen))
+    return _merge_staged(connection, prepared, chosen, _span(prepared.rows.placed_us[chosen]))
 
 
 def _write_searched(connection: Connection, prepared: Prepared) -> Order:
@@ -406,19 +426,19 @@ def _write_searched(connection: Connection, prepared: Prepared) -> Order:
     """
     rows, chosen = prepared.merged.rows, prepared.searched
     _stage(connection, prepared.columns, chosen)
-    count = len(chosen)
-    for statement, span in zip((_PLACED_BY_RECEIPT, _PLACED_BY_CLOCK), _elsewhere(rows, chosen), strict=True):
+    spans = [_span(rows.placed_us[chosen])]
+    for lead, span in zip((_LEAD_TO_RECEIPT, _LEAD_TO_CLOCK), _elsewhere(rows, chosen), strict=True):
         if span is not None:
-            count -= connection.execute(statement, span).rowcount
-    return _merge_staged(connection, prepared, chosen, count)
+            _look_up(connection, lead, span)
+            spans.append(span)
+    return _merge_staged(connection, prepared, chosen, _around(spans))
 
 
-def _merge_staged(connection: Connection, prepared: Prepared, chosen: Order, count: int) -> Order:
+def _merge_staged(connection: Connection, prepared: Prepared, chosen: Order, span: _Span) -> Order:
     """Insert or count the staged rows, and give those that met another body, with all their copies."""
-    if connection.execute(_MERGE_STAGED).rowcount == count:
+    if connection.execute(_MERGE_STAGED).rowcount == len(chosen):
         return chosen[:0]
-    span = _span(prepared.rows.placed_us[chosen])
-    left = [row[0] for row in connection.execute(_NOT_MERGED, span)]
+    left = [row[0] for row in _look_up(connection, _NOT_MERGED, span)]
     first = prepared.merged.first
     return np.array(left, np.intp) if first is None else np.flatnonzero(np.isin(first, left))
 
@@ -428,25 +448,22 @@ def _decide(connection: Connection, rows: PositionRows, chosen: Order) -> Order:
     another body has.
     """
     _stage(connection, _columns(rows), chosen)
-    known = list(connection.execute(_KNOWN_BY_KEY, _span(rows.placed_us[chosen])))
+    known = list(_look_up(connection, _KNOWN_BY_KEY, _span(rows.placed_us[chosen])))
     for query, span in zip((_KNOWN_BY_RECEIPT, _KNOWN_BY_CLOCK), _elsewhere(rows, chosen), strict=True):
         if span is not None:
-            known += connection.execute(query, span)
+            known += _look_up(connection, query, span)
     reports = [_Report(row[0], _Key(*row[1:4]), *row[4:]) for row in connection.execute(_STAGED_REPORTS)]
     decided = _decided(reports, ((_Key(*row[:3]), row[3], row[4]) for row in known))
     connection.execute(_INSERT_STAGED, {"numbers": decided.new})
     copies = decided.copies
     if copies:
-        placed_at = [key.placed_at for key in copies]
         values = {
-            "terminal_ids": [key.terminal_id for key in copies],
-            "placed_at": placed_at,
-            "body_hashes": [key.body_hash for key in copies],
-            "copies": [count for count, _ in copies.values()],
-            "last_received_at": [last for _, last in copies.values()],
-            "begin": min(placed_at),
-            "end": max(placed_at),
+            "numbers": [copy.number for copy in copies.values()],
+            "placed_at": [key.placed_at for key in copies],
+            "copies": [copy.more for copy in copies.values()],
+            "last_received_at": [copy.last_received_at for copy in copies.values()],
         }
+        connection.execute(_LEAD_COPIES, values)
         connection.execute(_COUNT_COPIES, values)
     return np.array(decided.collided, np.intp)
 
@@ -485,12 +502,21 @@ class _Report(NamedTuple):
     """Where it is not the placement time."""
 
 
+class _Copies(NamedTuple):
+    """How many more there are of a row."""
+
+    number: int
+    """Of the first one."""
+    more: int
+    last_received_at: datetime
+
+
 class _Decided(NamedTuple):
     """What becomes of staged rows."""
 
     new: list[int]
-    copies: dict[_Key, tuple[int, datetime]]
-    """How many more there are of a row, and when the last one was received."""
+    copies: dict[_Key, _Copies]
+    """Of the row with each key."""
     collided: list[int]
 
 
@@ -508,8 +534,8 @@ def _decided(reports: Iterable[_Report], known: Iterable[tuple[_Key, str, bool]]
         alike = equal[report.key.terminal_id, report.body]
         of = next((key for key, by_receipt in alike.items() if _is_copy(report, key, by_receipt)), None)
         if of is not None:
-            count, last = decided.copies.get(of, (0, report.received_at))
-            decided.copies[of] = count + 1, max(last, report.received_at)
+            number, more, last = decided.copies.get(of, _Copies(report.number, 0, report.received_at))
+            decided.copies[of] = _Copies(number, more + 1, max(last, report.received_at))
         elif report.key in bodies:
             decided.collided.append(report.number)
         else:
@@ -526,7 +552,14 @@ def _is_copy(report: _Report, key: _Key, by_receipt: bool) -> bool:
     return key.placed_at in (report.key.placed_at, report.reported_at)
 
 
-def _elsewhere(rows: PositionRows, chosen: Order) -> tuple[dict[str, datetime], dict[str, datetime] | None]:
+def _look_up(connection: Connection, statement: LiteralString, span: _Span) -> psycopg.Cursor[Any]:
+    """Look for what is there about each staged row. It is planned anew each time: a plan made for a day that
+    has just begun would read all of it.
+    """
+    return connection.execute(statement, span, prepare=False)
+
+
+def _elsewhere(rows: PositionRows, chosen: Order) -> tuple[_Span, _Span | None]:
     """Say between which placement times equal rows may lie that were placed by their receipt, or by their
     clock (None: there can be none).
     """
@@ -545,8 +578,12 @@ def _stage(connection: Connection, columns: Columns, chosen: Order) -> None:
     copy_in(connection, "staged_positions", [*given, number], tail, chosen)
 
 
-def _span(times_us: I64) -> dict[str, datetime]:
+def _span(times_us: I64) -> _Span:
     return {"begin": _time(times_us.min()), "end": _time(times_us.max())}
+
+
+def _around(spans: Iterable[_Span]) -> _Span:
+    return {"begin": min(each["begin"] for each in spans), "end": max(each["end"] for each in spans)}
 
 
 def _time(us: np.int64) -> datetime:

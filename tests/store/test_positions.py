@@ -1,6 +1,7 @@
 """Positions: what is copied in is what comes out, and equal reports are one row however they arrive."""
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -313,6 +314,47 @@ def test_many_bodies_under_one_key_take_few_statements(connection: psycopg.Conne
         assert len(write(connection, rows_of(reports, [NOW_US + 5000] * many, hashes=1))) == many - 1
         counts.append(len(statements))
     assert max(counts) <= 12
+
+
+READ = """
+SELECT sum(pg_stat_get_xact_blocks_fetched(oid) + pg_stat_get_xact_tuples_returned(oid))::bigint FROM pg_class
+ WHERE relkind IN ('r', 'i') AND relname LIKE '%position_records%'
+"""
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+@pytest.mark.parametrize("clock", [0, -500 * DAY_US], ids=["one second", "wrong clock"])
+def test_the_work_follows_what_is_written_not_what_is_there(
+    connection: psycopg.Connection[Any], clock: int, is_analyzed: bool
+) -> None:
+    """By the server's own count of blocks and rows, for new reports, copies, and other bodies under a key."""
+
+    def batch(contents: Iterable[int], received_us: int) -> PositionRows:
+        reports = [(1, clock, each) for each in contents]
+        return rows_of(reports, [received_us + n for n in range(len(reports))])
+
+    def written(rows: PositionRows) -> int:
+        before = connection.execute(READ).fetchone()
+        with connection.transaction():
+            positions.write(connection, rows)
+            after = connection.execute(READ).fetchone()
+        return after[0] - (before[0] or 0)
+
+    Placement().ensure(connection, days_of(np.array([NOW_US, NOW_US - DAY_US])))
+    read, there, now_us = [], 0, NOW_US
+    for many in (1000, 40_000):
+        rows = batch(range(there, there := there + many), now_us)
+        rows.searched[:] = rows.repeated[:] = False
+        positions.write(connection, rows)
+        if is_analyzed:
+            connection.execute("ANALYZE position_records")
+        now_us += 3600_000_000
+        new, copies = range(there, there := there + 100), range(100)
+        rows = batch([*new, *copies, *new[:10], *copies[:10]], now_us)
+        rows.body_hash[200:] = rows.body_hash[50:70]  # contested
+        rows.searched[:] = clock != 0
+        read.append(written(rows))
+    assert read[1] < 2 * read[0]
 
 
 def test_rows_stand_in_the_order_given_whatever_their_shapes() -> None:
