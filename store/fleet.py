@@ -90,7 +90,7 @@ def clean_identity(text: str) -> str:
     """
     identity = re.sub(r"[\s-]", "", text).upper().lstrip("0")
     if not re.fullmatch(rf"[0-9A-F]{{1,{MAX_IDENTITY}}}", identity):
-        raise Unacceptable("identity", f"1 to {MAX_IDENTITY} digits, not all of them zero")
+        raise Unacceptable("identity", f"has to be 1 to {MAX_IDENTITY} digits, not all of them zero")
     return identity
 
 
@@ -103,9 +103,9 @@ def clean_plate(text: str) -> str:
     """
     plate = re.sub(r"[\s·•]", "", text).upper()
     if not plate or len(plate) > MAX_PLATE:
-        raise Unacceptable("plate", f"1 to {MAX_PLATE} characters")
+        raise Unacceptable("plate", f"has to be 1 to {MAX_PLATE} characters")
     if UNSEEN.search(plate):
-        raise Unacceptable("plate", "without characters that are not seen")
+        raise Unacceptable("plate", "has characters that are not seen")
     return plate
 
 

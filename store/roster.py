@@ -24,16 +24,28 @@ from store.select import Connection, Row, fetch_all, fetch_one
 
 COLUMNS = ("plate", "plate_color", "identity", "owner", "contact", "note")
 HEADINGS = {
-    "车牌": "plate",
     "车牌号": "plate",
+    "车牌": "plate",
+    "车牌号码": "plate",
+    "号牌号码": "plate",
     "车牌颜色": "plate_color",
+    "号牌颜色": "plate_color",
+    "颜色": "plate_color",
     "终端号": "identity",
     "终端手机号": "identity",
+    "终端ID": "identity",
+    "手机号": "identity",
+    "SIM卡号": "identity",
     "车主": "owner",
+    "业户": "owner",
+    "业户名称": "owner",
+    "所属企业": "owner",
     "联系方式": "contact",
+    "联系电话": "contact",
+    "联系人": "contact",
     "备注": "note",
 }
-"""What the columns are called in Chinese spreadsheets."""
+"""What the columns are called in Chinese spreadsheets, with the usual name of each first."""
 
 PLATE_COLORS = {
     0: ("无", "none"),
@@ -144,15 +156,21 @@ def _delimiter(data: bytes) -> str:
 
 
 def _columns(header: list[str]) -> list[str]:
-    columns = [HEADINGS.get(cell.strip(), cell.strip().lower()) for cell in header]
-    known = f"known are {', '.join(COLUMNS)}"
-    for column in columns:
-        if column not in COLUMNS:
-            raise RosterInvalid([Fault(1, column[:40], f"is no column; {known}")])
-        if columns.count(column) > 1:
-            raise RosterInvalid([Fault(1, column, "stands twice in the header")])
-    if "plate" not in columns and "identity" not in columns:
-        raise RosterInvalid([Fault(1, "", "the header needs plate or identity")])
+    columns = [HEADINGS.get("".join(cell.split()), cell.strip().lower()) for cell in header]
+    usual = {column: heading for heading, column in reversed(HEADINGS.items())}
+    known = ", ".join(f"{column} {usual[column]}" for column in COLUMNS)
+    faults = [
+        Fault(1, column[:40], f"is no column; known are {known}")
+        for column in dict.fromkeys(columns)
+        if column not in COLUMNS
+    ]
+    faults += [
+        Fault(1, column, "stands twice in the header") for column in COLUMNS if columns.count(column) > 1
+    ]
+    if not faults and "plate" not in columns and "identity" not in columns:
+        faults = [Fault(1, "", "the header needs plate 车牌号 or identity 终端号")]
+    if faults:
+        raise RosterInvalid(faults[:MAX_FAULTS])
     return columns
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from store import roster
 from store.refusals import RosterInvalid
-from store.roster import COLUMNS, MAX_FAULTS, MAX_LINES, read_roster
+from store.roster import COLUMNS, HEADINGS, MAX_FAULTS, MAX_LINES, read_roster
 from tests.monitor.facts import Facts
 
 PATH = "/api/v1/fleet/import"
@@ -42,6 +42,23 @@ def test_columns_come_in_any_order_spelling_and_encoding() -> None:
         chinese.encode("gb18030"),
     ):
         assert read_roster(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("heading", "column"), [*HEADINGS.items(), *((each, each) for each in COLUMNS), (" 业 户 ", "owner")]
+)
+def test_headings_of_usual_spreadsheets_are_known(heading: str, column: str) -> None:
+    other = "plate" if column == "identity" else "identity"
+    value = {"plate": "辽A1", "plate_color": "2", "identity": "139"}.get(column, "x")
+    (entry,) = read_roster(f"{heading},{other}\n{value},{'辽B1' if other == 'plate' else '140'}\n".encode())
+    assert str(getattr(entry, column)) == value
+
+
+def test_a_header_names_all_its_wrong_columns_and_what_is_known() -> None:
+    with pytest.raises(RosterInvalid) as caught:
+        read_roster("车号,车牌号,车牌,车型\n1,2,3,4\n".encode())
+    assert [fault.field for fault in caught.value.faults] == ["车号", "车型", "plate"]
+    assert "plate 车牌号, plate_color 车牌颜色, identity 终端号, owner 车主" in caught.value.faults[0].problem
 
 
 def test_every_wrong_line_is_named() -> None:
