@@ -333,12 +333,11 @@ def test_the_work_follows_what_is_written_not_what_is_there(
         reports = [(1, clock, each) for each in contents]
         return rows_of(reports, [received_us + n for n in range(len(reports))])
 
-    def written(rows: PositionRows) -> int:
-        before = connection.execute(READ).fetchone()
+    def reading(rows: PositionRows) -> int:
         with connection.transaction():
             positions.write(connection, rows)
-            after = connection.execute(READ).fetchone()
-        return after[0] - (before[0] or 0)
+            ((count,),) = connection.execute(READ).fetchall()
+        return int(count)
 
     Placement().ensure(connection, days_of(np.array([NOW_US, NOW_US - DAY_US])))
     read, there, now_us = [], 0, NOW_US
@@ -353,7 +352,7 @@ def test_the_work_follows_what_is_written_not_what_is_there(
         rows = batch([*new, *copies, *new[:10], *copies[:10]], now_us)
         rows.body_hash[200:] = rows.body_hash[50:70]  # contested
         rows.searched[:] = clock != 0
-        read.append(written(rows))
+        read.append(reading(rows))
     assert read[1] < 2 * read[0]
 
 
