@@ -30,7 +30,14 @@ A terminal that changes its alarms more than `MAX_CHANGES` times in a minute of 
 the next one, and `Judgement.unread` names the reports. Then what it says is compared with what it said when
 it was last read; and what an operator has to end is raised though it came and went in between.
 
-So is what strangers say, who have not authenticated, beyond `MAX_STRANGER_BITS` of all of them.
+Nor is one read further that has had its own `OWN_CHANGES`, once all terminals together have made
+`SHARED_CHANGES` beyond theirs in that minute. Which are the last that are read follows from the order of
+arrival, so the terminals of a batch are read together and not one after the other.
+
+A terminal that names more than `MAX_PLACES` other places for a condition in a minute names none after that:
+the alarm that stands goes on, and a new one is about no place.
+
+Left unread is also what strangers say, who have not authenticated, beyond `MAX_STRANGER_BITS` of all of them.
 
 Within a batch, what came back is folded into the change that raised it, so that a flapping alarm is at most
 three changes, however often it flaps.
@@ -83,8 +90,19 @@ MAX_CHANGES: Final = 512
 """A terminal that reports each second and has four wires that chatter changes half as much; one that brings
 the stored reports of a day may have 256 alarms in them."""
 
-MOST_PER_REPORT: Final = 64
-"""One report ends and raises every bit at most."""
+OWN_CHANGES: Final = 16
+"""So many changes a minute every terminal has for itself, whatever others do. A power cut that strikes a
+whole fleet raises two alarms of each and ends them: four. An hour of stored reports has a few alarms in it,
+and here is room for eight."""
+
+SHARED_CHANGES: Final = 6_000
+"""So many changes beyond their own all terminals make in a minute of receipt together. More than a hundred
+vehicles with a wire that chatters each second find room; who registers identities by the hundred, and lets
+each change all that it may, would make everybody wait for half a minute of every one."""
+
+MAX_PLACES: Final = 16
+"""No vehicle comes to another place every four seconds; who invents places would fill the desk with them. Of
+live reports only: those stored over a day may name as many in a minute of receipt, and wait for nobody."""
 
 MAX_STRANGER_BITS: Final = 6_000
 """So many bits of all that is said without authentication are read in a minute of receipt, in order of
@@ -214,12 +232,12 @@ class AlarmSeen:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a batch means for the alarms, terminal by terminal, in order."""
+    """What a batch means for the alarms, in order of arrival."""
 
     changes: list[AlarmChange]
     seen: list[AlarmSeen]
     unread: list[int] = field(default_factory=list)
-    """Reports of terminals that changed too much, by row of the batch."""
+    """Reports that were not followed, because alarms changed too much, by row of the batch."""
 
 
 def judge(state: AlarmState, reports: Reports) -> Judgement:
@@ -242,13 +260,14 @@ def judge(state: AlarmState, reports: Reports) -> Judgement:
         return Judgement([], [], left_out)
     rows = rows[stirred]
     columns, found = _Columns(state, reports.take(stirred), rows), _Found()
-    read = list[_Terminal]()
+    read = dict[int, _Terminal]()
     for report in columns.found():
-        if not read or read[-1].terminal != report.terminal:
-            read.append(_Terminal(state, report, found))
-        read[-1].take(report)
+        terminal = read.get(report.terminal)
+        if terminal is None:
+            terminal = read[report.terminal] = _Terminal(state, report, found)
+        terminal.take(report)
     columns.leave()
-    for terminal in read:
+    for terminal in read.values():
         terminal.leave()
     state.remember(found.known)
     return Judgement(
@@ -369,7 +388,7 @@ def _stirred(state: AlarmState, reports: Reports) -> I64:
 
 def _are_behind(state: AlarmState, terminals: I64) -> Flags:
     """Say of which terminals reports may have been left unread."""
-    behind: Flags = (state.changes[terminals] >= MAX_CHANGES) | (state.missed[terminals] != 0)
+    behind: Flags = (state.changes[terminals] >= OWN_CHANGES) | (state.missed[terminals] != 0)
     return behind
 
 
@@ -432,15 +451,30 @@ class _Columns:
         has_run |= has_late & (self.state.late[self.terminal[self.starts]] != 0)
         matters: Flags = has_run[self.group] | (~self.is_late & (differs | repeats))
         # Of terminals that may change too much all reports matter: which are the last that are read?
-        terminal = self.terminal[self.starts]
-        most = np.add.reduceat(matters, self.starts, dtype=np.int64) * MOST_PER_REPORT
-        may_change_too_much = self.state.changes[terminal] + most > MAX_CHANGES
-        matters |= (may_change_too_much | _are_behind(self.state, terminal))[self.group]
+        matters |= (self._may_change_too_much(matters) | self._are_behind())[self.group]
         return matters
 
+    def _are_behind(self) -> Flags:
+        return _are_behind(self.state, self.terminal[self.starts])
+
+    def _may_change_too_much(self, matters: Flags) -> Flags:
+        """Say of which terminals the reports that matter may be more than are read."""
+        state, terminal = self.state, self.terminal[self.starts]
+        # What is set ends what stood and begins itself; what stood of late data began with a late report.
+        stood = np.where(self.is_late, self.word, self.live)
+        most = np.where(matters, np.bitwise_count(self.word) + np.bitwise_count(stood), 0)
+        upto = np.add.reduceat(most, self.starts, dtype=np.int64) + state.changes[terminal]
+        upto += np.bitwise_count(state.told[terminal]) + np.bitwise_count(state.missed[terminal])
+        minute, used = state.shared.tolist()
+        is_same_minute = bool((self.reports.received_us // MINUTE_US == minute).any())
+        shared = int(np.maximum(upto - OWN_CHANGES, 0).sum()) + used * is_same_minute
+        too_much: Flags = upto > (OWN_CHANGES if shared > SHARED_CHANGES else MAX_CHANGES)
+        return too_much
+
     def found(self) -> Iterator[_Report]:
-        """Give the reports that the rules must see."""
+        """Give the reports that the rules must see, in order of arrival."""
         rows = self.matters.nonzero()[0]
+        rows = rows[np.argsort(self.reports.frame[rows], kind="stable")]
 
         def told(*columns: npt.NDArray[Any]) -> list[list[Any]]:
             return [column[rows].tolist() for column in columns]
@@ -533,11 +567,11 @@ class _Terminal:
             state.fence_us[terminal] = self.fence_us
 
     def take(self, report: _Report) -> None:
-        """Read one report, unless its terminal has changed too much."""
+        """Read one report, unless its terminal has changed too much, or all have together."""
         minute = report.received_us // MINUTE_US
         if minute != self.minute:
             self.minute, self.changes = minute, 0
-        if self.changes >= MAX_CHANGES:
+        if self.changes >= MAX_CHANGES or (self.changes >= OWN_CHANGES and self._is_shared_up()):
             self._leave_unread(report)
             return
         if self.live is not None:
@@ -554,6 +588,18 @@ class _Terminal:
             self.missed = 0
         self.report = report
         self._read_live()
+
+    def _is_shared_up(self) -> bool:
+        """Nothing is left in this minute of what all terminals share."""
+        minute, used = self.state.shared
+        return bool(minute == self.minute and used >= SHARED_CHANGES)
+
+    def _count(self) -> None:
+        """Count a change: first of the terminal's own, then of what all share."""
+        self.changes += 1
+        if self.changes > OWN_CHANGES:
+            shared = self.state.shared
+            shared[:] = self.minute, (shared[1] if shared[0] == self.minute else 0) + 1
 
     def _leave_unread(self, report: _Report) -> None:
         """Pass over a report. The columns know no better than that it was read."""
@@ -596,19 +642,22 @@ class _Terminal:
         return kept
 
     def _raise_live(self, bit: int, alarm: AlarmBit) -> None:
-        report, episode = self.report, self._episode(bit)
+        report, episode, named = self.report, self._episode(bit), self._live_place(bit)
         comes_back = (
             alarm.ends is Ends.BY_TERMINAL
             and episode.fell_us != NEVER
             and report.received_us - episode.fell_us <= FLAP_US
-            and report.place(bit) in (0, episode.place)
+            and named in (0, episode.place)
         )
-        place = episode.place if comes_back else report.place(bit)
+        place = episode.place if comes_back else named
+        if place not in (0, episode.place):
+            is_first = episode.places_minute != self.minute
+            episode.places_minute, episode.places = self.minute, 1 if is_first else episode.places + 1
         # A terminal's clock may stand still or flap within its second, but no alarm begins where the last one
         # did: that would be the last one, which may have been handled long ago.
         episode.began_us, episode.place = max(report.at_us, episode.began_us + 1), place
         flag = 1 << bit
-        is_told = self.told & flag and report.place(bit) in (0, episode.late_place)
+        is_told = self.told & flag and named in (0, episode.late_place)
         if is_told and alarm.ends is Ends.BY_TERMINAL and self._run_reaches(report.at_us):
             # late data came first and has already told of it: the same alarm goes on, now live
             episode.began_us, episode.place = episode.late_began_us, episode.late_place
@@ -724,10 +773,16 @@ class _Terminal:
         """Give the bits that stay set but are now about another place."""
         moved = 0
         for bit in _bits(staying & _WITH_PLACE):
-            place, episode = self.report.place(bit), self._episode(bit)
+            place, episode = self.report.place(bit) if late else self._live_place(bit), self._episode(bit)
             if place not in (0, episode.late_place if late else episode.place):
                 moved |= 1 << bit
         return moved
+
+    def _live_place(self, bit: int) -> int:
+        """Give the place that a live report is about: none, where it is one too many in this minute."""
+        place, episode = self.report.place(bit), self._episode(bit)
+        has_named_many = episode.places_minute == self.minute and episode.places >= MAX_PLACES
+        return 0 if has_named_many and place != episode.place else place
 
     def _episode(self, bit: int) -> Episode:
         key = episode_key(self.terminal, bit)
@@ -747,7 +802,7 @@ class _Terminal:
         since_us: int | None = None,
     ) -> None:
         report = self.report
-        self.changes += 1
+        self._count()
         self.found.add(
             AlarmChange(
                 change,

@@ -2,7 +2,7 @@
 
 Two parts: a row per terminal (its last live word, its last late word), and a short table of **episodes**, one
 per terminal and bit that was ever set, sorted by key. Most terminals never set most bits, so the table stays
-small: about 90 bytes per entry, and never more than 32 entries per terminal whatever a terminal sends.
+small: about 100 bytes per entry, and never more than 32 entries per terminal whatever a terminal sends.
 
 The state is a function of the log. It is changed in place; whoever may have to go back keeps a `copy()`, or
 throws the state away and restores `from_arrays`.
@@ -35,6 +35,8 @@ _EPISODE: Final = np.dtype(
         ("late_place", "<i8"),
         ("since_us", "<i8"),  # begin of the first of the live alarms that came back so soon that they are one
         ("fell_us", "<i8"),  # receipt of the report that ended it; NEVER where nothing can come back
+        ("places_minute", "<i8"),  # minute of receipt in which it was raised with another place than before
+        ("places", "<i8"),  # how often in that minute
     ]
 )
 
@@ -52,6 +54,8 @@ class Episode:
     late_place: int = 0
     since_us: int = NEVER
     fell_us: int = NEVER
+    places_minute: int = NEVER
+    places: int = 0
 
 
 _FIELDS: Final = tuple(field.name for field in fields(Episode))
@@ -83,6 +87,9 @@ class AlarmState:
     """Bits that the operator ends, of reports that were not read since."""
     crowd: I64
     """A minute of receipt, and how many bits all strangers together have said in it."""
+    shared: I64
+    """A minute of receipt, and how many changes all terminals made in it beyond their own; see
+    `alerts.bits.SHARED_CHANGES`."""
     keys: I64
     """terminal × 32 + bit, ascending, for `episodes`."""
     episodes: Records
@@ -103,6 +110,7 @@ class AlarmState:
             changes=np.zeros(terminals, np.uint32),
             missed=np.zeros(terminals, np.uint32),
             crowd=np.array([NEVER, 0]),
+            shared=np.array([NEVER, 0]),
             keys=np.zeros(0, np.int64),
             episodes=np.zeros(0, _EPISODE),
         )
@@ -113,7 +121,7 @@ class AlarmState:
     def grow(self, terminals: int) -> None:
         """Make room for terminals up to that number; existing ones keep their index."""
         new = AlarmState.empty(max(0, terminals - len(self)))
-        for name in new.to_arrays().keys() - {"crowd", "keys", "episodes"}:
+        for name in new.to_arrays().keys() - {"crowd", "shared", "keys", "episodes"}:
             setattr(self, name, extended(getattr(self, name), getattr(new, name)))
 
     def copy(self) -> Self:

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts import bits
-from alerts.bits import MAX_CHANGES, MAX_STRANGER_BITS, MOST_PER_REPORT, Change, Judgement, judge
+from alerts.bits import (
+    MAX_CHANGES,
+    MAX_PLACES,
+    MAX_STRANGER_BITS,
+    OWN_CHANGES,
+    SHARED_CHANGES,
+    Change,
+    Judgement,
+    judge,
+)
 from alerts.objects import crossed_places, object_name, overspeed_places
 from alerts.state import NEVER, AlarmState
 from tests.alerts.fleet import Alarm, Book, Fleet, Report, Truck, columns, seconds
@@ -446,6 +455,53 @@ def test_batches_do_not_matter_where_terminals_change_too_much(
         assert outcome(frames, list(range(1, len(frames)))) == whole
 
 
+@given(cut(), st.integers(1, 4), st.integers(0, 6), st.integers(1, 2), st.integers(1, 37))
+@settings(max_examples=100)
+def test_batches_do_not_matter_where_all_change_too_much(
+    story: tuple[list[list[Report]], list[int]], own: int, shared: int, places: int, pace: int
+) -> None:
+    frames, cuts = faster(story[0], pace), story[1]
+    with (
+        patch.object(bits, "OWN_CHANGES", own),
+        patch.object(bits, "SHARED_CHANGES", shared),
+        patch.object(bits, "MAX_PLACES", places),
+        patch.object(bits, "MAX_CHANGES", 8),
+    ):
+        whole = outcome(frames, [])
+        assert outcome(frames, cuts) == whole
+        assert outcome(frames, list(range(1, len(frames)))) == whole
+
+
+def faster(frames: list[list[Report]], pace: int) -> list[list[Report]]:
+    """The same frames, so many seconds of receipt apart."""
+    return [
+        [replace(report, received=7000 + number * pace) for report in frame]
+        for number, frame in enumerate(frames)
+    ]
+
+
+@given(reports_of(4), st.integers(1, 4), st.integers(0, 6), st.integers(1, 37))
+@settings(max_examples=100)
+def test_changes_of_all_in_a_minute_are_bounded(
+    frames: list[list[Report]], own: int, shared: int, pace: int
+) -> None:
+    frames = faster(frames, pace)
+    with patch.object(bits, "OWN_CHANGES", own), patch.object(bits, "SHARED_CHANGES", shared):
+        judgement = judge(AlarmState.empty(4), columns(frames))
+    made = Counter[tuple[int, int]]()
+    for change in judgement.changes:
+        for at_us in (change.received_us, *change.again_us, *change.gone_us):
+            made[at_us // bits.MINUTE_US, change.terminal] += 1
+    one_report = 12  # ends and raises each of six bits
+    for minute in {minute for minute, _ in made}:
+        beyond = [count - own for (when, _), count in made.items() if when == minute and count > own]
+        assert sum(beyond) <= shared + len(beyond) * one_report
+    rows = [report for frame in frames for report in frame]
+    for report in (rows[row] for row in judgement.unread):
+        minute = columns([[report]]).received_us.item() // bits.MINUTE_US
+        assert made[minute, report.terminal] >= own, "nobody loses what is its own"
+
+
 @given(reports_of(3))
 @settings(max_examples=60)
 def test_terminals_do_not_disturb_each_other(frames: list[list[Report]]) -> None:
@@ -595,7 +651,7 @@ def test_a_terminal_is_read_no_further_in_a_minute_than_its_changes_go() -> None
     frames += [[Report(1, 0, 0, 1)]]
     judgement = judge(state, columns(frames))
     made = sum(1 + len(each.again_us) + len(each.gone_us) for each in judgement.changes)
-    assert made <= 2 * (MAX_CHANGES + MOST_PER_REPORT), "that is one minute, and a part of the next"
+    assert made <= 2 * (MAX_CHANGES + 64), "that is one minute, and a part of the next"
     assert judgement.unread and 600 not in judgement.unread, "the other terminal is read"
     # In the next minute it is read again, and what it says then counts.
     book = book_of(judgement)
@@ -614,6 +670,57 @@ def test_an_emergency_is_heard_though_its_report_was_not_read() -> None:
     assert not any(alarm.condition == "emergency" for alarm in book.alarms)
     book.write(judge(state, columns([[Report(0, 660, begin + 61, 0)]])))
     assert [str(alarm) for alarm in book.alarms if alarm.condition == "emergency"] == ["emergency 660–"]
+
+
+def invented_places(terminals: int, reports: int) -> list[list[Report]]:
+    """Terminals that speed in another area with every report, in turn, within a second."""
+    return [[Report(n, m, 0, 0b10, places=speeding(m + 1))] for m in range(reports) for n in range(terminals)]
+
+
+def test_invented_places_do_not_fill_the_desk() -> None:
+    speeds = invented_places(1, 200)
+    alternates = [[Report(0, m, 0, 0b10, places=speeding(m % 2 + 1))] for m in range(200)]
+    enters = [[Report(0, m, 0, 1 << 20, places=crossing(m + 1, 0))] for m in range(200)]
+    for frames in (speeds, alternates, enters):
+        judgement = judge(AlarmState.empty(1), columns(frames))
+        assert not judgement.unread and len(book_of(judgement).alarms) == MAX_PLACES
+
+
+def test_after_too_many_places_a_terminal_names_none_for_a_minute() -> None:
+    state, book = AlarmState.empty(1), Book()
+
+    def standing(*reports: Report) -> list[str]:
+        book.write(judge(state, columns([[report] for report in reports])))
+        return [f"{each.condition} {each.object}" for each in book.alarms if each.ended_us is None]
+
+    last = f"overspeed polygon:{MAX_PLACES}"
+    assert standing(*(frame[0] for frame in invented_places(1, 200))) == [last]
+    assert standing(Report(0, 300, 1, 0), Report(0, 301, 1, 0b10, places=speeding(900))) == [last], (
+        "it is back"
+    )
+    assert standing(Report(0, 360, 61, 0b10, places=speeding(901))) == ["overspeed polygon:901"]
+
+    entered = [Report(0, 400 + m, 61, 1 << 20 if m % 2 else 0, places=crossing(m, 0)) for m in range(200)]
+    named = {each for each in standing(*entered) if each.startswith("area")}
+    assert len(named) == MAX_PLACES + 1 and "area_crossed " in named
+
+
+def test_many_that_change_too_much_leave_room_for_each() -> None:
+    terminals = 400
+    state = AlarmState.empty(terminals + 1_000)
+    wild = [[Report(n, m, 0, m % 2 << 1)] for m in range(100) for n in range(terminals)]
+    judgement = judge(state, columns(wild))
+    made = sum(1 + len(each.again_us) + len(each.gone_us) for each in judgement.changes)
+    assert made == terminals * OWN_CHANGES + SHARED_CHANGES and judgement.unread
+    # What strikes a whole fleet in the same minute is heard of everyone.
+    honest = range(terminals, terminals + 1_000)
+    cut_off = [[Report(n, at, 1, word)] for at, word in ((100, 0b11 << 7), (110, 0)) for n in honest]
+    judgement = judge(state, columns(cut_off))
+    assert not judgement.unread
+    assert Counter(change.terminal for change in judgement.changes) == dict.fromkeys(honest, 4)
+    # A minute later the wild ones are read again.
+    judgement = judge(state, columns([[Report(n, 160, 61, 1)] for n in range(terminals)]))
+    assert not judgement.unread and {each.terminal for each in judgement.changes} == set(range(terminals))
 
 
 def test_strangers_crowd_out_each_other_and_nobody_else() -> None:

@@ -1,5 +1,5 @@
-"""A terminal whose alarms go on and off without end: it costs a bounded number of changes and statements,
-and nobody else waits."""
+"""Terminals whose alarms go on and off without end, or are about another place each time: they cost a bounded
+number of changes and statements, and nobody else waits."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from alerts import bits
+from protocol.edition import Edition
+from protocol.messages import encode_body
 from store.quality import Quality
 from tests.worker.stories import Story, begin, worker
 
@@ -35,13 +38,18 @@ def exchanges_for(dsn: str, directory: Path, toggles: int, word: int) -> int:
         story.frames([(wild, report) for report in reports])
     story.tell(honest, alarm=0b10)
     story.sync()
+    return exchanges_of(story, dsn, directory / f"state-{toggles}-{word}")
+
+
+def exchanges_of(story: Story, dsn: str, state: Path) -> int:
+    """Let a worker read the story; give its exchanges with the server."""
     made: list[Counting] = []
 
     def connect(dsn: str) -> Counting:
         made.append(Counting.connect(dsn, autocommit=True))
         return made[-1]
 
-    with worker(story, dsn, directory / f"state-{toggles}-{word}", connect=connect) as running:
+    with worker(story, dsn, state, connect=connect) as running:
         before = made[0].exchanges if begin(running) and made else 0
         while running.step():
             pass
@@ -73,3 +81,33 @@ def test_what_is_written_of_one_terminal_in_a_minute_is_bounded(dsn: str, tmp_pa
     with psycopg.connect(dsn) as database:
         row = database.execute("SELECT count(*) FROM alarm_changes").fetchone()
     assert row and row[0] <= 600
+
+
+def test_invented_places_of_many_are_few_alarms(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bits, "SHARED_CHANGES", 100)
+    terminals, exchanges, rows = 20, list[int](), list[int]()
+    for reports in (50, 100):
+        story = Story(tmp_path / f"log-{reports}")
+        wild = [story.open(f"{reports}{n:08}") for n in range(terminals)]
+        honest = story.open(f"{reports}{terminals:08}")
+        story.tick()
+        for number in range(reports):
+            place = bytes.fromhex("110501") + number.to_bytes(4, "big")
+            body = encode_body(0x0200, Edition.E2013, story.body(alarm=0b10, lat=30 + number / 1_000)) + place
+            story.frames([(session, story.plain(session, 0x0200, body)) for session in wild])
+        story.tell(honest, alarm=0b10)
+        story.sync()
+        exchanges.append(exchanges_of(story, dsn, tmp_path / f"state-{reports}"))
+        with psycopg.connect(dsn) as database:
+            found = database.execute(
+                "SELECT (SELECT count(*) FROM alarm_changes),"
+                " (SELECT count(*) FROM alarms JOIN terminals t ON t.id = terminal_id WHERE identity = %s),"
+                " (SELECT count(*) FROM positions WHERE quality & %s <> 0)",
+                [story.sessions[honest][0], int(Quality.ALARMS_UNREAD)],
+            ).fetchone()
+        assert found and found[1] == 1 and found[2] > 0
+        rows.append(found[0] - sum(rows))
+    assert exchanges[1] <= exchanges[0] + 12, exchanges
+    assert max(rows) <= terminals * (bits.OWN_CHANGES + 1) + 100 + 1, rows
