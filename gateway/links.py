@@ -28,7 +28,8 @@ FLAG: Final = b"\x7e"
 
 READ_BUDGET: Final = 8 * 1024
 """So much of one link is read in one turn, 125 reports; the rest waits for later turns, and the link is not
-read meanwhile. It slows itself, not the others: the most expensive frames of this size take some 10 ms.
+read meanwhile. It slows itself, not the others: the most expensive frames of this size take some 10 ms. How
+much all links together have of a turn is bounded in `gateway.pipeline`.
 """
 
 MAX_GATHERED_BYTES: Final = 16 * 1024 * 1024
@@ -67,6 +68,7 @@ class Inbox(Protocol):
     gathered: list["Link"]
     """Links with unread data of this turn."""
     gathered_bytes: int
+    """Received since the last turn, without what is held."""
     is_awake: bool
     """The gathered data will be read before the loop waits again."""
     greedy: list["Link"]
@@ -109,6 +111,7 @@ class Link(asyncio.Protocol):
         "transport",
         "turn",
         "unread",
+        "waited",
         "write",
     )
 
@@ -130,6 +133,8 @@ class Link(asyncio.Protocol):
         self.is_stranger = False
         """It has proved nothing yet, and its address may have only so many of these."""
         self.turn = -1
+        self.waited = 0
+        """Turns in a row that ended before it was read."""
         self.unread = b""
         """Within a turn what is to be read; between turns the tail of that."""
         self.held = b""
@@ -171,7 +176,7 @@ class Link(asyncio.Protocol):
         if self.turn == inbox.turn:
             self.unread = data = self.unread + data
         else:
-            self.turn = inbox.turn
+            self.turn, self.waited = inbox.turn, 0
             # Most chunks are whole frames: the tail is a flag, and so is the first byte (`columns.rejoin`).
             if self.unread != FLAG or data[0] != 0x7E:
                 data = self.unread + data
@@ -182,6 +187,22 @@ class Link(asyncio.Protocol):
         if len(data) > READ_BUDGET and not self.paused & Pause.BUDGET:
             self.pause(Pause.BUDGET)
             inbox.greedy.append(self)
+
+    @property
+    def urgency(self) -> float:
+        """What is read first where not all can be: of who has little, and of who has waited long for more."""
+        return (1 + self.waited) / (1 + len(self.unread))
+
+    @property
+    def is_left(self) -> bool:
+        """It was to be read in the last turn, and waits for the coming one."""
+        return self.waited > 0 and self.turn == self._inbox.turn
+
+    def wait(self) -> None:
+        """Have what was to be read in this turn read in the next one, together with what comes until then."""
+        inbox = self._inbox
+        self.turn, self.waited = inbox.turn, self.waited + 1
+        inbox.gathered.append(self)
 
     def hold(self) -> None:
         """Leave what is over this turn's budget for later ones."""

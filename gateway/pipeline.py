@@ -9,7 +9,10 @@ For a few frames even the first of the numpy calls is more expensive than readin
 gives the same result, which a test checks.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -19,7 +22,7 @@ import structlog
 from gateway.allowance import BY_HAND_BYTES, FAULT_BYTES
 from gateway.commits import Answers
 from gateway.links import FLAG, Link, LinkTable
-from gateway.reception import BY_HAND, DONE, FAILED, RESULTS, Reception
+from gateway.reception import BY_HAND, BY_HAND_IDS, DONE, FAILED, IS_DECODED, RESULTS, Reception
 from gateway.sessions import Sessions
 from gateway.undecodable import LEAST_LOCATION, LOCATION, WHOLE_BITS, is_report, is_short
 from protocol.columns import FrameBatch, WireBatch, general_replies, scan
@@ -39,6 +42,19 @@ PORTION_BYTES: Final = 256 * 1024
 """More than this is read in several batches: they stay in the processor's cache, and fit the log's
 segments.
 """
+
+TURN_BYTES: Final = 2 * 1024 * 1024
+"""So much of all links is read in one turn, 32,000 reports, which take some 50 ms; who has more than others
+waits for the next. Nobody else is heard during a turn.
+"""
+
+TURN_BY_HAND: Final = 2_000
+"""… and so many frames of it one by one, each 25 µs: a thousand links have 500,000 of the smallest ones in
+their shares of one turn.
+"""
+
+DECODED_COSTS: Final = 10
+"""A frame whose body is decoded counts as so many: 0x0100 and 0x0102 take some 240 µs."""
 
 GARBAGE_BUDGET: Final = 64 * 1024
 """A link that sends more than this without a single valid frame in between speaks another protocol: it
@@ -79,13 +95,18 @@ class Pipeline:
         self._counts = counts
         self.garbled: list[Link] = []
         """Links of this turn that send little but garbage."""
+        self.left: list[Link] = []
+        """Links of this turn that were not read, because it would have taken too long."""
+        self._by_hand_left = 0
+        """Frames that may still be read one by one in this turn."""
 
     def read(self, links: list[Link], now: float, now_us: int) -> tuple[list[Frames | Event], Answers]:
         """Read what `links` have gathered. `now` is the loop's clock, `now_us` the wall clock."""
         records: list[Frames | Event] = []
         answers: Answers = []
         self._reception.begin_turn(now, now_us)
-        for portion, size in _portions(links):
+        self._by_hand_left = TURN_BY_HAND
+        for portion, size in _portions(self._admitted(links)):
             read = self._read_columns if size >= COLUMNS_PAY_BYTES else self._read_singly
             try:
                 frames, rejected, replies = read(portion, now, now_us)
@@ -100,11 +121,28 @@ class Pipeline:
             answers += replies
         return records, answers
 
+    def _admitted(self, links: list[Link]) -> list[Link]:
+        """Give the links that have a place in this turn, the most urgent first; where nobody has much, and
+        nobody was left in the last turn, as they come.
+        """
+        sizes = [len(link.unread) for link in links]
+        is_even = max(sizes, default=0) <= COLUMNS_PAY_BYTES and not any(link.waited for link in links[:1])
+        if sum(sizes) <= (TURN_BYTES if is_even else PORTION_BYTES):
+            return links
+        links = sorted(links, key=_urgency, reverse=True)
+        ends = accumulate(len(link.unread) for link in links)
+        many = bisect_right(list(ends), TURN_BYTES)
+        self.left += links[many:]
+        return links[:many]
+
     def _read_apart(self, links: list[Link], now: float, now_us: int) -> tuple[Frames, list[Event], Answers]:
         """Read link by link, and give up those that cannot be read."""
         self._counts.mistakes += 1
         all_frames, all_rejected, all_answers = [_frames((), (), ())], list[Event](), Answers()
         for link in links:
+            if self._by_hand_left <= 0:
+                self.left.append(link)
+                continue
             try:
                 frames, rejected, answers = self._read_singly([link], now, now_us)
             except Exception:
@@ -129,6 +167,9 @@ class Pipeline:
             found = deframer.feed(link.unread)
             link.unread = deframer.tail
             frames = [piece for piece in found if isinstance(piece, PlainFrame)]
+            self._by_hand_left -= len(frames)
+            special = sum(int.from_bytes(frame.plain[:2]) in BY_HAND_IDS for frame in frames)
+            self._table.accounts.owed[link.slot] += special * BY_HAND_BYTES
             self._note(link, len(frames), now)
             if len(frames) < len(found):
                 faults = [piece for piece in found if isinstance(piece, RejectedBytes)]
@@ -148,15 +189,8 @@ class Pipeline:
         table = self._table
         chunks = [link.unread for link in links]
         wire = scan(chunks)
-        for link, tail in zip(links, wire.tails, strict=True):
-            link.unread = tail
         batch, source = wire.frames, wire.source
         slots = np.fromiter([link.slot for link in links], np.intp, len(links))
-        sizes = np.fromiter(map(len, chunks), np.intp, len(links))
-        table.accounts.owed[slots] += sizes
-        self._note_all(links, slots, sizes, wire, now)
-        rejected = self._reject_all(links, wire, now) if wire.rejected else []
-        self._judge(links, slots, wire, now)
         slot = slots[source]
         numbers, results = table.session[slot], RESULTS[batch.msg_id]
         is_simple = (table.key_low[slot] == batch.key_low) & (table.key_high[slot] == batch.key_high)
@@ -164,22 +198,48 @@ class Pipeline:
         flags = table.flags[slot]
         if self._reception.only_known:
             results = np.where(table.refused[slot] & (results == DONE), FAILED, results)
-        self._counts.frames += len(batch)
-        if not is_simple.all():
+        rows = ~is_simple
+        if rows.any():
             self._recognise(links, wire, numbers, flags, results, is_simple)
-        if is_simple.all():
+            by_hand = np.zeros(len(links), np.bool_)
+            by_hand[source[~is_simple]] = True
+            rows = by_hand[source]
+        fragments = batch.is_fragment & (results == DONE) & ~rows
+        handled = rows | fragments
+        if handled.any():
+            costs = _costs(source[handled], batch.msg_id[handled], len(links))
+            if sum(costs) > self._by_hand_left:
+                return self._read_columns(self._handled(links, costs), now, now_us)
+            self._by_hand_left -= sum(costs)
+        for link, tail in zip(links, wire.tails, strict=True):
+            link.unread = tail
+        sizes = np.fromiter(map(len, chunks), np.intp, len(links))
+        table.accounts.owed[slots] += sizes
+        self._note_all(links, slots, sizes, wire, now)
+        rejected = self._reject_all(links, wire, now) if wire.rejected else []
+        self._judge(links, slots, wire, now)
+        self._counts.frames += len(batch)
+        if not rows.any():
             answers = self._answer(links, slots, batch, source, results, np.arange(len(batch)))
-            answers += self._note_fragments(links, batch, source, batch.is_fragment & (results == DONE))
+            answers += self._note_fragments(links, batch, source, fragments)
             data, lengths = batch.packed()
             return Frames(numbers, lengths.astype("<u2"), flags, data), rejected, answers
-        by_hand = np.zeros(len(links), np.bool_)
-        by_hand[source[~is_simple]] = True
-        rows = by_hand[source]
         np.add.at(table.accounts.owed, slot[rows], BY_HAND_BYTES)
         answers = self._answer(links, slots, batch, source, results, (~rows).nonzero()[0])
-        answers += self._note_fragments(links, batch, source, batch.is_fragment & (results == DONE) & ~rows)
+        answers += self._note_fragments(links, batch, source, fragments)
         kept = self._receive_rows(links, wire, rows.nonzero()[0], now_us, answers)
         return _merged(batch, numbers, flags, kept), rejected, answers
+
+    def _handled(self, links: list[Link], costs: list[int]) -> list[Link]:
+        """Give the links that can still be read in this turn, the most urgent first."""
+        handled, by_hand_left = [], self._by_hand_left
+        for link, cost in sorted(zip(links, costs, strict=True), key=lambda each: -each[0].urgency):
+            if cost <= by_hand_left:
+                by_hand_left -= cost
+                handled.append(link)
+            else:
+                self.left.append(link)
+        return handled
 
     def _recognise(
         self,
@@ -378,12 +438,24 @@ class Pipeline:
             self.garbled.append(link)
 
 
+def _costs(source: npt.NDArray[np.int64], msg_ids: npt.NDArray[np.uint16], links: int) -> list[int]:
+    """Give what frames by hand cost for each link; none costs more than half of a turn, else it would never
+    have one.
+    """
+    weights = np.where(IS_DECODED[msg_ids], DECODED_COSTS, 1)
+    costs = np.bincount(source, weights, links).astype(np.int64)
+    return np.minimum(costs, TURN_BY_HAND // 2).tolist()  # type: ignore[no-any-return]
+
+
 def short_reports(frames: FrameBatch) -> npt.NDArray[np.bool_]:
     """Do as `is_short` for many frames."""
     short: npt.NDArray[np.bool_] = (frames.msg_id == LOCATION) & (
         (frames.attributes & WHOLE_BITS) < LEAST_LOCATION
     )
     return short
+
+
+_urgency: Final = attrgetter("urgency")
 
 
 def _portions(links: list[Link]) -> Iterator[tuple[list[Link], int]]:

@@ -33,6 +33,7 @@ Everything here is decided from values in memory; nothing here waits.
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -50,7 +51,7 @@ from gateway.repairs import (
     MEDIUM_REPLY,
     QUIET_S,
     Repairs,
-    complete_message,
+    complete_body,
     may_count_packets,
     media_id_of,
     request_message,
@@ -130,6 +131,16 @@ def _results() -> npt.NDArray[np.uint8]:
 
 RESULTS: Final = _results()
 """The answer table as a column: by id the result in 0x8001, or `BY_HAND`."""
+
+
+BY_HAND_IDS: Final = frozenset((RESULTS == BY_HAND).nonzero()[0].tolist())
+"""Ids that are more than a report."""
+
+
+IS_DECODED: Final[npt.NDArray[np.bool_]] = np.isin(
+    np.arange(1 << 16), (REGISTER, AUTHENTICATE, ASK_FRAGMENTS, TERMINAL_KEY)
+)
+"""By id whether a body is decoded, or an answer made, by its declaration."""
 
 
 class Receipt(NamedTuple):
@@ -289,14 +300,11 @@ class Reception:
     def _complete(self, session: Session, frame: Frame, media_id: int) -> bytes:
         """多媒体数据上传应答: nothing is missing."""
         edition = edition_of(frame, session.edition)
-        fields = complete_message(media_id, frame.serial, edition)
-        return self._reply(session.link, frame, MEDIUM_REPLY, encode_body(MEDIUM_REPLY, edition, fields))
+        return self._reply(session.link, frame, MEDIUM_REPLY, complete_body(media_id, frame.serial, edition))
 
     def _tell_time(self, session: Session, frame: Frame) -> bytes:
         """查询服务器时间应答, the one message whose time is UTC."""
-        time = datetime.fromtimestamp(self._now_us // 1_000_000, UTC)
-        body = encode_body(TIME, edition_of(frame), {"time": time})
-        return self._reply(session.link, frame, TIME, body)
+        return self._reply(session.link, frame, TIME, _time_body(self._now_us // 1_000_000))
 
     def _send_again(self, session: Session, frame: Frame) -> bytes:
         """终端补传分包请求: the same fragments once more. One that cannot be read asks for none."""
@@ -411,6 +419,12 @@ class Reception:
         """Address a message to the sender of `frame`, by the id and in the edition of its header."""
         serial = self._table.next_serial(link.slot)
         return Frame(msg_id, frame.raw_id, serial, body, frame.version).encode()
+
+
+@lru_cache(1)
+def _time_body(unix_s: int) -> bytes:
+    """Give the body of 0x8004, packed once for all who ask within the second."""
+    return encode_body(TIME, Edition.E2019, {"time": datetime.fromtimestamp(unix_s, UTC)})
 
 
 def _codes(frame: Frame) -> list[str]:

@@ -297,6 +297,10 @@ class Gateway:
         self._dismissed = self._table.links()
         self._take_turn()
         await self._commits.settle()
+        while self.gathered and not self._commits.is_busy:
+            self._take_turn()
+            await self._commits.settle()
+        self.turn += 1  # what could not be read by now is nobody's any more
         await self._close_all()
         await self._commits.settle()
         self._listening.end()
@@ -416,6 +420,8 @@ class Gateway:
             self._rest(greedy)
         finally:
             self._is_reading = False
+        if self.gathered and not self._commits.trouble:
+            self.wake()
         if links and FEW_OF * len(links) < len(self._table):
             # The whole loop rests. To look away from the connections alone would have the system go through
             # all of them, twice, for each turn.
@@ -431,8 +437,13 @@ class Gateway:
         self.turn += 1
         now_us = self._now_us()
         records, answers = self._pipeline.read(links, self._loop.time(), now_us)
+        for link in _drained(self._pipeline.left):
+            link.wait()
         self._end_lost_links()
         for link in _drained(self._dismissed):
+            if link.is_left:
+                self._dismissed.append(link)
+                continue
             self._sessions.close_link(link, CloseReason.STOPPING)
             self._leaving.append((link, CloseReason.STOPPING))
         self._leaving += _drained(self._sessions.forsaken)
@@ -547,9 +558,9 @@ class Gateway:
 
     def _end_lost_links(self) -> None:
         """End the sessions of links that are gone, once all that they sent is read."""
-        lost, self._lost = self._lost, [link for link in self._lost if link.held]
+        lost, self._lost = self._lost, [link for link in self._lost if link.held or link.is_left]
         for link in lost:
-            if link.held:
+            if link.held or link.is_left:
                 continue
             self._sessions.close_link(link, link.close_reason)
             self._bequeath(link)
@@ -630,10 +641,10 @@ class Gateway:
         table, silent_s = self._table, now - self._table.heard
         is_idle = silent_s > np.where(table.session, self.options.idle_timeout_s, FIRST_FRAME_S)
         for link in table.at(is_idle.nonzero()[0]):
-            if not link.paused:
+            if not link.paused and not link.is_left:
                 self._close(link, CloseReason.IDLE)
         for link in table.at((now - table.half_since > HALF_FRAME_S).nonzero()[0]):
-            if not link.paused:
+            if not link.paused and not link.is_left:
                 self._close(link, CloseReason.GARBAGE)
 
     def _recall_fragments(self) -> None:

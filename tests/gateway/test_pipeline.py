@@ -1,5 +1,6 @@
 """Columns and single frames are two ways to the same result."""
 
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -81,9 +82,9 @@ def wire(chunks: dict[int, list[Said | bytes]], turn: int) -> dict[int, bytes]:
 class Gate:
     """Pipeline and all that it needs, without a loop."""
 
-    def __init__(self, folder: Path, *, only_known: bool) -> None:
-        self.table = LinkTable(LINKS)
-        numbers = iter(range(1, 10_000))
+    def __init__(self, folder: Path, *, only_known: bool, links: int = LINKS) -> None:
+        self.table = LinkTable(links)
+        numbers = count(1)
         self.sessions = Sessions(self.table, lambda _: next(numbers), refuses_strangers=only_known)
         fleet = Fleet(folder / "fleet.json")
         fleet.replace(FleetData({"1": FleetTerminal(known=True), "ABCDEF": FleetTerminal(blocked=True)}))
@@ -92,7 +93,7 @@ class Gate:
             self.table, self.sessions, fleet, Credentials(SECRET), only_known=only_known
         )
         self.pipeline = Pipeline(self.table, self.sessions, self.reception, self.counts)
-        self.links = [Link(None) for _ in range(LINKS)]  # type: ignore[arg-type]
+        self.links = [Link(None) for _ in range(links)]  # type: ignore[arg-type]
         for link in self.links:
             self.table.admit(link, 0.0)
             link.number = link.slot
