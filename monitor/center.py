@@ -22,7 +22,7 @@ from monitor.health import HealthWatch
 from monitor.live import LivePicture
 from monitor.metrics import Metrics
 from monitor.options import MonitorOptions
-from monitor.signing import Remembered, Throttle
+from monitor.signing import Remembered, Strangers, Throttle
 from store.select import Connection
 
 POOL_SIZE = 8
@@ -68,6 +68,7 @@ class Center:
         self.importing = asyncio.Semaphore(1)
         """One file is read at a time."""
         self.remembered = Remembered(options.sign_in_lasts.total_seconds())
+        self.strangers = Strangers()
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             options.database_url,
             kwargs=CONNECTION_OPTIONS,

@@ -176,7 +176,7 @@ def install(app: FastAPI) -> None:
             path = request.url.path
             if problem.code == "internal":
                 _log.error("request failed", path=path, exc_info=error)
-            else:
+            elif problem.code == "database_unavailable":
                 _log.warning("database unavailable", path=path, error=str(error).strip())
         return problem.response()
 

@@ -8,7 +8,7 @@ same "site").
 import asyncio
 import ipaddress
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from monitor.center import Center
 
 COOKIE = "northwatch_session"
-MAX_COOKIE = 100  # characters; ours has 43
 
 THROTTLE_WINDOW_S = 300.0
 TRIES_PER_NAME_AND_ADDRESS = 5
@@ -41,7 +40,19 @@ HASHES_AT_ONCE = 2
 HASHES_WAITING = 32
 
 MAX_REMEMBERED = 1000
-"""Sign-ins of which the health stays readable while the database is away."""
+"""Sign-ins that pass by the queue of strangers, and of which the health stays readable while the database is
+away."""
+MAX_REFUSED = 10_000
+REFUSED_LASTS_S = 60.0
+"""A cookie that was nobody's is not looked up again for so long: no session gets a value that was invented."""
+LOOKUPS_AT_ONCE = 2
+"""Unknown cookies that are looked up together: the other connections to the database are for people."""
+LOOKUPS_WAITING = 64
+"""A lookup takes a millisecond or two."""
+LOOKUPS_WAITING_PER_ADDRESS = LOOKUPS_WAITING // 2
+"""… so that one address cannot keep everybody else's out."""
+LOOKUP_WAIT_S = 3.0
+"""As long as for a connection to the database."""
 
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False)
 
@@ -60,30 +71,49 @@ async def signed_in(
     Raises:
         NotSignedIn
     """
-    user = await user_of(center_of(connection), connection.cookies.get(COOKIE))
+    user = await user_of(center_of(connection), connection.cookies.get(COOKIE), address_of(connection))
     if user is None:
         raise NotSignedIn
     return user
 
 
-async def user_of(center: "Center", cookie: str | None) -> Row | None:
-    """Give the user with this cookie, None where it is nobody's (any more)."""
-    if not cookie or len(cookie) > MAX_COOKIE:
+def address_of(connection: HTTPConnection) -> str:
+    """Give the address from which a request came."""
+    return connection.client.host if connection.client else ""
+
+
+async def user_of(center: "Center", cookie: str | None, address: str) -> Row | None:
+    """Give the user with this cookie, None where it is nobody's (any more).
+
+    Raises:
+        Problem: 503, nobody knows the cookie and too many such are being looked up.
+    """
+    if not cookie or not people.COOKIE_FORM.fullmatch(cookie):
         return None
+    if center.remembered.refuses(cookie, time.monotonic()):
+        return None
+    if center.remembered.knows(cookie, time.monotonic()):
+        return await _look_up(center, cookie)
+    async with center.strangers.looking(address):
+        return await _look_up(center, cookie)
+
+
+async def _look_up(center: "Center", cookie: str) -> Row | None:
     async with center.database() as connection:
         user = await people.signed_in(connection, cookie, center.options.sign_in_lasts)
     center.remembered.note(cookie, user is not None, time.monotonic())
     return user
 
 
-async def until_signed_out(center: "Center", cookie: str | None, every_s: float) -> None:
-    """Look so often whether this cookie still is somebody's, and return when it is not. While the database is
-    away, whoever was in stays in.
+async def until_signed_out(connection: HTTPConnection, every_s: float) -> None:
+    """Look so often whether this connection's cookie still is somebody's, and return when it is not. While
+    the database is away, whoever was in stays in.
     """
+    center, cookie = center_of(connection), connection.cookies.get(COOKIE)
     while True:
         await asyncio.sleep(every_s)
         with suppress(Exception):
-            if await user_of(center, cookie) is None:
+            if await user_of(center, cookie, address_of(connection)) is None:
                 return
 
 
@@ -145,28 +175,79 @@ def is_same_origin(headers: Headers, trusted: Iterable[str]) -> bool:
 
 
 class Remembered:
-    """Cookies that the database knew when it was last asked, each for as long as a sign-in lasts."""
+    """Cookies that the database knew when it was last asked, each for as long as a sign-in lasts, and for a
+    minute those that it did not know.
+    """
 
     def __init__(self, lasts_s: float) -> None:
         self._lasts_s = lasts_s
         self._known_at: OrderedDict[str, float] = OrderedDict()
+        self._refused_at: OrderedDict[str, float] = OrderedDict()
 
     def note(self, cookie: str, is_known: bool, now: float) -> None:
         """Remember what the database said of a cookie."""
-        self._known_at.pop(cookie, None)
-        if is_known:
-            self._known_at[cookie] = now
-            while len(self._known_at) > MAX_REMEMBERED:
-                self._known_at.popitem(last=False)
+        self.forget(cookie)
+        noted, most = (self._known_at, MAX_REMEMBERED) if is_known else (self._refused_at, MAX_REFUSED)
+        noted[cookie] = now
+        while len(noted) > most:
+            noted.popitem(last=False)
 
     def forget(self, cookie: str) -> None:
         """Its person signed out."""
         self._known_at.pop(cookie, None)
+        self._refused_at.pop(cookie, None)
 
     def knows(self, cookie: str, now: float) -> bool:
         """Was this cookie somebody's, the last time that anybody could tell?"""
         known_at = self._known_at.get(cookie)
         return known_at is not None and now - known_at < self._lasts_s
+
+    def refuses(self, cookie: str, now: float) -> bool:
+        """Was this cookie nobody's, a moment ago?"""
+        refused_at = self._refused_at.get(cookie)
+        return refused_at is not None and now - refused_at < REFUSED_LASTS_S
+
+
+class Strangers:
+    """Lets few cookies that nobody knows be looked up at once, and few wait for it: inventing them costs
+    nothing.
+    """
+
+    def __init__(self) -> None:
+        self._looking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+        self._from: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def looking(self, address: str) -> AsyncIterator[None]:
+        """Wait for a turn, and have it until the block ends.
+
+        Raises:
+            Problem: 503, too many are looked up, from this address or together.
+        """
+        network = _network(address)
+        if (
+            self._from.total() >= LOOKUPS_AT_ONCE + LOOKUPS_WAITING
+            or self._from[network] >= LOOKUPS_WAITING_PER_ADDRESS
+        ):
+            raise _too_many_strangers()
+        self._from[network] += 1
+        try:
+            await self._turn()
+            try:
+                yield
+            finally:
+                self._looking.release()
+        finally:
+            self._from[network] -= 1
+            if not self._from[network]:
+                del self._from[network]
+
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(LOOKUP_WAIT_S):
+                await self._looking.acquire()
+        except TimeoutError:
+            raise _too_many_strangers() from None
 
 
 class Throttle:
@@ -247,6 +328,15 @@ def too_many_attempts(wait_s: float) -> Problem:
     seconds = max(1, round(wait_s))
     detail = f"Too many attempts to sign in; wait {seconds} s."
     return Problem(429, "too_many_attempts", detail, headers={"Retry-After": str(seconds)})
+
+
+def _too_many_strangers() -> Problem:
+    return Problem(
+        503,
+        "too_many_strangers",
+        "Too many sessions that nobody knows are being looked up; try again in a moment.",
+        headers={"Retry-After": "1"},
+    )
 
 
 def _network(address: str) -> str:

@@ -32,6 +32,8 @@ MIN_PASSWORD, MAX_PASSWORD = (
 )  # NIST SP 800-63B asks for length, not for symbols; the upper end bounds work
 SIGN_IN_LASTS = timedelta(hours=12)  # one shift
 COOKIE_BYTES = 32
+COOKIE_FORM = re.compile(r"[A-Za-z0-9_-]{43}")
+"""What so many bytes look like."""
 _EVERYBODY = 4711  # advisory lock: one at a time decides whether an admin is the last
 
 _hasher = PasswordHasher()

@@ -11,7 +11,7 @@ from monitor.models import Result
 from monitor.problems import Problem
 from monitor.routes import From, IdFilter, To, WordFilter, problems
 from monitor.routes.tickets import State
-from monitor.signing import COOKIE, At, By, until_signed_out
+from monitor.signing import At, By, until_signed_out
 from store.exports import SUBJECTS, Chosen, export
 from store.people import audit
 
@@ -104,7 +104,7 @@ async def exported(
         headers["Content-Encoding"] = "identity"  # compressed already
     return Exported(
         download,
-        lambda: until_signed_out(center, request.cookies.get(COOKIE), RECHECK_S),
+        lambda: until_signed_out(request, RECHECK_S),
         media_type=FORMATS[kind].media_type,
         headers=headers,
     )

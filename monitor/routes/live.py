@@ -19,6 +19,7 @@ from monitor.signing import (
     COOKIE,
     At,
     By,
+    address_of,
     center_of,
     is_same_origin,
     until_signed_out,
@@ -111,17 +112,19 @@ async def follow(socket: WebSocket) -> None:
         await socket.close(live.CLOSE_TRY_LATER, "too many viewers")
         return
     try:
-        if await user_of(center, cookie) is None:
+        if await user_of(center, cookie, address_of(socket)) is None:
             await socket.close(live.CLOSE_NOT_SIGNED_IN)
         else:
-            await _show(socket, cookie)
+            await _show(socket)
     except psycopg.Error:
         await socket.close(live.CLOSE_TRY_LATER, "the database does not answer")
+    except Problem as problem:
+        await socket.close(live.CLOSE_TRY_LATER, problem.code)
     finally:
         center.live.places.give_back(cookie)
 
 
-async def _show(socket: WebSocket, cookie: str | None) -> None:
+async def _show(socket: WebSocket) -> None:
     """Send what there is to see until the viewer goes or must go."""
     center = center_of(socket)
     viewer = center.live.join()
@@ -130,7 +133,7 @@ async def _show(socket: WebSocket, cookie: str | None) -> None:
         for work in (
             _send(socket, viewer),
             _receive(socket),
-            _recheck(socket, viewer, cookie),
+            _recheck(socket, viewer),
             viewer.gone.wait(),
         )
     ]
@@ -159,6 +162,6 @@ async def _receive(socket: WebSocket) -> None:
             await socket.receive_text()
 
 
-async def _recheck(socket: WebSocket, viewer: Viewer, cookie: str | None) -> None:
-    await until_signed_out(center_of(socket), cookie, RECHECK_S)
+async def _recheck(socket: WebSocket, viewer: Viewer) -> None:
+    await until_signed_out(socket, RECHECK_S)
     viewer.drop(live.CLOSE_NOT_SIGNED_IN)

@@ -35,6 +35,7 @@ from monitor.signing import (
     At,
     By,
     ByAdmin,
+    address_of,
     counted,
     forget_cookie,
     set_cookie,
@@ -52,7 +53,7 @@ _log = structlog.get_logger("monitor")
 @router.post("/sign-in", response_model=Person, responses=CHANGES | problems(429))
 async def sign_in(given: Credentials, request: Request, response: Response, center: At) -> Row:
     """Sign in and get the session cookie."""
-    address = request.client.host if request.client else ""
+    address = address_of(request)
     async with counted(center.throttle, given.name, address, time.monotonic()):
         async with center.database() as connection:
             known = await people.password_hash_of(connection, given.name)
@@ -72,6 +73,7 @@ async def sign_in(given: Credentials, request: Request, response: Response, cent
             if person is None:
                 raise Problem(401, "sign_in_failed", WRONG)
             await people.audit(connection, person["name"], "signed_in", person["name"], address=address)
+    center.remembered.note(cookie, True, time.monotonic())
     set_cookie(response, cookie, secure=center.options.secure_cookie or request.url.scheme == "https")
     return person
 
@@ -94,7 +96,7 @@ async def me(by: By) -> Row:
 @router.post("/me/password", status_code=204, responses=CHANGES | problems(429))
 async def change_password(given: PasswordChange, request: Request, center: At, by: By) -> None:
     """Change one's own password; one's other sign-ins end."""
-    address = request.client.host if request.client else ""
+    address = address_of(request)
     async with counted(center.throttle, by["name"], address, time.monotonic()):
         async with center.database() as connection:
             known = await people.password_hash_of(connection, by["name"])

@@ -1,12 +1,27 @@
 """Who may come in: every route asks, and other sites' pages change nothing."""
 
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
 import httpx
+import pytest
 from fastapi.routing import APIRoute
 
 from monitor.app import create_app
 from monitor.gate import MAX_BODY
 from monitor.options import MonitorOptions
 from monitor.pages import content_security_policy
+from monitor.signing import (
+    COOKIE,
+    LOOKUPS_AT_ONCE,
+    LOOKUPS_WAITING_PER_ADDRESS,
+    MAX_REFUSED,
+    REFUSED_LASTS_S,
+    Remembered,
+)
+from store import people
+from store.select import Connection, Row
 from tests.monitor.conftest import Served
 
 OPEN = {"/api/v1/sign-in", "/healthz", "/readyz", "/metrics"}
@@ -43,6 +58,73 @@ async def test_stolen_table_or_made_up_cookie_opens_nothing(stranger: httpx.Asyn
     for cookie in ("x", "A" * 43, "A" * 5000, "\x01"):
         answer = await stranger.get("/api/v1/me", headers={"cookie": f"northwatch_session={cookie}"})
         assert answer.status_code == 401
+
+
+async def test_invented_cookies_keep_nobody_out(
+    root: httpx.AsyncClient, stranger: httpx.AsyncClient, monitor: Served
+) -> None:
+    assert (await root.get("/api/v1/me")).status_code == 200
+    invented = [f"{number:043}" for number in range(600)]
+    asked = [_invented(stranger, cookie) for cookie in invented]
+    refused = asyncio.gather(*asked)
+    for path in ("/api/v1/me", "/api/v1/vehicles", "/api/v1/alarms") * 10:
+        answer = await root.get(path)
+        assert (path, answer.status_code) == (path, 200)
+    answers = await refused
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} <= {
+        (401, "not_signed_in"),
+        (503, "too_many_strangers"),
+    }
+    assert 401 in {answer.status_code for answer in answers}
+    assert (await _invented(stranger, monitor.cookies["bo"])).status_code == 200  # who was unknown until now
+
+
+async def test_few_unknown_cookies_are_looked_up_at_once(monitor: Served, root: httpx.AsyncClient) -> None:
+    center = monitor.app.state.center
+    assert (await root.get("/api/v1/me")).status_code == 200
+    async with AsyncExitStack() as looking:
+        for _ in range(LOOKUPS_AT_ONCE):
+            await looking.enter_async_context(center.strangers.looking("203.0.113.7"))
+        async with monitor.client() as client:
+            waiting = [
+                asyncio.create_task(_invented(client, f"{number:043}"))
+                for number in range(LOOKUPS_WAITING_PER_ADDRESS + 5)
+            ]
+            first, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            assert {answer.result().json()["code"] for answer in first} == {"too_many_strangers"}
+            assert (await _invented(client, "no cookie of ours")).status_code == 401
+            assert (await root.get("/api/v1/vehicles")).status_code == 200
+            await looking.aclose()
+            await asyncio.gather(*waiting)
+            assert (await _invented(client, monitor.cookies["anna"])).status_code == 200
+
+
+async def test_a_refused_cookie_is_not_looked_up_again(
+    monitor: Served, stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    look_up = people.signed_in
+
+    async def counted(connection: Connection, cookie: str, *more: Any) -> Row | None:
+        asked.append(cookie)
+        return await look_up(connection, cookie, *more)
+
+    monkeypatch.setattr(people, "signed_in", counted)
+    for _ in range(3):
+        assert (await _invented(stranger, "A" * 43)).status_code == 401
+        assert (await _invented(stranger, "A" * 44)).status_code == 401
+        assert (await _invented(stranger, monitor.cookies["anna"])).status_code == 200
+    assert asked.count("A" * 43) == 1 and len(asked) == 4
+
+
+def test_remembered_cookies_are_bounded() -> None:
+    remembered = Remembered(lasts_s=100.0)
+    for number in range(MAX_REFUSED + 1):
+        remembered.note(str(number), False, now=0.0)
+    assert not remembered.refuses("0", now=1.0) and remembered.refuses("1", now=1.0)
+    assert not remembered.refuses("1", now=REFUSED_LASTS_S)
+    remembered.note("1", True, now=1.0)
+    assert remembered.knows("1", now=1.0) and not remembered.refuses("1", now=1.0)
 
 
 async def test_operators_do_not_administer(anna: httpx.AsyncClient) -> None:
@@ -145,6 +227,10 @@ async def test_only_the_configured_tiles_may_be_loaded() -> None:
     policy = content_security_policy("https://t{s}.tianditu.gov.cn/vec_w/wmts?x={x}&y={y}&z={z}&tk=key")
     assert "img-src 'self' data: blob: https://*.tianditu.gov.cn;" in policy
     assert "tk=key" not in policy
+
+
+async def _invented(client: httpx.AsyncClient, cookie: str) -> httpx.Response:
+    return await client.get("/api/v1/me", headers={"cookie": f"{COOKIE}={cookie}", "connection": "close"})
 
 
 def _filled(path: str) -> str:

@@ -418,6 +418,7 @@ export const en: Record<keyof typeof zh, string> = {
   'problem.import_invalid': 'The file has faults; nothing was entered:',
   'problem.too_large': 'The file is too large.',
   'problem.database_unavailable': 'The database is away. Reports are still received; try again shortly.',
+  'problem.too_many_strangers': 'Too many unknown sign-ins are being checked. Try again in a moment.',
   'problem.starting': 'The system is starting.',
   'status.acc_on': 'ignition on',
   'status.acc_off': 'ignition off',

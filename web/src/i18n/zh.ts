@@ -416,6 +416,7 @@ export const zh = {
   'problem.import_invalid': '文件有误，未写入任何内容：',
   'problem.too_large': '文件过大。',
   'problem.database_unavailable': '数据库暂时不可用，数据仍在接收，请稍后再试。',
+  'problem.too_many_strangers': '正在核对的未知登录过多，请稍后再试。',
   'problem.starting': '系统正在启动。',
   'status.acc_on': '点火',
   'status.acc_off': '熄火',
