@@ -23,12 +23,15 @@ from monitor.live import LivePicture
 from monitor.metrics import Metrics
 from monitor.options import MonitorOptions
 from monitor.signing import Remembered, Strangers, Throttle
+from monitor.turns import Turns
 from store.select import Connection
 
 POOL_SIZE = 8
 """Requests that ask the database at once; each takes milliseconds, and the embedded server has 60
 connections.
 """
+TRACKS_AT_ONCE = 3
+"""The longest track keeps a connection and a core of the database busy for seconds."""
 WAIT_S = 3.0
 """How long a request waits for a connection before it is told that there is none."""
 WAIT_WHILE_AWAY_S = 1.0
@@ -65,6 +68,7 @@ class Center:
         self.throttle = Throttle()
         self.downloads = Downloads()
         self.explainers = Explainers()
+        self.drawing = Turns(TRACKS_AT_ONCE)
         self.importing = asyncio.Semaphore(1)
         """One file is read at a time."""
         self.remembered = Remembered(options.sign_in_lasts.total_seconds())

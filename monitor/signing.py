@@ -44,7 +44,7 @@ MAX_REMEMBERED = 1000
 away."""
 MAX_REFUSED = 10_000
 REFUSED_LASTS_S = 60.0
-"""A cookie that was nobody's is not looked up again for so long: no session gets a value that was invented."""
+"""A cookie that was nobody's is not looked up again for so long: no session gets an invented value."""
 LOOKUPS_AT_ONCE = 2
 """Unknown cookies that are looked up together: the other connections to the database are for people."""
 LOOKUPS_WAITING = 64

@@ -4,11 +4,12 @@ Rows come as plain tuples, `POINT` says in which order: a month of a vehicle is 
 most are left out before anyone sees them.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, LiteralString, TypeAlias, cast
+from typing import Any, LiteralString, NamedTuple, TypeAlias, cast
 
-from psycopg import DataError
+from psycopg import AsyncCursor, DataError
 from psycopg.rows import tuple_row
 
 from store.desk import TERMINAL_REF, VEHICLE_REF, is_on_earth
@@ -24,6 +25,22 @@ POINT = (
 """The columns of a point of a track."""
 
 Point: TypeAlias = tuple[datetime, float, float, float, int, int, int, int, bool, int]
+
+
+class Points(NamedTuple):
+    """Of `total` points of a track those that were read; the others lie within `tolerance_m` of the line."""
+
+    read: list[Point]
+    total: int
+    tolerance_m: float
+
+
+MAX_READ = 60_000
+"""Points of one track that are read: a report every 45 s for a month, and some 100 MB while it is drawn."""
+STRETCHES = MAX_READ // 3
+"""Into so many a longer track is cut, of which the database gives three points each at most."""
+_AT_ONCE = 1_000
+"""Rows that become tuples in one go; others have their turn in between."""
 
 # Coordinates without a fix are old or invented.
 CAN_BE_DRAWN: LiteralString = f"p.quality & {Quality.NO_FIX:d} = 0 AND {is_on_earth('p')}"
@@ -44,9 +61,44 @@ OF_VEHICLE: LiteralString = (
 )
 
 
+# Of each stretch of equally many points the first, the last, and the first where the alarm word changes. What
+# is left out is compared with the straight line between first and last; where the line goes by the change
+# instead it may lie as far again from it as the change does.
+_THINNED: LiteralString = """
+WITH numbered AS (
+    SELECT p.*, row_number() OVER in_time AS number, count(*) OVER () AS total,
+           p.alarm_bits <> lag(p.alarm_bits, 1, p.alarm_bits) OVER in_time AS changes
+    FROM ({points}) p
+    WINDOW in_time AS (ORDER BY p.placed_at)
+), cut AS (
+    SELECT *, (number - 1) * %(stretches)s / total AS stretch FROM numbered
+), compared AS (
+    SELECT *, first_value(number) OVER inside AS first, last_value(number) OVER inside AS last,
+           min(number) FILTER (WHERE changes) OVER inside AS change,
+           first_value(lat) OVER inside AS lat_0, last_value(lat) OVER inside AS lat_1,
+           first_value(lon) OVER inside AS lon_0, last_value(lon) OVER inside AS lon_1
+    FROM cut
+    WINDOW inside AS (PARTITION BY stretch ORDER BY number
+                      ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+), measured AS (
+    SELECT *, max(
+        abs(lat - lat_0 - (lat_1 - lat_0) * (number - first) / greatest(last - first, 1))
+        + abs(lon - lon_0 - (lon_1 - lon_0) * (number - first) / greatest(last - first, 1))
+    ) OVER () AS off_deg
+    FROM compared
+)
+SELECT placed_at, lat, lon, speed_kmh, heading_deg, altitude_m, alarm_bits, status_bits, late, quality,
+       total, off_deg
+FROM measured
+WHERE number IN (first, last, change)
+ORDER BY number
+"""
+_METRES_A_DEGREE = 111_320.0
+
+
 async def terminal_track(
     connection: Connection, terminal_id: int, since: datetime, until: datetime
-) -> list[Point]:
+) -> Points:
     """Give where the terminal was, in whatever vehicle.
 
     Raises:
@@ -57,9 +109,7 @@ async def terminal_track(
     return await _points(connection, OF_TERMINAL, {"id": terminal_id, "since": since, "until": until})
 
 
-async def vehicle_track(
-    connection: Connection, vehicle_id: int, since: datetime, until: datetime
-) -> list[Point]:
+async def vehicle_track(connection: Connection, vehicle_id: int, since: datetime, until: datetime) -> Points:
     """Give where the vehicle was, through all terminals that it had in that time.
 
     Raises:
@@ -110,10 +160,24 @@ async def doubtful_page(
     return page
 
 
-async def _points(connection: Connection, query: LiteralString, given: dict[str, Any]) -> list[Point]:
+async def _points(connection: Connection, query: LiteralString, given: dict[str, Any]) -> Points:
     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
-        await cursor.execute(query, given)
-        return cast(list[Point], await cursor.fetchall())
+        await cursor.execute(f"{query} LIMIT {MAX_READ + 1}", given)
+        if cursor.rowcount <= MAX_READ:
+            read = await _rows(cursor)
+            return Points(cast(list[Point], read), len(read), 0.0)
+        await cursor.execute(_THINNED.replace("{points}", query), {**given, "stretches": STRETCHES})
+        rows = await _rows(cursor)
+    total, off_deg = rows[0][len(POINT) :] if rows else (0, 0.0)
+    return Points([row[: len(POINT)] for row in rows], total, 2 * off_deg * _METRES_A_DEGREE)
+
+
+async def _rows(cursor: AsyncCursor[Any]) -> list[Any]:
+    rows: list[Any] = []
+    while some := await cursor.fetchmany(_AT_ONCE):
+        rows += some
+        await asyncio.sleep(0)
+    return rows
 
 
 LEG_COLUMNS: LiteralString = (

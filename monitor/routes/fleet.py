@@ -108,9 +108,10 @@ async def vehicle_track(
 ) -> Response:
     """Where the vehicle was, through all its terminals; the last 24 hours unless told otherwise."""
     since, until = period(since, until)
-    async with center.database() as connection:
-        track = await tracks.vehicle_track(connection, vehicle_id, since, until)
-    return await asyncio.to_thread(drawn, track, points, since, until)
+    async with center.drawing.turn(by["id"]):
+        async with center.database() as connection:
+            track = await tracks.vehicle_track(connection, vehicle_id, since, until)
+        return await asyncio.to_thread(drawn, track, points, since, until)
 
 
 @router.get("/vehicles/{vehicle_id}/legs", response_model=Items[Leg], responses=problems(400, 404))
@@ -240,9 +241,10 @@ async def terminal_track(
 ) -> Response:
     """Where the terminal was, in whatever vehicle; the last 24 hours unless told otherwise."""
     since, until = period(since, until)
-    async with center.database() as connection:
-        track = await tracks.terminal_track(connection, terminal_id, since, until)
-    return await asyncio.to_thread(drawn, track, points, since, until)
+    async with center.drawing.turn(by["id"]):
+        async with center.database() as connection:
+            track = await tracks.terminal_track(connection, terminal_id, since, until)
+        return await asyncio.to_thread(drawn, track, points, since, until)
 
 
 _CSV = {
@@ -300,18 +302,18 @@ def _end_of_time() -> Problem:
     return Problem(400, "bad_period", "The period lies at the end of time.")
 
 
-def drawn(track: list[tracks.Point], limit: int, since: datetime, until: datetime) -> Response:
+def drawn(track: tracks.Points, limit: int, since: datetime, until: datetime) -> Response:
     """Draw the track with few enough points; where an alarm word changes is always worth one."""
-    columns = list(zip(*track, strict=True)) or [()] * len(tracks.POINT)
+    columns = list(zip(*track.read, strict=True)) or [()] * len(tracks.POINT)
     lat, lon = (np.array(columns[tracks.POINT.index(name)], np.float64) for name in ("lat", "lon"))
     alarms = np.array(columns[tracks.POINT.index("alarm_bits")], np.int64)
     chosen, tolerance_m = simplified(lat, lon, np.diff(alarms, prepend=alarms[:1]) != 0, limit)
     answer = {
         "from": since,
         "to": until,
-        "total": len(track),
-        "tolerance_m": round(tolerance_m, 1),
-        "points": [dict(zip(tracks.POINT, track[index], strict=True)) for index in chosen],
+        "total": track.total,
+        "tolerance_m": round(track.tolerance_m + tolerance_m, 1),
+        "points": [dict(zip(tracks.POINT, track.read[index], strict=True)) for index in chosen],
     }
     # Thousands of points: encoded as they are, they need not become models first.
     return Response(msgspec.json.encode(answer), media_type="application/json")
