@@ -119,7 +119,8 @@ def seen(by: ByOption = None, config: ConfigOption = None) -> None:
         await people.audit(connection, who, "log.seen", "log")
 
     asyncio.run(in_database(settings, note))
-    echo(f"{see(_directory(settings), who)} skipped stretches are seen")
+    count = see(_directory(settings), who)
+    echo(f"{count} skipped {'stretch is' if count == 1 else 'stretches are'} seen")
 
 
 def _directory(settings: "Settings") -> Path:

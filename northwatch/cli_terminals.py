@@ -109,7 +109,8 @@ def import_file(
             echo(f"  line {fault.line}: {fault.field} {fault.problem}".replace("  ", " "), is_error=True)
         raise typer.Exit(1) from None
     echo(
-        f"{done.lines} lines: {done.vehicles_added} vehicles and {done.terminals_added} terminals added,"
+        f"{_counted(done.lines, 'line')}: {_counted(done.vehicles_added, 'vehicle')} and"
+        f" {_counted(done.terminals_added, 'terminal')} added,"
         f" {done.vehicles_changed} and {done.terminals_changed} changed, {done.bound} bound"
         + (" (nothing was kept)" if dry_run else "")
     )
@@ -182,3 +183,7 @@ def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> 
     from northwatch.wiring import in_database, settings_for
 
     return asyncio.run(in_database(settings_for(config), work))
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -261,7 +261,8 @@ async def enter_roster(
         )
         await connection.execute("DROP TABLE roster")
         if not dry_run:
-            await audit(connection, by, "fleet.imported", f"{len(entries)} lines", **_counts(entered))
+            lines = f"{len(entries)} {'line' if len(entries) == 1 else 'lines'}"
+            await audit(connection, by, "fleet.imported", lines, **_counts(entered))
             await tell_viewers(connection)
     return entered
 

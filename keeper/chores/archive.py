@@ -67,7 +67,8 @@ def _let_go(connection: Connection, options: KeeperOptions, now: datetime) -> Do
             why = f"kept for {options.retention.tracks.days} days"
             count = archive.remove_day(directory, each.day, why=why, now=now)
             zh = f"已删除 {each.day} 的 {count} 个到期归档块"
-            return Done(f"removed {count} chunks of {each.day}", more=True, zh=zh)
+            chunks = "chunk" if count == 1 else "chunks"
+            return Done(f"removed {count} {chunks} of {each.day}", more=True, zh=zh)
     return Done()
 
 

@@ -45,7 +45,8 @@ def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
         with connection.transaction():
             journeys.refresh_online(connection, now)
         return Done()
-    what = [f"{len(live)} terminals followed"] * bool(live) + [f"{len(stale)} days corrected"] * bool(stale)
+    what = [f"{len(live)} {'terminal' if len(live) == 1 else 'terminals'} followed"] * bool(live)
+    what += [f"{len(stale)} {'day' if len(stale) == 1 else 'days'} corrected"] * bool(stale)
     zh = [f"跟进 {len(live)} 台终端"] * bool(live) + [f"更正 {len(stale)} 个终端日"] * bool(stale)
     return Done(", ".join(what), more=True, zh="，".join(zh))
 

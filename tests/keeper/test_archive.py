@@ -41,7 +41,7 @@ def test_consumed_logs_are_sealed_kept_and_removed(connection: Connection, machi
     old = later(2) + options.retention.tracks
     assert not archive.step(connection, options, old).what
     connection.execute("UPDATE holds SET released_at = now(), released_by = 'test'")
-    assert archive.step(connection, options, old).what == "removed 1 chunks of 2026-09-21"
+    assert archive.step(connection, options, old).what == "removed 1 chunk of 2026-09-21"
     assert not days(machine.directory)
     (removed,) = prove(machine.directory).removed
     assert removed.day == day and removed.why == "kept for 400 days"
