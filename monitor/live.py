@@ -160,7 +160,7 @@ class LivePicture:
             "terminals": len(states),
             "online": sum(state.link == "open" for state in states),
             "silent": sum(state.silent_since is not None for state in states),
-            "alarms_on_desk": len(self.alarms),
+            "alarms_on_desk": sum(not alarm["stranger"] for alarm in self.alarms.values()),
             "alarms_taken": sum(alarm["desk"] == "taken" for alarm in self.alarms.values()),
             "tickets_open": len(self.tickets),
             **self.strangers,

@@ -39,7 +39,7 @@ class Metrics:
             "terminals": "Terminals known to the database",
             "online": "Terminals with an open link",
             "silent": "Terminals that should report and do not",
-            "alarms_on_desk": "Alarms that nobody has handled",
+            "alarms_on_desk": "Alarms of known terminals that nobody has handled",
             "tickets_open": "Tickets that are not closed",
             "strangers": "Terminals that nobody knows, up to 10,000",
             "alarms_of_strangers": "Alarms of theirs that nobody has handled, up to 10,000",

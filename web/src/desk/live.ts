@@ -22,7 +22,8 @@ const SHY: Severity = 4 // how loud an alarm of a terminal that nobody knows may
 export const worstAlarms = computed(() => {
   const worst = new Map<number, Severity>()
   for (const { terminal, severity, stranger } of desk.value.alarms.values()) {
-    worst.set(terminal.id, Math.min(stranger ? SHY : severity, worst.get(terminal.id) ?? severity) as Severity)
+    const shown = stranger ? SHY : severity
+    worst.set(terminal.id, Math.min(shown, worst.get(terminal.id) ?? shown) as Severity)
   }
   return worst
 })

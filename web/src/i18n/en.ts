@@ -357,7 +357,7 @@ export const en: Record<keyof typeof zh, string> = {
   'quarantine.onlyCounted': '+{count} not kept',
   'quarantine.delete': 'Delete…',
   'quarantine.deleteTitle': 'Delete from quarantine',
-  'quarantine.deleteAbout': 'Deletes {what}: {n}. The archive keeps the bytes; what is under a legal hold stays. It is written down who deleted it.',
+  'quarantine.deleteAbout': 'Deletes {n}: {what}. The archive keeps the bytes; what is under a legal hold stays. It is written down who deleted it.',
   'quarantine.deleteAll': 'everything in quarantine',
   'quarantine.explain': 'Explain byte by byte',
 
@@ -572,7 +572,7 @@ export const en: Record<keyof typeof zh, string> = {
   'reason.hash_collision': 'same hash as another report',
   'fact.stands_s': 'stands for (s)',
   'fact.loop_delay_s': 'loop delay (s)',
-  'fact.io_uring': 'io_uring',
+  'fact.io_uring': 'reads many at once (io_uring)',
   'fact.slot': 'log number',
   'fact.bytes': 'bytes',
   'fact.expires': 'valid until',

@@ -355,7 +355,7 @@ export const zh = {
   'quarantine.onlyCounted': '另有 {count} 条未保留',
   'quarantine.delete': '删除…',
   'quarantine.deleteTitle': '从隔离区删除',
-  'quarantine.deleteAbout': '将删除{what}：{n} 条。原始字节仍在归档中，已封存的数据保留；操作记入审计。',
+  'quarantine.deleteAbout': '将删除 {n} 条：{what}。原始字节仍在归档中，已封存的数据保留；操作记入审计。',
   'quarantine.deleteAll': '隔离区的全部数据',
   'quarantine.explain': '逐字节解析',
 
@@ -570,7 +570,7 @@ export const zh = {
   'reason.hash_collision': '与另一条汇报校验值相同',
   'fact.stands_s': '停滞 (秒)',
   'fact.loop_delay_s': '循环延迟 (秒)',
-  'fact.io_uring': 'io_uring',
+  'fact.io_uring': '批量收发 (io_uring)',
   'fact.slot': '日志编号',
   'fact.bytes': '字节',
   'fact.expires': '有效期至',
