@@ -12,11 +12,11 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from store.storage import keep_file, make_directory, open_regular, sync_directory
+from store.storage import make_directory, open_regular, place_file, sync_directory
 
 GRACE_S: Final = 86_400.0
 """A file without a row stays so long: its transaction may still be waiting for the database."""
@@ -36,21 +36,30 @@ class Blobs:
         return self.directory / name[:2] / name
 
     def put(self, content: bytes) -> bytes:
-        """Keep the content; durable on return. Gives its SHA-256."""
-        digest = hashlib.sha256(content).digest()
-        path = self.path(digest)
-        with self._held(fcntl.LOCK_SH):
-            try:
-                os.utime(path)  # it has been wanted just now: not to be swept
-                is_there = path.stat().st_size == len(content)
-            except FileNotFoundError:
-                is_there = False
-        if not is_there:
-            keep_file(path, [content])
-        # Who gave these names first may have been killed before they were durable.
-        for directory in (path.parent, self.directory, self.directory.parent):
-            sync_directory(directory)
+        """Keep a content; durable on return. Gives its SHA-256."""
+        (digest,) = self.put_all([content])
         return digest
+
+    def put_all(self, contents: Sequence[bytes]) -> list[bytes]:
+        """Keep contents; durable on return. Gives their SHA-256.
+
+        That is a sync for each that is new, and one for each directory in which any of them is.
+        """
+        if not contents:
+            return []
+        digests = [hashlib.sha256(content).digest() for content in contents]
+        wanted = {self.path(digest): content for digest, content in zip(digests, contents, strict=True)}
+        with self._held(fcntl.LOCK_SH):
+            new = {path: content for path, content in wanted.items() if not _is_wanted(path, len(content))}
+        for path, content in new.items():
+            path.parent.mkdir(exist_ok=True)
+            place_file(path, [content])
+        # Also where nothing is new: who gave a name first may have been killed before it was durable.
+        for directory in dict.fromkeys(path.parent for path in wanted):
+            sync_directory(directory)
+        sync_directory(self.directory)
+        sync_directory(self.directory.parent)
+        return digests
 
     def get(self, digest: bytes) -> bytes:
         """Read a content."""
@@ -94,6 +103,15 @@ class Blobs:
         with (self.directory / "lock").open("ab") as file:
             fcntl.flock(file, kind)
             yield
+
+
+def _is_wanted(path: Path, size: int) -> bool:
+    """Say whether a content is there, and keep it from being swept: it has been wanted just now."""
+    try:
+        os.utime(path)
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
 
 
 def _files(directory: Path) -> list[Path]:

@@ -80,13 +80,14 @@ ON CONFLICT (terminal_id, media_id, part, parts, reported_at, sha256) DO UPDATE
 
 
 def write(connection: Connection, blobs: Blobs, media: Sequence[Medium]) -> None:
-    """Write media in the caller's transaction; their contents are on the disk before.
+    """Write media in the caller's transaction; the contents of all are on the disk before.
 
     Raises:
         OSError: a content cannot be written.
     """
-    for each in media:
-        connection.execute(_INSERT, _row(each, blobs.put(each.content)))
+    digests = blobs.put_all([each.content for each in media])
+    for each, digest in zip(media, digests, strict=True):
+        connection.execute(_INSERT, _row(each, digest))
 
 
 def _row(medium: Medium, digest: bytes) -> list[Any]:

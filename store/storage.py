@@ -142,6 +142,12 @@ def make_directory(directory: Path) -> None:
 def keep_file(path: Path, pieces: Iterable[bytes]) -> None:
     """Make a file as a whole; durable, name and directories and all, on return."""
     make_directory(path.parent)
+    place_file(path, pieces)
+    sync_directory(path.parent)
+
+
+def place_file(path: Path, pieces: Iterable[bytes]) -> None:
+    """Make a file as a whole in a directory that is there; whoever syncs that makes its name durable."""
     draft = path.with_suffix(".new")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
@@ -150,7 +156,6 @@ def keep_file(path: Path, pieces: Iterable[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.rename(path)
-        sync_directory(path.parent)
     except OSError:
         with contextlib.suppress(OSError):
             draft.unlink()
