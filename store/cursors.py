@@ -47,6 +47,16 @@ def read(connection: Connection, log_ids: Iterable[UUID]) -> Positions:
     return {log_id: int(position) for log_id, position in rows}
 
 
+def log_time(connection: Connection, log_ids: Iterable[UUID]) -> datetime | None:
+    """Give when the last record was received up to which logs are in the database; None where nothing is."""
+    with connection.transaction():
+        row = connection.execute(
+            "SELECT log_time FROM cursors WHERE log_id = ANY(%s) ORDER BY moved_at DESC LIMIT 1",
+            [list(log_ids)],
+        ).fetchone()
+    return row[0] if row else None
+
+
 def move(connection: Connection, old: Positions, new: Positions, log_time: datetime) -> None:
     """Move cursors to `new`, in the caller's transaction, from where they are in `old` (or do not exist).
 

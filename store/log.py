@@ -878,6 +878,20 @@ class LogReader:
             end = min(end, segment.previous_end)
         return self.start
 
+    def unread(self, position: int) -> int:
+        """Return how many bytes there are from `position` on, without what segments did not use.
+
+        It may be asked while another thread reads.
+        """
+        durable, segments = self.head(), self._heads
+        if not segments or durable > segments[-1].base + segments[-1].capacity:
+            segments = self._listed(durable)
+        size, end = 0, durable
+        for segment in reversed(segments):
+            size += max(0, end - max(position, segment.start))
+            end = min(end, segment.previous_end)
+        return size
+
     def head(self) -> int:
         """Return the durable position: nothing behind it may be read."""
         # A read in the middle of the writer's write gives no mark; the next one will.
@@ -1018,16 +1032,18 @@ class LogReader:
 
     def _list(self) -> None:
         """Look which segments there are up to the durable position that is known."""
+        self._heads = self._listed(self._durable)
+
+    def _listed(self, durable: int) -> list[_SegmentHead]:
         known = {head.base: head for head in self._heads}
         while True:
             paths = {base: _segment_path(self.directory, base) for base in _bases(self.directory)}
             with contextlib.suppress(FileNotFoundError):  # deleted since: a list with a hole leads astray
-                self._heads = [
+                return [
                     known.get(base) or _SegmentHead.read(path, self.log_id)
                     for base, path in paths.items()
-                    if base + SEGMENT_HEAD.size <= self._durable
+                    if base + SEGMENT_HEAD.size <= durable
                 ]
-                return
 
     def _locate(self, position: int, durable: int) -> tuple[_SegmentHead, int, int]:
         """Find the record at or next after `position`: segment, exact position, end of what may be read."""

@@ -105,6 +105,11 @@ class MergedReader:
         """Give the durable positions: nothing behind them may be read."""
         return {lane.reader.log_id: lane.reader.head() for lane in self._lanes.values()}
 
+    def unread(self, positions: Mapping[UUID, int]) -> int:
+        """Give how many bytes the logs have from `positions` on."""
+        readers = [lane.reader for lane in self._lanes.values()]
+        return sum(reader.unread(positions.get(reader.log_id, 0)) for reader in readers)
+
     def consumed(self) -> Positions:
         """Give the positions up to which everything was released."""
         readers = [lane.reader for lane in self._lanes.values()]

@@ -79,6 +79,9 @@ worst. What comes above that is kept all the same."""
 STRANGERS_MEDIA: Final = 16 * MIB
 """Bytes of media a day of a terminal that has not authenticated: some hundred pictures."""
 
+LEAST_MEDIUM: Final = 4 << 10
+"""Bytes that a medium counts for at least: its block on the disk."""
+
 _NOTHING: Final = -1
 _REPORT_BYTES: Final = 28
 _SERIAL_BYTES: Final = 2
@@ -240,11 +243,12 @@ def _has_room(
     batch: Batch, fleet: Fleet, terminal: I64, row: int, medium: Medium, media_bytes_per_day: int
 ) -> bool:
     """Say whether a terminal may have another medium stored today."""
-    if not fleet.reading.may_store(int(terminal[row]), medium.received_us):
+    index, is_authenticated = int(terminal[row]), bool(batch.authenticated[row])
+    if not fleet.reading.may_store(index, medium.received_us, is_authenticated=is_authenticated):
         return False
-    most = media_bytes_per_day if batch.authenticated[row] else min(media_bytes_per_day, STRANGERS_MEDIA)
+    most = media_bytes_per_day if is_authenticated else min(media_bytes_per_day, STRANGERS_MEDIA)
     allowance = Allowance(DAY_US, each=most, together=sys.maxsize)
-    return fleet.stored.allows(allowance, int(terminal[row]), len(medium.content), medium.received_us)
+    return fleet.stored.allows(allowance, index, max(len(medium.content), LEAST_MEDIUM), medium.received_us)
 
 
 def _is_checked(fleet: Fleet, terminal: int, message: Message) -> bool:

@@ -36,6 +36,8 @@ REGISTRATIONS: Final = Allowance(60 * _SECOND_US, each=6, together=sys.maxsize)
 more. Each may name another vehicle."""
 MEDIA: Final = Allowance(10 * _SECOND_US, each=64, together=sys.maxsize)
 """Each is a file that is synced. Sixteen pictures of each of four cameras are more than a terminal takes."""
+STRANGERS_MEDIA: Final = MEDIA._replace(together=MEDIA.each)
+"""Of who has not authenticated: all of them together have stored what one terminal may."""
 
 
 class Asked(NamedTuple):
@@ -60,6 +62,7 @@ class Reading:
     pieces: Spent = field(default_factory=Spent)
     registrations: Spent = field(default_factory=Spent)
     media: Spent = field(default_factory=Spent)
+    strangers_media: Spent = field(default_factory=Spent)
 
     def allows(self, asked: Asked) -> bool:
         """Say whether a message is read; if so, it is counted as read."""
@@ -73,9 +76,11 @@ class Reading:
             spent, allowance = self.messages, MESSAGES
         return spent.allows(allowance, asked.terminal, 1, asked.received_us)
 
-    def may_store(self, terminal: int, at_us: int) -> bool:
-        """Say whether a terminal may have one more medium stored."""
-        return self.media.allows(MEDIA, terminal, 1, at_us)
+    def may_store(self, terminal: int, at_us: int, *, is_authenticated: bool) -> bool:
+        """Say whether a terminal may have one more medium stored; if so, it is counted as stored."""
+        if is_authenticated:
+            return self.media.allows(MEDIA, terminal, 1, at_us)
+        return self.strangers_media.allows(STRANGERS_MEDIA, terminal, 1, at_us)
 
     def to_arrays(self) -> dict[str, I64]:
         """Give everything as named arrays; `from_arrays` restores it."""

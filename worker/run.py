@@ -40,7 +40,7 @@ from store.merge import MergedReader, Order, Positions, order
 from store.placement import Placement
 from store.quarantine import Limits
 from store.records import Frames, RecordKind, decode
-from store.times import from_us
+from store.times import from_us, to_us
 from worker import snapshot
 from worker.batch import I64, WHOLE_RECORD, Batch, Place, read_batch
 from worker.commit import Places, prepare, recognise, unwritable, write, write_states
@@ -70,6 +70,10 @@ late data for compressed days, goes in steps, and after each of them the picture
 STANDS_S = 30.0
 """A worker that has something to read and has done no batch for so long stands, whatever the reason: each is
 made to take `LONGEST_S`.
+"""
+FIRST_BYTES = 256 << 10
+"""So much is taken at a time after a start or an error, until it is known how long that takes: what was too
+much for somebody's memory, disk or patience begins anew with less, and not with the most.
 """
 LEAST_BYTES = 64 << 10
 """No transaction is made smaller: its statements and its sync would be most of what it does."""
@@ -158,6 +162,8 @@ class Worker:
         """What is committed: the cursors, of logs that have one."""
         self._reached: Order | None = None
         """The place of the last record taken among those of all logs, as far as known."""
+        self._log_time_us: int | None = None
+        """When the last record was received that is committed."""
         self._terminals = 0
         self._snapshot_positions: Positions | None = None
         self._releasable: Positions = {}
@@ -242,24 +248,23 @@ class Worker:
         """Say how far behind the worker is, what it waits for, and for how long it has stood at one place.
         Positions are sums over all logs.
         """
-        head, positions, reached = self._head(), dict(self._positions), self._reached
-        lag_bytes = None
-        if head is not None:
-            lag_bytes = sum(max(0, end - positions.get(log_id, 0)) for log_id, end in head.items())
+        reader, positions, log_time_us = self._reader, dict(self._positions), self._log_time_us
+        lag_bytes = _unread(reader, positions)
         error = self._error
-        may_wait = lag_bytes != 0 or bool(error)  # a log that cannot be read has more, for all one knows
-        lag_s = max(0.0, time.time() - reached[0] / 1e6) if may_wait and reached else 0.0
-        stands_s = time.monotonic() - self._moved_at if may_wait else 0.0
+        lag_s = stands_s = 0.0
+        if lag_bytes != 0 or error:  # a log that cannot be read has more, for all one knows
+            stands_s = time.monotonic() - self._moved_at
+            lag_s = stands_s if log_time_us is None else max(0.0, time.time() - log_time_us / 1e6)
         if not error and stands_s > STANDS_S:
             error = f"no batch was done for {stands_s:.0f} s"
         return {
             "ok": not error,
             "cursor": sum(positions.values()),
             "snapshot": sum((self._snapshot_positions or {}).values()),
-            "logs": len(head or ()),
+            "logs": len(reader.logs) if reader is not None else 0,
             "lag_bytes": lag_bytes,
             "lag_s": round(lag_s, 3),
-            "log_time": from_us(reached[0]).isoformat() if reached else None,
+            "log_time": None if log_time_us is None else from_us(log_time_us).isoformat(),
             "stands_s": round(stands_s, 3),
             "terminals": self._terminals,
             "error": error,
@@ -309,6 +314,8 @@ class Worker:
         self._placement.forget()
         start = reader.start()
         self._positions = cursors.read(connection, start)
+        log_time = cursors.log_time(connection, start)
+        self._log_time_us = None if log_time is None else to_us(log_time)
         for log_id in start.keys() - self._positions.keys():
             if start[log_id] > FIRST:
                 log.warning("history_missing", log=str(log_id), begins_at=start[log_id], do=MISSING)
@@ -440,6 +447,7 @@ class Worker:
         self._fleet, self._terminals, self._moved_at = fleet, len(fleet), time.monotonic()
         for batch in batches:
             self._positions, self._reached = self._positions | batch.end, batch.reached
+            self._log_time_us = batch.log_time_us
             self._metrics.took(batch, sum(self._positions.values()))
         if states_too:
             fleet.terminals["changed"] = False
@@ -614,12 +622,6 @@ class Worker:
             self._connection.close()
             self._connection = None
 
-    def _head(self) -> Positions | None:
-        try:
-            return self._reader.head() if self._reader is not None else None
-        except (LogError, OSError):
-            return None
-
 
 def _parts(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
     """Divide records into parts of about `PART_BYTES`."""
@@ -667,18 +669,19 @@ class _Pace:
     """How much of the logs is taken at a time: what the database takes within `LONGEST_S`."""
 
     def __init__(self, most: int) -> None:
-        self.bytes = self._most = most
+        self._most = most
+        self._set(FIRST_BYTES)
 
     def took(self, size: int, seconds: float) -> None:
         """Note how long a transaction took with so many bytes."""
         if seconds > LONGEST_S:
             self._set(round(size * LONGEST_S / seconds))
-        elif seconds < LONGEST_S / 4:
-            self._set(2 * self.bytes)
+        elif seconds < LONGEST_S / 4 and size > self.bytes // 4:
+            self._set(2 * self.bytes)  # after so much less than it may be, nothing is known
 
     def failed(self) -> None:
-        """Try with less next time: it may have been too much for somebody's memory, disk or patience."""
-        self._set(self.bytes // 2)
+        """Try with less next time."""
+        self._set(min(self.bytes // 2, FIRST_BYTES))
 
     def _set(self, wanted: int) -> None:
         self.bytes = min(self._most, max(LEAST_BYTES, wanted))
@@ -732,6 +735,14 @@ def _places(record: LogRecord) -> list[Place]:
     content = decode(record.kind, record.payload)
     count = len(content.sessions) if isinstance(content, Frames) else 0
     return [(record.log.log_id, record.position, ordinal) for ordinal in range(count)]
+
+
+def _unread(reader: MergedReader | None, positions: Positions) -> int | None:
+    """Say how many bytes the logs have from `positions` on; None where that cannot be known."""
+    try:
+        return reader.unread(positions) if reader is not None else None
+    except (LogError, OSError):
+        return None
 
 
 def _leads_to(target: Positions, positions: Positions, start: Positions) -> bool:

@@ -92,6 +92,33 @@ def test_segments_follow_each_other_without_a_gap_for_the_reader(tmp_path: Path)
     assert read_all(LogReader(tmp_path))[0] == list(range(100))
 
 
+def test_what_is_unread_is_told_without_gaps(tmp_path: Path) -> None:
+    """Positions are compared, never subtracted: a segment that was given up leaves a gap."""
+    disk = FaultyDisk()
+    writer = LogWriter(tmp_path, limits=SMALL, storage=disk)
+    reader = LogReader(tmp_path)
+    assert reader.unread(0) == 0
+    for number in range(60):
+        writer.append(rejected(number, 100), number)
+        disk.fails = lambda action, is_bad=number % 10 == 9: is_bad and action == "sync"
+        if number % 10 == 9:
+            with pytest.raises(LogFailed):
+                writer.sync()
+            disk.fails = lambda action: False
+        writer.sync()
+    records, position = [], reader.start
+    while found := reader.read(position):
+        records += found
+        position = found[-1].next_position
+    assert position == writer.durable and len(records) == 60
+    left = sum(each.next_position - each.position for each in records)
+    assert left < position - reader.start, "there are gaps"
+    for each in records:
+        assert reader.unread(each.position) == LogReader(tmp_path).unread(each.position) == left
+        left -= each.next_position - each.position
+    assert reader.unread(position) == 0
+
+
 def test_one_sync_may_fill_several_segments(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path, limits=SMALL)
     behind = [writer.append(rejected(number, 500), number) for number in range(20)][-1]

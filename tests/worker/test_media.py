@@ -20,6 +20,7 @@ from tests.worker.stories import Story, facts, finish, work, worker
 from tests.worker.test_fragments import PICTURE, media_bodies, picture, pieces
 from worker.digest import Policies
 from worker.fragments import DAY_US
+from worker.messages import LEAST_MEDIUM
 
 TAKEN = datetime(2026, 6, 1, 4, tzinfo=UTC)
 
@@ -174,6 +175,15 @@ def test_a_terminal_has_only_so_much_stored_in_a_day(story: Story, state: Path, 
     found = facts(dsn)
     assert {row["media_id"] for row in found["media"]} == {0, 1, 3, 9}
     assert {row["reason"] for row in found["quarantine"]} == {"media_quota"}
+
+
+def test_a_medium_counts_for_a_block_at_least(story: Story, state: Path, dsn: str) -> None:
+    session = story.open("13912345678")
+    story.frames([(session, story.plain(session, 0x0801, picture(n, bytes([n])))) for n in range(5)])
+    work(story, dsn, state, policies=Policies(media_bytes_per_day=3 * LEAST_MEDIUM))
+    found = facts(dsn)
+    assert {row["media_id"] for row in found["media"]} == {0, 1, 2}
+    assert [row["reason"] for row in found["quarantine"]] == ["media_quota"] * 2
 
 
 def test_a_full_disk_makes_the_worker_wait(story: Story, state: Path, dsn: str) -> None:

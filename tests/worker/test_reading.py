@@ -45,7 +45,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
 @pytest.fixture
 def tight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allowances that a few messages use up."""
-    for name in ("MESSAGES", "STRANGERS", "PIECES", "REGISTRATIONS", "MEDIA"):
+    for name in ("MESSAGES", "STRANGERS", "PIECES", "REGISTRATIONS", "MEDIA", "STRANGERS_MEDIA"):
         monkeypatch.setattr(reading, name, getattr(reading, name)._replace(each=5))
 
 
@@ -61,6 +61,16 @@ def test_allowances_are_the_same_after_a_snapshot(steps: list[Asked], cut: int) 
     second = Reading.from_arrays({name: array.copy() for name, array in first.to_arrays().items()})
     found += [second.allows(each) for each in ordered[cut:]]
     assert found == expected
+
+
+def test_strangers_share_what_media_one_terminal_may_have_stored() -> None:
+    spent = Reading()
+    stored = [spent.may_store(number, 0, is_authenticated=False) for number in range(100)]
+    assert sum(stored) == reading.MEDIA.each
+    assert spent.may_store(0, 0, is_authenticated=True), "who has authenticated does not notice"
+    again = Reading.from_arrays(spent.to_arrays())
+    assert not again.may_store(100, 0, is_authenticated=False)
+    assert again.may_store(100, 10 * SECOND, is_authenticated=False)
 
 
 @pytest.mark.parametrize("cut", [300, 3000, 1 << 20])

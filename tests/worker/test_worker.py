@@ -8,13 +8,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import conninfo
+from psycopg import conninfo, sql
 
 from protocol.edition import Edition
 from protocol.messages import encode_body
 from store.fleet import LIVE_CHANNEL
 from store.quality import Quality
 from store.records import Cloned, CloseReason
+from store.times import from_us
 from tests.worker.stories import BEGIN, Story, begin, facts, finish, work, worker
 from tickets.policy import TicketPolicy
 from tickets.silence import SilencePolicy
@@ -136,6 +137,51 @@ def test_a_slow_database_is_given_less_at_a_time(
     assert max(slow) < first / 4, "as soon as one has taken too long"
     assert sizes[-1] > first / 2
     assert len(facts(dsn)["positions"]) == 500
+
+
+def test_a_worker_begins_with_little_after_a_start(
+    story: Story, state: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was too much for the database is not tried again as a whole."""
+    monkeypatch.setattr(run, "FIRST_BYTES", 1000)
+    monkeypatch.setattr(run, "LEAST_BYTES", 500)
+    monkeypatch.setattr(run, "LONGEST_S", 1e9)
+    session = story.open("13912345678")
+    for _ in range(300):
+        story.tick()
+        story.tell(session)
+    story.sync()
+    sizes = [0]
+    with worker(story, dsn, state, batch_bytes=16000) as made:
+        for _ in range(4):
+            assert begin(made)
+            sizes.append(made.health()["cursor"] - sum(sizes))
+        assert sizes[1] < 2000 and sizes[4] > 5000
+    with worker(story, dsn, state, batch_bytes=16000) as made:
+        before = made.health()["cursor"] or sum(sizes)
+        assert begin(made)
+        assert made.health()["cursor"] - before < 2000
+
+
+def test_health_knows_after_a_start_how_old_the_facts_are(story: Story, state: Path, dsn: str) -> None:
+    """Also before the first batch, however long that takes."""
+    session = story.open("13912345678")
+    story.tell(session)
+    work(story, dsn, state)
+    committed = from_us(story.now_us)
+    story.tick()
+    story.sync()
+    with psycopg.connect(dsn, autocommit=True) as connection, worker(story, dsn, state) as made:
+        name = sql.Identifier(connection.info.dbname)
+        alter = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}")
+        connection.execute(alter.format(name, sql.Literal("on")))
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            begin(made)
+        said = made.health()
+        assert said["lag_bytes"] > 0 and said["lag_s"] > 0
+        assert said["log_time"] == committed.isoformat()
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(alter.format(name, sql.Literal("off")))
 
 
 def test_one_condition_is_one_alarm(story: Story, state: Path, dsn: str) -> None:
