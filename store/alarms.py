@@ -4,7 +4,8 @@ Many alarms change in one batch when a fleet is busy, so each kind of change is 
 Changes of one alarm must keep their order: they are written in rounds, and a round has at most one change of
 each key, but for history, which stands beside the rest of its key.
 
-No statement reads what a key has behind it: each finds at most one row for each change, by an index.
+No statement reads what a key has behind it, nor what began elsewhere in the same second: each finds at most
+one row for each change, by an index.
 
 The operators' side of the same table is `store.desk`; where both meet, the partial unique index on open
 alarms and the row locks decide who comes first.
@@ -82,6 +83,36 @@ class Seen:
 Change: TypeAlias = Raised | Ended | Seen
 
 _KEY = "a.terminal_id = r.terminal_id AND a.condition = r.condition AND a.object = r.object"
+_AT_START = """LATERAL (
+    SELECT a.* FROM alarms a
+     WHERE (a.terminal_id, a.began_at, a.condition, a.object)
+           >= (r.terminal_id, r.began_at, r.condition, r.object)
+     ORDER BY a.terminal_id, a.began_at, a.condition, a.object LIMIT 1
+) a"""
+"""The first alarm at or after the start of each change: the one that began there, if there is one. Compared
+as a row, because then only the index of that order will do: with four equations the server may take one by
+time alone, and read for each change all that began in that second."""
+_OPEN = """LATERAL (
+    SELECT a.* FROM alarms a
+     WHERE (a.terminal_id, a.condition, a.object) >= (r.terminal_id, r.condition, r.object)
+       AND a.ended_at IS NULL
+     ORDER BY a.terminal_id, a.condition, a.object LIMIT 1
+) a"""
+_NEWEST_LIVE = """LATERAL (
+    SELECT a.* FROM alarms a
+     WHERE (a.terminal_id, a.condition, a.object) <= (r.terminal_id, r.condition, r.object) AND NOT a.late
+     ORDER BY a.terminal_id DESC, a.condition DESC, a.object DESC, a.began_at DESC LIMIT 1
+) a"""
+_LIVE_BEFORE = """LATERAL (
+    SELECT a.* FROM alarms a
+     WHERE (a.terminal_id, a.condition, a.object, a.began_at)
+           < (r.terminal_id, r.condition, r.object, r.began_at) AND NOT a.late
+     ORDER BY a.terminal_id DESC, a.condition DESC, a.object DESC, a.began_at DESC LIMIT 1
+) a"""
+"""Likewise the open one of the key, its newest live one, and its last live one that began before; where the
+key has none, one of another key."""
+_STILL_OPEN = "num_nulls(alarms.ended_at) = 1"
+"""Whoever handled it a moment ago may have ended it. Said so that the server takes no index for it."""
 _NEW_COLUMNS = """
 condition, object, edition, severity, ends, late, on_desk, began_at, received_at, last_seen_at, ended_at, lat,
 lon, speed_kmh
@@ -100,9 +131,10 @@ that psycopg needs for as many arrays."""
 
 _RAISED = """
 WITH r AS ({given}), open AS (
-    UPDATE alarms a
-       SET reports = a.reports + r.times, last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
-      FROM r WHERE {key} AND a.ended_at IS NULL AND r.ended_at IS NULL  -- history stands beside what is open
+    UPDATE alarms
+       SET reports = alarms.reports + r.times, last_seen_at = greatest(alarms.last_seen_at, r.last_seen_at)
+      FROM r JOIN {open} ON {key} AND r.ended_at IS NULL  -- history stands beside what is open
+     WHERE alarms.id = a.id AND {still_open}
  RETURNING a.id, r.n
 ), same AS ({same}
 ), new AS (
@@ -140,27 +172,26 @@ SELECT told.id, each.at, each.change
 _RAISED_LIVE = _RAISED.format(
     given=_GIVEN,
     key=_KEY,
+    open=_OPEN,
+    still_open=_STILL_OPEN,
     columns=_NEW_COLUMNS,
     same=f"""
     UPDATE alarms a
        SET ended_at = NULL, on_desk = true, late = false, reports = a.reports + r.times,
            last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
-      FROM r JOIN (
-           SELECT DISTINCT ON (n) n, id
-             FROM (SELECT r.n, a.id, 2 AS choice FROM r JOIN alarms a ON {_KEY} AND a.began_at = r.began_at
+      FROM (
+           SELECT DISTINCT ON (n) *
+             FROM (SELECT r.*, a.id, 2 AS choice
+                     FROM r JOIN {_AT_START} ON {_KEY} AND a.began_at = r.began_at
                    UNION ALL
-                   SELECT r.n, last.id, 1
-                     FROM r CROSS JOIN LATERAL (
-                          SELECT a.id, a.handled_at FROM alarms a
-                           WHERE {_KEY} AND NOT a.late AND a.began_at >= r.since_at
-                           ORDER BY a.began_at DESC LIMIT 1
-                     ) last
-                    WHERE last.handled_at IS NULL
+                   SELECT r.*, a.id, 1
+                     FROM r JOIN {_NEWEST_LIVE} ON {_KEY} AND a.began_at >= r.since_at
+                    WHERE a.handled_at IS NULL
                   ) known
             ORDER BY n, choice
-           ) chosen USING (n)
-     WHERE a.id = chosen.id AND n NOT IN (SELECT n FROM open)
-       AND (r.since_at IS NULL OR a.handled_at IS NULL)  -- also a moment ago
+           ) r
+     WHERE a.id = r.id AND n NOT IN (SELECT n FROM open)
+       AND (r.choice = 2 OR a.handled_at IS NULL)  -- also a moment ago
  RETURNING a.id, r.n""",
     also_same="UNION ALL SELECT * FROM same",
 )
@@ -169,45 +200,46 @@ _RAISED_LIVE = _RAISED.format(
 _RAISED_LATE = _RAISED.format(
     given=_GIVEN,
     key=_KEY,
+    open=_OPEN,
+    still_open=_STILL_OPEN,
     columns=_NEW_COLUMNS,
     same=f"""
-    SELECT a.id, r.n FROM r JOIN alarms a ON {_KEY} AND a.began_at = r.began_at
+    SELECT a.id, r.n FROM r JOIN {_AT_START} ON {_KEY} AND a.began_at = r.began_at
     UNION
-    SELECT before.id, r.n
-      FROM r CROSS JOIN LATERAL (
-           SELECT a.id, a.ends, a.ended_at FROM alarms a
-            WHERE {_KEY} AND NOT a.late AND a.began_at < r.began_at
-            ORDER BY a.began_at DESC LIMIT 1
-      ) before
-     WHERE before.ends = 'by_terminal' AND r.ended_at IS NOT NULL AND r.began_at <= before.ended_at""",
+    SELECT a.id, r.n FROM r JOIN {_LIVE_BEFORE} ON {_KEY}
+     WHERE a.ends = 'by_terminal' AND r.ended_at IS NOT NULL AND r.began_at <= a.ended_at""",
     also_same="",
 )
 
 _ENDED_LIVE = f"""
 WITH r AS ({_GIVEN}), over AS (
-    UPDATE alarms a SET ended_at = greatest(a.began_at, r.ended_at)
-      FROM r WHERE {_KEY} AND a.ended_at IS NULL
+    UPDATE alarms SET ended_at = greatest(alarms.began_at, r.ended_at)
+      FROM r JOIN {_OPEN} ON {_KEY}
+     WHERE alarms.id = a.id AND {_STILL_OPEN}
  RETURNING a.id, r.received_at
 )
 INSERT INTO alarm_changes (alarm_id, at, change) SELECT id, received_at, 'ended' FROM over
 """
 _ENDED_LATE = f"""
 WITH r AS ({_GIVEN})
-UPDATE alarms a SET ended_at = r.ended_at
-  FROM r WHERE {_KEY} AND a.began_at = r.began_at AND a.late AND a.ended_at < r.ended_at
+UPDATE alarms SET ended_at = greatest(alarms.ended_at, r.ended_at)
+  FROM r JOIN {_AT_START} ON {_KEY} AND a.began_at = r.began_at
+ WHERE alarms.id = a.id AND a.late AND a.ended_at < r.ended_at
 """
 _SEEN_OPEN = f"""
 WITH r AS ({_GIVEN})
-UPDATE alarms a
-   SET reports = a.reports + r.reports, last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
-  FROM r WHERE {_KEY} AND a.ended_at IS NULL
+UPDATE alarms
+   SET reports = alarms.reports + r.reports, last_seen_at = greatest(alarms.last_seen_at, r.last_seen_at)
+  FROM r JOIN {_OPEN} ON {_KEY}
+ WHERE alarms.id = a.id AND {_STILL_OPEN}
 """
 _SEEN_LATE = f"""
 WITH r AS ({_GIVEN})
-UPDATE alarms a
-   SET reports = a.reports + r.reports, ended_at = greatest(a.ended_at, r.ended_at),
-       last_seen_at = greatest(a.last_seen_at, r.last_seen_at)
-  FROM r WHERE {_KEY} AND a.began_at = r.began_at AND a.late AND a.ended_at IS NOT NULL
+UPDATE alarms
+   SET reports = alarms.reports + r.reports, ended_at = greatest(alarms.ended_at, r.ended_at),
+       last_seen_at = greatest(alarms.last_seen_at, r.last_seen_at)
+  FROM r JOIN {_AT_START} ON {_KEY} AND a.began_at = r.began_at
+ WHERE alarms.id = a.id AND a.late AND a.ended_at IS NOT NULL
 """
 
 

@@ -16,7 +16,7 @@ CREATE INDEX alarms_of_strangers ON alarms (terminal_id) WHERE stranger;
 DROP INDEX alarms_on_desk;
 CREATE INDEX alarms_on_desk ON alarms (stranger, severity, began_at DESC) WHERE handled_at IS NULL AND on_desk;
 
-CREATE FUNCTION know_alarms() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION know_alarms() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     UPDATE alarms SET stranger = false WHERE terminal_id = NEW.id AND stranger;
     RETURN NULL;

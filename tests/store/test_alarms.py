@@ -151,6 +151,17 @@ def test_what_came_back_goes_on_unless_it_was_handled(database: psycopg.Connecti
     assert (newest["began_at"], newest["reports"], newest["ended_at"]) == (from_us(later.began_us), 2, None)
 
 
+def test_one_that_begins_where_a_handled_late_one_began_goes_on(database: psycopg.Connection[Any]) -> None:
+    apply(database, replace(LIVE, began_us=T - 200 * SECOND), replace(END, ended_us=T - 150 * SECOND), LATE)
+    database.execute("UPDATE alarms SET handled_at = now(), result = 'real'")
+    back = replace(LIVE, began_us=LATE.began_us, since_us=T - 200 * SECOND)
+    rows = apply(database, back)
+    assert [(each["reports"], each["late"], each["ended_at"] is None) for each in rows] == [
+        (1, False, False),
+        (2, False, True),
+    ]
+
+
 def test_what_was_folded_is_counted_and_told_in_order(database: psycopg.Connection[Any]) -> None:
     gone, again = (T + 10 * SECOND, T + 30 * SECOND), (T + 20 * SECOND, T + 40 * SECOND)
     (row,) = apply(database, replace(LIVE, again_us=again, gone_us=gone), END)
@@ -184,34 +195,73 @@ CHANGES = {
 
 @pytest.mark.parametrize("is_analyzed", [False, True])
 def test_what_is_over_is_not_read(database: psycopg.Connection[Any], is_analyzed: bool) -> None:
-    """Rows of one key that a change reads, by the server's own count."""
+    """Rows of one key that a change reads, by the server's own count: those it seeks, and their versions."""
+    database.execute(
+        "INSERT INTO alarms (terminal_id, condition, edition, severity, ends, began_at, received_at,"
+        "                    last_seen_at, ended_at)"
+        " SELECT 1, 'overspeed', '2013', 2, 'by_terminal', at, at, at, at"
+        "   FROM (SELECT %s - make_interval(secs => n) AS at FROM generate_series(1, 30000) n) x",
+        [from_us(T)],
+    )
+    if is_analyzed:
+        database.execute("ANALYZE alarms")
+    read, before = {}, 0
+    with database.transaction():
+        for what, change in CHANGES.items():
+            alarms.apply(database, [change])
+            row = database.execute(
+                "SELECT seq_tup_read + idx_tup_fetch AS n FROM pg_stat_xact_user_tables"
+                " WHERE relname = 'alarms'"
+            ).fetchone()
+            assert row
+            read[what], before = row["n"] - before, row["n"]
+    assert max(read.values()) <= 12, read
 
-    def read(over: int) -> dict[str, int]:
-        database.execute("TRUNCATE alarms CASCADE")
-        database.execute(
-            "INSERT INTO alarms (terminal_id, condition, edition, severity, ends, began_at, received_at,"
-            "                    last_seen_at, ended_at)"
-            " SELECT 1, 'overspeed', '2013', 2, 'by_terminal', at, at, at, at"
-            "   FROM (SELECT %s - make_interval(secs => n) AS at FROM generate_series(1, %s) n) x",
-            [from_us(T), over],
-        )
-        if is_analyzed:
-            database.execute("ANALYZE alarms")
-        found, before = {}, 0
-        with database.transaction():
-            for what, change in CHANGES.items():
-                alarms.apply(database, [change])
-                row = database.execute(
-                    "SELECT seq_tup_read + idx_tup_fetch AS n FROM pg_stat_xact_user_tables"
-                    " WHERE relname = 'alarms'"
-                ).fetchone()
-                assert row
-                found[what], before = row["n"] - before, row["n"]
-        return found
 
-    few, many = read(15_000), read(30_000)
-    assert max(many.values()) <= 4, many
-    assert few == many
+def work_of(plan: dict[str, Any]) -> int:
+    """Say how many rows the steps of a plan gave or looked at in vain."""
+    rows = plan["Actual Rows"] + sum(n for name, n in plan.items() if name.startswith("Rows Removed"))
+    return round(rows * plan["Actual Loops"]) + sum(work_of(each) for each in plan.get("Plans", ()))
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_what_began_elsewhere_in_the_same_second_is_not_read(
+    database: psycopg.Connection[Any], is_analyzed: bool
+) -> None:
+    many = 400
+    database.execute("INSERT INTO terminals (identity) SELECT 'T' || n FROM generate_series(1, %s) n", [many])
+    database.execute(
+        "INSERT INTO alarms (terminal_id, condition, edition, severity, ends, began_at, received_at,"
+        "                    last_seen_at, ended_at)"
+        " SELECT 1 + n %% %s, 'overspeed', '2013', 2, 'by_terminal', at, at, at, at"
+        "   FROM (SELECT n, %s - make_interval(secs => n) AS at FROM generate_series(1, 15000) n) x",
+        [many, from_us(T)],
+    )
+    if is_analyzed:
+        database.execute("ANALYZE")
+    for condition in ("fatigue", "emergency", "collision"):
+        each = {"terminal_id": 1, "condition": condition}
+        late = replace(LATE, **each, began_us=T + SECOND, ended_us=T + 9 * SECOND)
+        live = replace(LIVE, **each, began_us=T + SECOND, since_us=T - 10_000 * SECOND)
+        for statement, change in (
+            (alarms._RAISED_LATE, late),
+            (alarms._ENDED_LATE, Ended(1, condition, "", T + SECOND, T + 10 * SECOND, T)),
+            (alarms._SEEN_LATE, Seen(1, condition, "", T + SECOND, T + 11 * SECOND, T, 1)),
+            (alarms._RAISED_LIVE, live),
+            (alarms._RAISED_LIVE, live),
+            (alarms._SEEN_OPEN, Seen(1, condition, "", None, None, T, 1)),
+            (alarms._ENDED_LIVE, Ended(1, condition, "", None, T + 12 * SECOND, T)),
+            (alarms._RAISED_LIVE, live),
+        ):
+            told = alarms._told([replace(change, terminal_id=1 + n) for n in range(many)])
+            row = database.execute(f"EXPLAIN (ANALYZE, FORMAT json) {statement}", [told]).fetchone()
+            assert row
+            work = work_of(row["QUERY PLAN"][0]["Plan"])
+            assert work <= 40 * many, (condition, change, work)
+    rows = database.execute(
+        "SELECT reports, ended_at, late FROM alarms WHERE began_at = %s", [from_us(T + SECOND)]
+    )
+    assert {(each["reports"], each["ended_at"], each["late"]) for each in rows} == {(6, None, False)}
 
 
 def test_the_open_alarm_is_found_by_its_own_index(database: psycopg.Connection[Any]) -> None:

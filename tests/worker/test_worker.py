@@ -30,16 +30,6 @@ QUICK = Policies(
 )
 
 
-@pytest.fixture
-def story(tmp_path: Path) -> Story:
-    return Story(tmp_path / "log")
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 def one(rows: list[dict[str, Any]]) -> dict[str, Any]:
     assert len(rows) == 1
     return rows[0]
@@ -567,3 +557,34 @@ def test_a_record_that_cannot_be_read_is_skipped_and_stays_skipped(
     found = facts(dsn)
     assert len(found["positions"]) == 3
     assert one(found["quarantine"])["ordinal"] == -1
+
+
+def test_an_emergency_comes_back_at_the_start_of_a_late_one_that_was_handled(
+    story: Story, state: Path, dsn: str
+) -> None:
+    emergency = 1 << 26
+    session = story.open("13912345678")
+    story.tell(session, alarm=emergency)
+    story.tick(10)
+    story.tell(session, alarm=0)
+    story.tick(20)
+    work(story, dsn, state)
+    _handle_all(dsn)
+    stored = [story.body(alarm=emergency), story.body(ago_s=-2, alarm=0)]
+    live = story.report(session, alarm=emergency, lat=41.9)
+    story.say(session, 0x0704, encode_body(0x0704, Edition.E2013, {"type": 1, "items": stored}))
+    story.tick(3)
+    work(story, dsn, state)
+    _handle_all(dsn)
+    story.frames([(session, live)])
+    story.tick(1)
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert not found["quarantine"]
+    told = sorted((each["late"], each["ended_at"] is None) for each in found["alarms"])
+    assert told == [(False, False), (False, True)]
+
+
+def _handle_all(dsn: str) -> None:
+    with psycopg.connect(dsn) as database:
+        database.execute("UPDATE alarms SET handled_at = now(), result = 'other' WHERE handled_at IS NULL")
