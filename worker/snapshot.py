@@ -44,11 +44,6 @@ class Snapshot:
     fleet: Fleet
 
 
-def save(directory: Path, snapshot: Snapshot) -> None:
-    """Replace the snapshot; when this returns, it is on the disk."""
-    _write(directory, snapshot.positions, snapshot.fleet.to_arrays())
-
-
 class Saver:
     """Replaces the snapshot every so often, beside the work.
 

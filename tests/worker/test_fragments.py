@@ -27,16 +27,6 @@ from worker.messages import CHECKED
 PICTURE = bytes(range(256)) * 20
 
 
-@pytest.fixture
-def story(tmp_path: Path) -> Story:
-    return Story(tmp_path / "log")
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 def pieces(story: Story, session: int, msg_id: int, body: bytes, size: int = 500) -> list[bytes]:
     """Divide a message into plain frames, as a terminal does."""
     parts = [body[at : at + size] for at in range(0, len(body), size)]

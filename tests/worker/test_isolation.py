@@ -28,16 +28,6 @@ BAD_ALTITUDE = 666
 REFUSED: LiteralString = "ALTER TABLE position_records ADD CONSTRAINT refused CHECK (altitude <> 666)"
 
 
-@pytest.fixture
-def story(tmp_path: Path) -> Story:
-    return Story(tmp_path / "log")
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 def ask(dsn: str, query: LiteralString, parameters: Any = None) -> list[tuple[Any, ...]]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         cursor = connection.execute(query, parameters)

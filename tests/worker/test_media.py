@@ -25,16 +25,6 @@ from worker.messages import LEAST_MEDIUM
 TAKEN = datetime(2026, 6, 1, 4, tzinfo=UTC)
 
 
-@pytest.fixture
-def story(tmp_path: Path) -> Story:
-    return Story(tmp_path / "log")
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 def held(dsn: str) -> int:
     """Say how many pieces wait for the rest."""
     with psycopg.connect(dsn) as connection:

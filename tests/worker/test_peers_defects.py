@@ -3,20 +3,9 @@
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from tests.worker.faults import ever_later
 from tests.worker.stories import Story, facts, finish, work, worker
-
-
-@pytest.fixture
-def story(tmp_path: Path) -> Story:
-    return Story(tmp_path / "log")
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
 
 
 def test_one_bad_row_does_not_drop_its_batch(story: Story, state: Path, dsn: str) -> None:

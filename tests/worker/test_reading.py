@@ -1,7 +1,6 @@
 """What a terminal says beyond its allowance costs nobody anything, and whoever says what is usual is read."""
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -28,18 +27,6 @@ ASKED = st.builds(
     terminal=st.integers(0, 3),
     received_us=st.integers(0, SECOND),
 )
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    made = Story(tmp_path / "log")
-    yield made
-    made.writer.close()
 
 
 @pytest.fixture
