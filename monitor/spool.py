@@ -4,10 +4,14 @@ What was written and not yet read waits on the disk, up to a size; then the writ
 file has no name and goes with the process.
 """
 
+import errno
+import os
 import tempfile
 import threading
 from pathlib import Path
 from typing import Final
+
+from store.storage import DiskFile
 
 SIZE: Final = 256 << 20
 """Bytes that wait: a day of a thousand vehicles, as a file of columns."""
@@ -63,6 +67,7 @@ class Spool:
 
         Raises:
             ReaderGone: it was closed before its end.
+            OSError: what was written cannot be read.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._is_ended or self._read < self._written)
@@ -70,8 +75,9 @@ class Spool:
                 raise ReaderGone
             place = self._read % self._size
             size = min(PIECE, self._written - self._read, self._size - place)
-            self._file.seek(place)
-            data = self._file.read(size)
+            data = os.pread(self._file.fileno(), size, place)
+            if len(data) < size:
+                raise OSError(errno.EIO, f"{size} bytes were written to the spool, {len(data)} are there")
             self._read += size
             self._changed.notify_all()
             return data
@@ -94,7 +100,6 @@ class Spool:
                 raise ReaderTooSlow(f"nothing was read for {PATIENCE_S:.0f} s")
             place = self._written % self._size
             for part, at in ((piece[: self._size - place], place), (piece[self._size - place :], 0)):
-                self._file.seek(at)
-                self._file.write(part)
+                DiskFile(self._file.fileno()).write(part, at)
             self._written += len(piece)
             self._changed.notify_all()

@@ -56,6 +56,9 @@ SELECT * FROM unnest(%s::timestamptz[], %s::integer[], %s::text[], %s::bigint[],
 ON CONFLICT (hour, terminal_id, reason) DO UPDATE
    SET things = c.things + excluded.things, kept = c.kept + excluded.kept
 """
+_LOCK_SIZE: LiteralString = "SELECT size_bytes FROM quarantine_size FOR UPDATE"
+"""First of all, by whoever writes or deletes: the triggers take this lock after those of the counts, which
+two may hold in each other's way."""
 _DELETE: LiteralString = f"""
 WITH deleted AS (
     DELETE FROM quarantine WHERE id IN (
@@ -147,6 +150,9 @@ def insert(
     in order of the log; of several for one place the first counts. Of `only_counted` nothing is kept; no
     entry shares a bucket with it.
     """
+    if not only_counted and not entries:
+        return
+    size = connection.execute(_LOCK_SIZE).fetchone()
     if only_counted:
         counts = [list(only_counted.values()), [0] * len(only_counted)]
         connection.execute(_COUNT, [*_columns(list(only_counted)), *counts])
@@ -158,7 +164,6 @@ def insert(
     received = Counter(each.bucket for each in first.values())
     buckets = list(received)
     counted = {(row[0], row[1], row[2]): row[3] for row in connection.execute(_COUNTED, _columns(buckets))}
-    size = connection.execute("SELECT size_bytes FROM quarantine_size").fetchone()
     kept = _kept(first.values(), counted, size[0] if size else 0, limits or Limits())
     kept_of = Counter(each.bucket for each in kept)
     counts = [[each[bucket] for bucket in buckets] for each in (received, kept_of)]
@@ -216,6 +221,7 @@ async def delete(
         "until": until,
     }
     query = _DELETE.replace("{where}", select.where(_CHOICES, chosen))
+    await connection.execute(_LOCK_SIZE)
     row = await select.fetch_one(connection, query, chosen | {"limit": limit})
     assert row is not None
     if row["things"]:

@@ -1,5 +1,7 @@
 """The file between a writer and a slow reader."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -49,3 +51,32 @@ def test_closing_wakes_both() -> None:
         for each in waiting:
             with pytest.raises(ReaderGone):
                 each.result(60)
+
+
+FULL_DISK = """
+import resource, signal
+from monitor.spool import Spool
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (15, 15))
+file = Spool(size=20)
+file.write(bytes(10))
+try:
+    file.write(bytes(10))
+except OSError:
+    print("no room")
+"""
+
+
+def test_a_disk_that_takes_a_part_is_full() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "no room\n"
+
+
+def test_what_is_missing_is_an_error_and_no_end() -> None:
+    file = Spool(size=20)
+    file.write(bytes(10))
+    file._file.truncate(5)
+    with pytest.raises(OSError, match="5 are there"):
+        file.read()

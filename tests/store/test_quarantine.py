@@ -1,5 +1,7 @@
 """Quarantine: what is kept and what is only counted, however the log is cut; and letting go of it."""
 
+import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -142,3 +144,24 @@ async def test_people_delete_what_they_have_seen(dsn: str) -> None:
         assert (told["received"], told["only_counted"]) == (8, 6)
         quarantine.insert(writing, [thing(20, terminal_id)], Limits(kept_per_hour=4))
         assert size(writing)[0] == 2, "what was deleted makes no room for more of that hour"
+
+
+def wait_for_lock(dsn: str, pid: int) -> None:
+    """Wait until this connection waits for another."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+    with psycopg.connect(dsn, autocommit=True) as looking:
+        while looking.execute(query, [pid]).fetchone() == (0,):
+            time.sleep(0.01)
+
+
+async def test_who_deletes_and_who_writes_wait_in_one_order(dsn: str) -> None:
+    with psycopg.connect(dsn) as writing:
+        quarantine.insert(writing, [thing(0, reason="a"), thing(1, reason="b")])
+        writing.commit()
+        quarantine.insert(writing, [thing(2, reason="a")])
+        async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as deleting:
+            waiting = asyncio.create_task(quarantine.delete(deleting, by="amy", reason="b"))
+            await asyncio.to_thread(wait_for_lock, dsn, deleting.info.backend_pid)
+            quarantine.insert(writing, [thing(3, reason="b")])  # was a deadlock
+            writing.commit()
+            assert await waiting == 2
