@@ -26,6 +26,7 @@ from gateway.reception import BY_HAND, BY_HAND_IDS, DONE, FAILED, IS_DECODED, RE
 from gateway.sessions import Sessions
 from gateway.undecodable import LEAST_LOCATION, LOCATION, WHOLE_BITS, is_report, is_short
 from protocol.columns import FrameBatch, WireBatch, general_replies, scan
+from protocol.columns.scan import Rejection
 from protocol.deframer import Deframer, PlainFrame, RejectedBytes
 from protocol.errors import Garbage
 from protocol.frame import MAX_FRAME, parse
@@ -172,7 +173,8 @@ class Pipeline:
             self._table.accounts.owed[link.slot] += special * BY_HAND_BYTES
             self._note(link, len(frames), now)
             if len(frames) < len(found):
-                faults = [piece for piece in found if isinstance(piece, RejectedBytes)]
+                bad = (piece for piece in found if isinstance(piece, RejectedBytes))
+                faults = [Rejection(0, piece.reason, piece.raw) for piece in bad]
                 rejected += self._reject(link, faults, now)
             if frames:
                 good.append((link, frames))
@@ -188,7 +190,7 @@ class Pipeline:
         """Read all at once what is frequent and simple, and the rest frame by frame."""
         table = self._table
         chunks = [link.unread for link in links]
-        wire = scan(chunks)
+        wire = scan(chunks, MAX_PIECES)
         batch, source = wire.frames, wire.source
         slots = np.fromiter([link.slot for link in links], np.intp, len(links))
         slot = slots[source]
@@ -384,22 +386,23 @@ class Pipeline:
 
     def _reject_all(self, links: list[Link], wire: WireBatch, now: float) -> list[Event]:
         """Do as `_reject` for many links."""
-        of_link: dict[int, list[RejectedBytes]] = {}
+        of_link: dict[int, list[Rejection]] = {}
         for fault in wire.rejected:
-            of_link.setdefault(fault.source, []).append(RejectedBytes(fault.reason, fault.raw))
+            of_link.setdefault(fault.source, []).append(fault)
         events = [self._reject(links[source], faults, now) for source, faults in sorted(of_link.items())]
         return [event for of_one in events for event in of_one]
 
-    def _reject(self, link: Link, faults: list[RejectedBytes], now: float) -> list[Event]:
+    def _reject(self, link: Link, faults: list[Rejection], now: float) -> list[Event]:
         """Count and keep pieces that are no frame."""
         rejected = self._counts.rejected
         for fault in faults:
-            rejected[fault.reason] = rejected.get(fault.reason, 0) + 1
-        self._distrust(link, sum(len(fault.raw) + PIECE_BYTES for fault in faults), now)
+            rejected[fault.reason] = rejected.get(fault.reason, 0) + fault.pieces
+        self._distrust(link, sum(len(fault.raw) + PIECE_BYTES * fault.pieces for fault in faults), now)
         kept = faults[:MAX_PIECES]
         if len(faults) > MAX_PIECES:
-            rest = FLAG.join(fault.raw for fault in faults[MAX_PIECES - 1 :])
-            kept[MAX_PIECES - 1] = RejectedBytes(Garbage.reason, rest)
+            rest = faults[MAX_PIECES - 1 :]
+            raw = FLAG.join(fault.raw for fault in rest)
+            kept[MAX_PIECES - 1] = Rejection(kept[0].source, Garbage.reason, raw, len(rest))
         self._table.accounts.owed[link.slot] += FAULT_BYTES * len(kept)
         session = next(iter(link.sessions.values()), None)
         number = session.number if session else 0

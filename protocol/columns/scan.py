@@ -9,7 +9,8 @@ bytes at once makes the plain bytes, and a plain offset is the wire offset less 
 before it. Between the flags are pieces; the exclusive or over each and its header tell which are frames.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -35,7 +36,9 @@ class Rejection(NamedTuple):
     reason: str
     """`FrameError.reason` of the fault."""
     raw: bytes
-    """As received, without the flags; at most `MAX_FRAME` bytes."""
+    """As received, without the flags; at most `MAX_FRAME` bytes of each piece."""
+    pieces: int = 1
+    """So many pieces between flags these are, joined by flags."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +55,12 @@ class WireBatch:
     """For every chunk, what to put before the next bytes of its link; see `rejoin`."""
 
 
-def scan(chunks: Sequence[bytes]) -> WireBatch:
-    """Find the frames in received chunks, one chunk for each link: its last tail, and what it sent since."""
+def scan(chunks: Sequence[bytes], most_rejected: int = sys.maxsize) -> WireBatch:
+    """Find the frames in received chunks, one chunk for each link: its last tail, and what it sent since.
+
+    Args:
+        most_rejected: of each chunk, 2 at least; what is rejected beyond comes as one garbage
+    """
     tails, rejected = [_FLAG] * len(chunks), []
     joined, starts, ends = _joined(chunks)
     wire = np.frombuffer(joined, np.uint8)
@@ -77,10 +84,15 @@ def scan(chunks: Sequence[bytes]) -> WireBatch:
     if sound.all():
         return WireBatch(batch, source, raw, rejected, tails)
     rows = (~sound).nonzero()[0]
-    reasons = _reasons(pieces, batch.attributes, agrees, sums_up)[rows].tolist()
-    places = zip(pieces.opening[rows].tolist(), pieces.closing[rows].tolist(), strict=True)
-    raws = (joined[opening + 1 : min(closing, opening + 1 + MAX_FRAME)] for opening, closing in places)
-    rejected += map(Rejection, source[rows].tolist(), reasons, raws)
+    reasons = _reasons(pieces, batch.attributes, agrees, sums_up)
+    single, joint = _parted_by_number(source[rows], most_rejected)
+    raws = _raws(joined, pieces, rows[single])
+    names = map(_REASONS.__getitem__, reasons[rows[single]].tolist())
+    rejected += map(Rejection, source[rows[single]].tolist(), names, raws)
+    for several in joint:
+        joint_raw = _FLAG.join(_raws(joined, pieces, rows[several]))
+        of = int(source[rows[several.start]])
+        rejected.append(Rejection(of, Garbage.reason, joint_raw, several.stop - several.start))
     rows = sound.nonzero()[0]
     return WireBatch(batch.take(rows), source[rows], raw[rows], rejected, tails)
 
@@ -190,15 +202,45 @@ def _sources(pieces: _Pieces, ends: I64) -> I64:
     return ends.searchsorted(pieces.closing, "right")
 
 
-def _reasons(pieces: _Pieces, attributes: I64, agrees: Flags, sums_up: Flags) -> np.ndarray:
-    """Name the fault of every piece, in the order of `protocol.deframer` and `protocol.frame.verify`."""
+def _raws(joined: bytes, pieces: _Pieces, rows: I64) -> Iterator[bytes]:
+    """Give what stands in some pieces, as received."""
+    places = zip(pieces.opening[rows].tolist(), pieces.closing[rows].tolist(), strict=True)
+    return (joined[opening + 1 : min(closing, opening + 1 + MAX_FRAME)] for opening, closing in places)
+
+
+def _parted_by_number(source: I64, most: int) -> tuple[I64, list[slice]]:
+    """Choose of ascending sources which come one by one, at most so many of each; give the rest of each as a
+    range.
+    """
+    begins = source.searchsorted(source, "left")
+    ends = source.searchsorted(source, "right")
+    is_single = (np.arange(len(source)) - begins < most - 1) | (ends - begins <= most)
+    borders = np.flatnonzero(np.diff(np.concatenate([[True], is_single, [True]])))
+    parts = [slice(begin, end) for begin, end in borders.reshape(-1, 2).tolist()]
+    return is_single.nonzero()[0], parts
+
+
+_REASONS: Final = (
+    TooLong.reason,
+    BadEscape.reason,
+    TooShort.reason,
+    BadChecksum.reason,
+    BadLength.reason,
+)
+
+
+def _reasons(pieces: _Pieces, attributes: I64, agrees: Flags, sums_up: Flags) -> I64:
+    """Name the fault of every piece by its place in `_REASONS`, in the order of `protocol.deframer` and
+    `protocol.frame.verify`.
+    """
     is_misescaped = np.zeros(len(agrees), np.bool_)
     is_misescaped[pieces.misescaped] = True
     shortest = np.where(attributes & BIT_2019, MIN_PLAIN_2019, MIN_PLAIN_2013)
-    faults = {
-        TooLong.reason: pieces.closing - pieces.opening - 1 > MAX_FRAME,
-        BadEscape.reason: is_misescaped,
-        TooShort.reason: ~agrees & (pieces.length < shortest),
-        BadChecksum.reason: ~sums_up,
-    }
-    return np.select(list(faults.values()), [np.array(reason) for reason in faults], BadLength.reason)
+    faults = (
+        pieces.closing - pieces.opening - 1 > MAX_FRAME,
+        is_misescaped,
+        ~agrees & (pieces.length < shortest),
+        ~sums_up,
+    )
+    found: I64 = np.select(faults, range(len(faults)), len(faults))
+    return found

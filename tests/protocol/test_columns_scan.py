@@ -101,6 +101,23 @@ def test_a_tick_of_a_thousand_links() -> None:
     assert wire.tails == [FLAG] * 1000
 
 
+@given(st.lists(st.tuples(streams, cuts), min_size=1, max_size=4), st.integers(2, 4))
+def test_what_is_rejected_beyond_a_number_comes_together(
+    links: list[tuple[bytes, list[int]]], most: int
+) -> None:
+    chunks = [stream for stream, _ in links]
+    whole, bounded = scan(chunks), scan(chunks, most)
+    assert whole.frames.length.tolist() == bounded.frames.length.tolist()
+    for index in range(len(chunks)):
+        all_of_it = [each for each in whole.rejected if each.source == index]
+        found = [each for each in bounded.rejected if each.source == index]
+        assert len(found) <= most + 1  # and what stood before the first flag
+        assert sum(each.pieces for each in found) == len(all_of_it)
+        assert FLAG.join(each.raw for each in found) == FLAG.join(each.raw for each in all_of_it)
+        alone = [each for each in found if each.pieces == 1 and each.reason != "garbage"]
+        assert alone == [each for each in all_of_it if each.reason != "garbage"][: len(alone)]
+
+
 def test_every_reason() -> None:
     plain = REPORT.plain()
     wrong_length = bytes((*plain[:3], 0x1B, *plain[4:-1]))
