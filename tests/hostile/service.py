@@ -103,10 +103,16 @@ class Service:
 
     def kill(self, name: str) -> None:
         """kill -9 of the part of this name; `up` starts it again."""
+        if part := self.part(name):
+            part.send_signal(signal.SIGKILL)
+
+    def part(self, name: str) -> psutil.Process | None:
+        """Return the process of the part of this name, where there is one."""
         for child in psutil.Process(self.process.pid).children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 if name in child.cmdline()[:4]:
-                    child.send_signal(signal.SIGKILL)
+                    return child
+        return None
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psycopg
+
 from tests.hostile import wire
 from tests.hostile.link import Link
 from tests.hostile.service import Service, until
@@ -19,6 +21,8 @@ ANSWERED_WITHIN_S = 1.0
 FACTS_WITHIN_S = 5.0
 PAGE_WITHIN_S = 5.0
 """What may be felt on a machine that is not busy with the attacker itself."""
+MEMORY_WITHIN_MB = 500.0
+"""Of all processes: thousands of links with their buffers are some 200."""
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Felt:
             self.answer_s <= ANSWERED_WITHIN_S
             and self.facts_s <= FACTS_WITHIN_S
             and self.page_s <= PAGE_WITHIN_S
+            and self.memory_mb <= MEMORY_WITHIN_MB
         )
 
     def __str__(self) -> str:
@@ -165,7 +170,10 @@ class Watch:
             "SELECT count(*) FROM positions JOIN terminals ON terminals.id = terminal_id WHERE identity = %s"
         )
         while not self._done.is_set():
-            with contextlib.suppress(OSError, Exception), self._service.connect() as connection:
+            with (
+                contextlib.suppress(OSError, psycopg.OperationalError),
+                self._service.connect() as connection,
+            ):
                 while not self._done.is_set():
                     row = connection.execute(count, [HONEST]).fetchone()
                     self._seen = row[0] if row else 0

@@ -1,25 +1,11 @@
 """Thousands of invented terminals where only known ones are let in."""
 
-from tests.hostile import wire
 from tests.hostile.attack import Target
+from tests.hostile.attacks.crowd import flood
 
 SETTINGS = {"GATEWAY__POLICY": "known"}
 
-IDENTITIES = 2_000
-CHUNK = 100
-
 
 def attack(target: Target) -> str:
-    """Send one report of each over one link."""
-    identities = IDENTITIES * (10 if target.is_long else 1)
-    sent = 0
-    with target.connect() as link:
-        for begin in range(0, identities, CHUNK):
-            data = b"".join(
-                wire.frame(f"{137200000000 + n:012}", 0x0200, wire.location(alarm_bits=0xFFFF_FFFF), serial=n)
-                for n in range(begin, begin + CHUNK)
-            )
-            link.send(data)
-            link.answers(CHUNK)
-            sent += len(data)
-    return f"{identities:,} identities, {sent:,} bytes"
+    """Send one report of each over one link: each is answered that it is not accepted."""
+    return flood(target, "1372")
