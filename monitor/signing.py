@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -94,6 +94,10 @@ async def user_of(center: "Center", cookie: str | None, address: str) -> Row | N
         return None
     if center.remembered.knows(cookie, time.monotonic()):
         return await _look_up(center, cookie)
+    return await center.strangers.once(cookie, lambda: _look_up_strange(center, cookie, address))
+
+
+async def _look_up_strange(center: "Center", cookie: str, address: str) -> Row | None:
     async with center.strangers.looking(address):
         return await _look_up(center, cookie)
 
@@ -216,6 +220,21 @@ class Strangers:
     def __init__(self) -> None:
         self._looking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._from: Counter[str] = Counter()
+        self._asked: dict[str, asyncio.Task[Row | None]] = {}
+        """By cookie: what is being looked up."""
+
+    async def once(self, cookie: str, look_up: Callable[[], Coroutine[Any, Any, Row | None]]) -> Row | None:
+        """Look a cookie up, once for all who ask meanwhile: a page begins with many requests at once."""
+        task = self._asked.get(cookie)
+        if task is None:
+            task = self._asked[cookie] = asyncio.create_task(look_up())
+            task.add_done_callback(lambda done: self._answered(cookie, done))
+        return await asyncio.shield(task)
+
+    def _answered(self, cookie: str, task: "asyncio.Task[Row | None]") -> None:
+        del self._asked[cookie]
+        if not task.cancelled():
+            task.exception()  # all who asked may have gone
 
     @asynccontextmanager
     async def looking(self, address: str) -> AsyncIterator[None]:

@@ -237,3 +237,11 @@ async def _invented(client: httpx.AsyncClient, cookie: str) -> httpx.Response:
 
 def _filled(path: str) -> str:
     return "/".join("1" if part.startswith("{") else part for part in path.split("/"))
+
+
+async def test_a_page_that_begins_with_many_requests_is_let_in(monitor: Served) -> None:
+    """A session that the monitor does not remember, after its restart say, is looked up once for all."""
+    async with monitor.client() as client:
+        many = 2 * LOOKUPS_WAITING_PER_ADDRESS
+        answers = await asyncio.gather(*(_invented(client, monitor.cookies["anna"]) for _ in range(many)))
+    assert {answer.status_code for answer in answers} == {200}

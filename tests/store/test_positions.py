@@ -333,11 +333,16 @@ def test_the_work_follows_what_is_written_not_what_is_there(
         reports = [(1, clock, each) for each in contents]
         return rows_of(reports, [received_us + n for n in range(len(reports))])
 
+    def count() -> int:
+        """What was read so far, of what the server has not yet added to its sums."""
+        ((read,),) = connection.execute(READ).fetchall()
+        return int(read or 0)
+
     def reading(rows: PositionRows) -> int:
+        before = count()
         with connection.transaction():
             positions.write(connection, rows)
-            ((count,),) = connection.execute(READ).fetchall()
-        return int(count)
+            return count() - before
 
     Placement().ensure(connection, days_of(np.array([NOW_US, NOW_US - DAY_US])))
     read, there, now_us = [], 0, NOW_US
