@@ -115,8 +115,9 @@ class Fleet:
     checked: Spent = field(default_factory=Spent)
     """Bodies that were read only to know whether they can be (`worker.messages`)."""
     stored: Spent = field(default_factory=Spent)
-    reading: Reading = field(default_factory=Reading)
     """Contents of media."""
+    reading: Reading = field(default_factory=Reading)
+    """Messages that were read one by one."""
     alarms: AlarmState = field(default_factory=AlarmState.empty)
     silence: SilenceState = field(default_factory=SilenceState.empty)
     tickets: TicketState = field(default_factory=TicketState.empty)
