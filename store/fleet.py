@@ -14,6 +14,7 @@ from typing import LiteralString
 
 import psycopg
 
+from store.decisions import ACCEPTED, BLOCKED, Decision, decide
 from store.people import audit
 from store.refusals import AlreadyBound, AlreadyExists, NotBound, NotFound, Unacceptable
 from store.select import (
@@ -39,6 +40,9 @@ MAX_TEXT = 500
 
 VEHICLE_FIELDS = ("plate", "plate_color", "vin", "owner", "contact", "note")
 TERMINAL_FIELDS = ("edition", "note")
+
+_AS_IT_IS: LiteralString = "note = note"
+"""A row has to be changed to be given."""
 
 _VEHICLE: LiteralString = """
 SELECT v.id, v.plate, v.plate_color, v.vin, v.owner, v.contact, v.note, v.created_at,
@@ -280,13 +284,14 @@ async def add_terminal(
         raise Unacceptable("edition", f"one of {', '.join(EDITIONS)}")
     row = await fetch_one(
         connection,
-        "INSERT INTO terminals (identity, edition, known, note) VALUES (%s, %s, true, %s)"
-        " ON CONFLICT (identity) DO UPDATE SET known = true, note = excluded.note WHERE NOT terminals.known"
+        "INSERT INTO terminals (identity, edition, note) VALUES (%s, %s, %s)"
+        " ON CONFLICT (identity) DO UPDATE SET note = excluded.note WHERE NOT terminals.known"
         " RETURNING id",
         (identity, edition, note),
     )
     if row is None:
         raise AlreadyExists(f"There is a terminal {identity} already.")
+    await decide(connection, by, [Decision(ACCEPTED, identity, True)])
     await audit(connection, by, "terminal.added", identity, edition=edition, note=note)
     await tell_viewers(connection)
     return await terminal(connection, row["id"])
@@ -318,9 +323,10 @@ async def block_terminal(
     return await _change_terminal(
         connection,
         terminal_id,
-        "blocked = true, note = coalesce(%(note)s, note)",
+        "note = coalesce(%(note)s, note)",
         {"note": note},
         audited=(by, "terminal.blocked", {"note": note}),
+        decided=(BLOCKED, True),
     )
 
 
@@ -331,7 +337,12 @@ async def unblock_terminal(connection: Connection, terminal_id: int, *, by: str)
         NotFound
     """
     return await _change_terminal(
-        connection, terminal_id, "blocked = false", {}, audited=(by, "terminal.unblocked", {})
+        connection,
+        terminal_id,
+        _AS_IT_IS,
+        {},
+        audited=(by, "terminal.unblocked", {}),
+        decided=(BLOCKED, False),
     )
 
 
@@ -342,7 +353,7 @@ async def accept_terminal(connection: Connection, terminal_id: int, *, by: str) 
         NotFound
     """
     return await _change_terminal(
-        connection, terminal_id, "known = true", {}, audited=(by, "terminal.claimed", {})
+        connection, terminal_id, _AS_IT_IS, {}, audited=(by, "terminal.claimed", {}), decided=(ACCEPTED, True)
     )
 
 
@@ -353,6 +364,7 @@ async def _change_terminal(
     values: Row,
     *,
     audited: tuple[str, str, Row],
+    decided: tuple[str, bool] | None = None,
 ) -> Row:
     row = await fetch_one(
         connection,
@@ -362,6 +374,9 @@ async def _change_terminal(
     if row is None:
         raise NotFound("terminal", terminal_id)
     by, action, detail = audited
+    if decided is not None:
+        kind, value = decided
+        await decide(connection, by, [Decision(kind, row["identity"], value)])
     await audit(connection, by, action, row["identity"], **detail)
     await tell_viewers(connection)
     return await terminal(connection, terminal_id)

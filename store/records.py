@@ -41,6 +41,8 @@ class RecordKind(IntEnum):
     TICK = 5
     STARTED = 6
     CLONED = 7
+    DECIDED = 8
+    REFUSED = 9
 
 
 class FrameFlag(IntEnum):
@@ -52,6 +54,12 @@ class FrameFlag(IntEnum):
     """The bytes are as received, flags and escapes included, because they cannot be restored from the
     plain frame.
     """
+    UNPROVEN = 4
+    """It changes nothing and is kept: who has a code, or was accepted, said it without; or policy `known`
+    lets nobody speak who was not accepted.
+    """
+    LOBBY = 8
+    """A stranger said it under policy `open`: it changes what is known of a lobby entry, and nothing else."""
 
 
 class CloseReason(IntEnum):
@@ -176,7 +184,28 @@ class Cloned(msgspec.Struct, frozen=True, array_like=True):
     """How often the terminal's link was replaced within the last ten minutes, as far as counted."""
 
 
-Event: TypeAlias = Rejected | SessionOpened | SessionClosed | Tick | Started | Cloned
+class Decided(msgspec.Struct, frozen=True, array_like=True):
+    """From here on holds what people have decided up to a version (`store.decisions`). Written by every
+    gateway when it starts and whenever it learns of a newer one; an older one than before says nothing.
+    """
+
+    version: int
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True):
+    """What was not let in of a terminal and not written, folded over a minute: frames of one that is
+    blocked, or for which the lobby has no place.
+    """
+
+    identity: str
+    """The terminal's id as hex without leading zeros; empty where there are too many to name."""
+    reason: str
+    frames: int
+    peer: str = ""
+    """Address and port of the last of them."""
+
+
+Event: TypeAlias = Rejected | SessionOpened | SessionClosed | Tick | Started | Cloned | Decided | Refused
 
 _KINDS: dict[type[Event], RecordKind] = {
     Rejected: RecordKind.REJECTED,
@@ -185,6 +214,8 @@ _KINDS: dict[type[Event], RecordKind] = {
     Tick: RecordKind.TICK,
     Started: RecordKind.STARTED,
     Cloned: RecordKind.CLONED,
+    Decided: RecordKind.DECIDED,
+    Refused: RecordKind.REFUSED,
 }
 _DECODERS = {kind: msgspec.msgpack.Decoder(event) for event, kind in _KINDS.items()}
 _encoder = msgspec.msgpack.Encoder()

@@ -17,6 +17,7 @@ from itertools import islice
 
 from psycopg import AsyncCursor
 
+from store.decisions import ACCEPTED, Decision, decide
 from store.fleet import MAX_TEXT, clean_identity, clean_plate, tell_viewers
 from store.people import audit
 from store.refusals import Fault, RosterInvalid, Unacceptable
@@ -259,6 +260,7 @@ async def enter_roster(
             **await _enter_terminals(connection),
             bound=await _enter_installations(connection),
         )
+        await _accept_terminals(connection, by)
         await connection.execute("DROP TABLE roster")
         if not dry_run:
             lines = f"{len(entries)} {'line' if len(entries) == 1 else 'lines'}"
@@ -301,16 +303,24 @@ async def _enter_vehicles(connection: Connection) -> dict[str, int]:
 async def _enter_terminals(connection: Connection) -> dict[str, int]:
     changed = await fetch_all(
         connection,
-        "UPDATE terminals t SET known = true FROM roster r"
-        " WHERE r.identity = t.identity AND NOT t.known RETURNING t.id",
+        "SELECT t.id FROM terminals t JOIN roster r ON r.identity = t.identity WHERE NOT t.known",
     )
     added = await fetch_all(
         connection,
-        "INSERT INTO terminals (identity, known)"
-        " SELECT identity, true FROM roster WHERE identity <> '' ORDER BY line"
-        " ON CONFLICT (identity) DO UPDATE SET known = true WHERE NOT terminals.known RETURNING id",
+        "INSERT INTO terminals (identity)"
+        " SELECT identity FROM roster WHERE identity <> '' ORDER BY line"
+        " ON CONFLICT (identity) DO NOTHING RETURNING id",
     )
     return {"terminals_added": len(added), "terminals_changed": len(changed)}
+
+
+async def _accept_terminals(connection: Connection, by: str) -> None:
+    """Accept all of the file as one version, at the end: others who decide wait for the rest of this."""
+    waiting = await fetch_all(
+        connection,
+        "SELECT t.identity FROM terminals t JOIN roster r ON r.identity = t.identity WHERE NOT t.known",
+    )
+    await decide(connection, by, [Decision(ACCEPTED, row["identity"], True) for row in waiting])
 
 
 async def _enter_installations(connection: Connection) -> int:
