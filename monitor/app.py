@@ -1,6 +1,7 @@
 """The monitor as an ASGI application: `create_app(options)`.
 
-    gate (origin, size, headers) → compression → routes of `/api/v1/` · probes · the page
+    proxies (whose request it is) → gate (origin, size, headers) → compression → …
+    … → routes of `/api/v1/` · probes · the page
 
 Who serves it decides about sockets and signals; everything else begins and ends with the application's
 lifespan.
@@ -23,7 +24,8 @@ from monitor.compression import Compression
 from monitor.gate import Gate
 from monitor.options import MonitorOptions
 from monitor.pages import Pages
-from monitor.problems import ProblemDocument, database_unavailable, translate
+from monitor.problems import Problem, ProblemDocument, database_unavailable, translate
+from monitor.proxies import Proxies, comes_from
 from monitor.routes import (
     alarms,
     archive,
@@ -103,6 +105,7 @@ def create_app(options: MonitorOptions, alive: Callable[[], Alive] = lambda: ALI
         headers=headers,
         count=center.metrics.answered,
     )
+    app.add_middleware(Proxies, proxies=options.proxies)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -129,10 +132,18 @@ async def readyz(request: Request) -> dict[str, bool]:
     return {"ok": True}
 
 
-@probes.get("/metrics", response_class=Response)
+@probes.get(
+    "/metrics",
+    response_class=Response,
+    responses={403: {"model": ProblemDocument, "description": "Not for this address."}},
+)
 async def all_metrics(request: Request) -> Response:
-    """Prometheus text of monitor, gateway and worker."""
+    """Prometheus text of monitor, gateway and worker, for this machine and `monitor.metrics_networks`."""
     center: Center = request.app.state.center
+    if not comes_from(request, center.options.scrapers):
+        raise Problem(
+            403, "not_for_this_address", "Metrics are for the addresses of monitor.metrics_networks."
+        )
     return Response(await center.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
 

@@ -46,7 +46,7 @@ class ConnectionLimits:
     per_address: int = 500
     """A control room of 70 people behind one router."""
     exempt: tuple[Network, ...] = LOOPBACK
-    """Only the limit of all together holds for these: this machine, a proxy through which everybody comes."""
+    """Only the limit of all together holds for these: this machine, proxies through which everybody comes."""
 
 
 class Awaited(Enum):
@@ -275,6 +275,7 @@ class Server(uvicorn.Server):
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # whom to believe is `monitor.proxies`' to say
             timeout_graceful_shutdown=5,
         )
         self.connections = config.connections = Connections(limits, app.state.center.metrics.registry)

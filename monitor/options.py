@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from gateway.addresses import LOOPBACK, Network
 from store.quarantine import Limits
 
 
@@ -44,6 +45,10 @@ class MonitorOptions:
     secure_cookie: bool = False
     """Send the cookie over HTTPS only, also where a proxy hides from us that it is HTTPS."""
     sign_in_lasts: timedelta = timedelta(hours=12)
+    proxies: tuple[Network, ...] = ()
+    """Who is believed about whose request it passes on."""
+    scrapers: tuple[Network, ...] = LOOPBACK
+    """Who may read the metrics."""
     trusted_origins: frozenset[str] = frozenset()
     """Origins besides our own whose pages may change things, for a page served elsewhere."""
     map: MapOptions = field(default_factory=MapOptions)

@@ -44,6 +44,7 @@ MIB = 1 << 20
 LEAST_SEGMENTS = 4
 """Of a log: two for what comes, and two that it reserves for its clock."""
 LAST_PORT = 65535
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 HEALTH_PORT_STEP = 100
 """Between the health ports of gateway processes, so that they meet those of nobody else."""
 
@@ -148,7 +149,7 @@ class GatewaySettings(Group):
     strangers_per_address: Annotated[int, Field(ge=1)] = 2_000
     """One address may have so many links that have proved nothing: no terminal has authenticated, or, with
     policy `open`, no valid frame has come. With more, the oldest that is silent is closed for the newest."""
-    exempt_networks: Networks = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    exempt_networks: Networks = LOOPBACK
     """No limits for each address apply there: this machine, or the address of a private APN; `[]` for nobody.
     `proxy_networks` are exempt too, but nobody is by what a header of theirs says."""
     io_uring: Literal["auto", "on", "off"] = "auto"
@@ -291,9 +292,14 @@ class MonitorSettings(Group):
     connections_per_address: Annotated[int, Field(ge=16)] = 500
     """One address may have so many; a browser has up to seven, and people behind one router share an address.
     An address of IPv6 is its /64."""
-    exempt_networks: Networks = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-    """`connections_per_address` does not apply there: this machine, and the address of a proxy through which
-    everybody comes."""
+    exempt_networks: Networks = LOOPBACK
+    """`connections_per_address` does not apply there: this machine; nor does it to `proxy_networks`."""
+    proxy_networks: Networks = ()
+    """Networks of proxies in front, as 127.0.0.1/32. Only they are believed when they say by
+    `X-Forwarded-For`, `X-Forwarded-Proto` or `Forwarded` whose request they pass on; limits and audit then go
+    by that address. A proxy that is not named here makes everybody come from its own address."""
+    metrics_networks: Networks = LOOPBACK
+    """From where `/metrics` of the web port may be read: it tells how large the fleet is and how it fares."""
     secure_cookie: bool = False
     """Send the session cookie over HTTPS only: set it when a proxy with a certificate stands in front."""
     sign_in_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0

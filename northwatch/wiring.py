@@ -398,6 +398,8 @@ def run_monitor(settings: Settings) -> None:
         policy=settings.gateway.policy,
         secure_cookie=wanted.secure_cookie,
         sign_in_lasts=timedelta(hours=wanted.sign_in_hours),
+        proxies=wanted.proxy_networks,
+        scrapers=wanted.metrics_networks,
         trusted_origins=frozenset(wanted.trusted_origins),
         map=MapOptions(wanted.tiles_url, wanted.tiles_attribution, wanted.center, wanted.zoom),
     )
@@ -407,7 +409,7 @@ def run_monitor(settings: Settings) -> None:
         ConnectionLimits(
             together=min(wanted.max_connections, possible_connections()),
             per_address=wanted.connections_per_address,
-            exempt=wanted.exempt_networks,
+            exempt=wanted.exempt_networks + wanted.proxy_networks,
         ),
         host=wanted.host,
         port=wanted.port,
