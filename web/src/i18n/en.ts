@@ -408,6 +408,7 @@ export const en: Record<keyof typeof zh, string> = {
   'problem.sign_in_failed': 'The user name or the password is wrong.',
   'problem.too_many_attempts': 'Too many attempts. Try again in five minutes.',
   'problem.admin_only': 'Only an administrator may do this.',
+  'problem.not_for_this_address': 'This is not for your address.',
   'problem.not_found': 'It is not there any more.',
   'problem.not_allowed_now': 'Not possible now: somebody else was faster.',
   'problem.already_exists': 'It exists already.',

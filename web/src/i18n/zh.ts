@@ -406,6 +406,7 @@ export const zh = {
   'problem.sign_in_failed': '用户名或密码不对。',
   'problem.too_many_attempts': '尝试次数过多，请五分钟后再试。',
   'problem.admin_only': '只有管理员可以这样做。',
+  'problem.not_for_this_address': '此地址不允许访问。',
   'problem.not_found': '已不存在。',
   'problem.not_allowed_now': '现在不能这样做：别人已先一步操作。',
   'problem.already_exists': '已存在。',
