@@ -49,6 +49,8 @@ class FleetData(msgspec.Struct, frozen=True):
     """By identity."""
     vehicles: list[Plate] = []
     """All vehicles, with a terminal or without; empty where that is not known."""
+    version: int = 0
+    """Of the decisions that this says."""
 
 
 class FleetNews(NamedTuple):
@@ -62,6 +64,8 @@ class FleetNews(NamedTuple):
     """What to ask for the next time."""
     is_whole: bool = True
     """There is nothing else."""
+    version: int = 0
+    """Of the last decision by then (`store.decisions`)."""
 
 
 FleetSource: TypeAlias = Callable[[str | None], FleetNews]
@@ -145,6 +149,8 @@ class Fleet:
     def __init__(self, path: Path) -> None:
         """Read the copy that an earlier gateway left at `path`. A file that cannot be read counts as none."""
         self._path = path
+        self.version = 0
+        """Of the last decision that this copy knows of."""
         self._known = _Known()
         self._blocked: list[str] = []
         self._horizon: str | None = None
@@ -194,7 +200,7 @@ class Fleet:
 
     def replace(self, data: FleetData) -> None:
         """Take a whole copy instead of the one so far."""
-        self._take(FleetNews(data.terminals, dict(enumerate(data.vehicles))))
+        self._take(FleetNews(data.terminals, dict(enumerate(data.vehicles)), version=data.version))
 
     def take_blocked(self) -> list[str]:
         """Return the terminals that were blocked since this was last asked: their sessions are to end."""
@@ -241,6 +247,8 @@ class Fleet:
             is_new = is_new or _spelled(*plate) not in before.vehicles
             known.put_vehicle(number, plate)
         self._known = known
+        is_new = is_new or news.version > self.version
+        self.version = max(self.version, news.version)
         return is_new or (terminals, vehicles) != (len(known.terminals), len(known.vehicles))
 
     def _write(self) -> None:
@@ -251,7 +259,7 @@ class Fleet:
             _write_pages(file, b'{"terminals":{', iter(lambda: dict(islice(terminals, PAGE)), {}))
             vehicles = iter(self._known.vehicles)
             _write_pages(file, b'},"vehicles":[', iter(lambda: list(islice(vehicles, PAGE)), []))
-            file.write(b"]}")
+            file.write(b'],"version":%d}' % self.version)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)

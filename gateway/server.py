@@ -43,7 +43,7 @@ from gateway.ring import Way
 from gateway.sessions import SessionNumbers, Sessions
 from gateway.siblings import News, Siblings
 from store.log import LogError, LogWriter
-from store.records import CloseReason, Event, Frames, Started, Tick
+from store.records import CloseReason, Decided, Event, Frames, Started, Tick
 from store.storage import make_directory
 
 logger = structlog.get_logger()
@@ -205,6 +205,8 @@ class Gateway:
         self._fleet_due = 0.0
         self._fleet_task: asyncio.Task[None] | None = None
         self._fleet_fault = ""
+        self._decided = 0
+        """The last version of decisions that stands in the log."""
         self._fleet_condition = Condition(bad_after_s=FLEET_PATIENCE_S)
         self._connections_total = self._received_bytes = self._turns = 0
         self._own_mistakes = 0
@@ -276,6 +278,7 @@ class Gateway:
             self._siblings.open()
         await self._listening.open(ports)
         self._events.append(Started(f"{socket.gethostname()}/{os.getpid()}"))
+        self._tell_decided()
         self._second()
         logger.info("gateway listens", hosts=hosts, policy=wanted.policy, **self._listening.ports)
 
@@ -724,6 +727,7 @@ class Gateway:
             self._fleet_fault = f"{type(error).__name__}: {error}"
         else:
             self._fleet_fault = ""
+            self._tell_decided()
         try:
             await self._end_blocked()
         finally:
@@ -733,6 +737,12 @@ class Gateway:
                 logger.warning("the copy of the fleet is getting old", error=self._fleet_fault)
             else:
                 logger.info("the copy of the fleet is fresh again")
+
+    def _tell_decided(self) -> None:
+        """Give what people have decided meanwhile its place in the log."""
+        if self.fleet.version > self._decided:
+            self._decided = self.fleet.version
+            self._events.append(Decided(self._decided))
 
     async def _end_blocked(self) -> None:
         """End the sessions of terminals that were blocked, some in each turn."""

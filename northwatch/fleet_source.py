@@ -28,7 +28,7 @@ class FleetSource:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         try:
-            entries, vehicles, following = read_fleet(self._connection, horizon)
+            entries, vehicles, following, version = read_fleet(self._connection, horizon)
         except psycopg.Error:
             self._connection.close()
             raise
@@ -44,7 +44,7 @@ class FleetSource:
             for entry in entries
         }
         plates = {number: (plate, color) for number, plate, color in vehicles}
-        return FleetNews(terminals, plates, following, is_whole=horizon is None)
+        return FleetNews(terminals, plates, following, is_whole=horizon is None, version=version)
 
     def _connect(self) -> psycopg.Connection[Any]:
         try:

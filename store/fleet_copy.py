@@ -8,6 +8,7 @@ from typing import Any, LiteralString, NamedTuple, TypeVar
 import psycopg
 from psycopg.rows import args_row, scalar_row
 
+from store import decisions
 from store.horizon import HORIZON, IS_NEW
 
 Connection = psycopg.Connection[Any]
@@ -54,6 +55,8 @@ class FleetRows(NamedTuple):
     """Number, plate and plate colour, with a terminal or without."""
     horizon: str
     """Of the next reading."""
+    version: int
+    """Of the last decision that all this says."""
 
 
 def read_fleet(connection: Connection, horizon: str | None = None) -> FleetRows:
@@ -71,7 +74,8 @@ def read_fleet(connection: Connection, horizon: str | None = None) -> FleetRows:
             entries = _in_pages(cursor)
         which = "" if horizon is None else f" WHERE {IS_NEW}"
         query = f"SELECT id, plate, plate_color FROM vehicles{which} ORDER BY id"
-        return FleetRows(entries, _in_pages(connection.execute(query, since)), str(following))
+        plates = _in_pages(connection.execute(query, since))
+        return FleetRows(entries, plates, str(following), decisions.newest(connection))
 
 
 def _in_pages(cursor: psycopg.Cursor[Row]) -> list[Row]:

@@ -12,6 +12,7 @@ from protocol.edition import Edition
 from protocol.frame import Frame, parse
 from store.records import (
     CloseReason,
+    Decided,
     FrameFlag,
     Rejected,
     SessionClosed,
@@ -330,6 +331,25 @@ async def test_blocking_closes_the_link_of_a_connected_terminal(tmp_path: Path) 
         fleet.append(FleetNews({"1": FleetTerminal(blocked=True)}, {}))
         await device.closed()
     assert [event.reason for event in logged(tmp_path / "log").of(SessionClosed)] == [CloseReason.BLOCKED]
+
+
+async def test_what_people_decided_gets_its_place_in_the_log(tmp_path: Path) -> None:
+    fleet = [FleetNews({}, {}, version=3)]
+    async with running(tmp_path, fleet_source=lambda _: fleet[-1], fleet_refresh_s=0.01) as gateway:
+        await until(lambda: gateway.fleet.version == 3)
+        device = await Device.connect(gateway, "1")
+        await device.sign_in()
+        fleet.append(FleetNews({"1": FleetTerminal(blocked=True)}, {}, version=7))
+        await device.closed()
+        await until(lambda: gateway.fleet.version == 7)
+    assert [event.version for event in logged(tmp_path / "log").of(Decided)] == [3, 7], "each once"
+
+    def gone(_: str | None) -> FleetNews:
+        raise ConnectionError("the database is away")
+
+    async with running(tmp_path, fleet_source=gone):
+        pass
+    assert [event.version for event in logged(tmp_path / "log").of(Decided)] == [3, 7, 7], "at every start"
 
 
 async def test_the_fleet_is_known_without_its_source(tmp_path: Path) -> None:
