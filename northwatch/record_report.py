@@ -23,11 +23,9 @@ def tell(
     days, holds = expiry.days(connection), expiry.holds(connection)
     total = sum(day.size_bytes for day in days)
     if days:
-        yield (
-            "positions",
-            f"{len(days)} days, {days[0].begins_at:%Y-%m-%d} to {days[-1].begins_at:%Y-%m-%d},"
-            f" {total / GIB:.2f} GiB",
-        )
+        count = sum(len(day.stretch.days()) for day in days)
+        first, last = days[0].begins_at, days[-1].stretch.days()[-1]
+        yield "positions", f"{count} days, {first:%Y-%m-%d} to {last}, {total / GIB:.2f} GiB"
     yield from _compression(connection, days, now - compress_after)
     yield (
         "retention",

@@ -479,7 +479,8 @@ class _Adopting:
             "SELECT terminal_id, at FROM {own}.differences WHERE id = ANY(%(ids)s)", ids
         ).fetchall()
         if change == "missing":
-            Placement().ensure(self.connection, {at.astimezone(UTC).date() for _, at in keys})
+            days = {at.astimezone(UTC).date() for _, at in keys}
+            Placement().ensure(self.connection, days, self.replay.since.astimezone(UTC).date())
             self._run(
                 "INSERT INTO position_records ({names}) SELECT {values} FROM {own}.differences d"
                 "  JOIN {own}.position_records s ON (s.terminal_id, s.placed_at, s.body_hash)"

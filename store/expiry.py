@@ -7,7 +7,7 @@ Every function runs in the caller's transaction and writes the audit.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from store.placement import Placement, is_native
+from store.placement import DAY, Stretch, is_native, make
 
 Connection = psycopg.Connection[Any]
 
@@ -25,7 +25,7 @@ KEEPER: Final = "keeper"
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One partition or chunk of `positions`."""
+    """One partition or chunk of `positions`: a day, or several that are far back (`store.placement`)."""
 
     begins_at: datetime
     ends_at: datetime
@@ -35,6 +35,15 @@ class Day:
     """As the server estimates them."""
     size_bytes: int
     is_compressed: bool
+
+    @property
+    def stretch(self) -> Stretch:
+        """The days themselves."""
+        last = self.ends_at.astimezone(UTC) - timedelta(microseconds=1)
+        return Stretch(self.begins_at.astimezone(UTC).date(), last.date() + DAY)
+
+    def __str__(self) -> str:
+        return str(self.stretch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,8 @@ class Hold:
 
 
 _NATIVE_DAYS = """
-SELECT to_date(right(c.relname, 8), 'YYYYMMDD')::timestamp AT TIME ZONE 'UTC' AS begins_at,
+SELECT to_date(substr(c.relname, length('position_records_') + 1, 8), 'YYYYMMDD')::timestamp
+           AT TIME ZONE 'UTC' AS begins_at,
        (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC' AS ends_at,
        n.nspname AS schema, c.relname AS name, greatest(c.reltuples, 0)::bigint AS rows,
        pg_total_relation_size(c.oid) AS size_bytes, false AS is_compressed
@@ -157,13 +167,13 @@ def drop_day(connection: Connection, day: Day) -> bool:
         return False
     _drop(connection, day)
     if held:
-        Placement().ensure(connection, [day.begins_at.astimezone(UTC).date()])
+        make(connection, day.stretch, natively=is_native(connection))
         connection.execute("INSERT INTO position_records SELECT * FROM held_positions")
     connection.execute("DROP TABLE held_positions")
     note(
         connection,
         "record.dropped",
-        f"positions {day.begins_at:%Y-%m-%d}",
+        f"positions {day}",
         rows=day.rows,
         size_bytes=day.size_bytes,
         held_rows=held,

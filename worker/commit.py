@@ -27,6 +27,7 @@ from store.cursors import Connection
 from store.media import Medium
 from store.messages import Message
 from store.placement import Placement, days_of
+from store.positions import PositionRows
 from store.quarantine import Quarantined
 from store.records import SessionOpened
 from worker.batch import I64, Batch, Place
@@ -108,7 +109,7 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     connection, placement = places.connection, places.placement
     quarantined = list(facts.quarantined)
     if facts.positions is not None and len(facts.positions):
-        placement.ensure(connection, days_of(facts.positions.placed_us))
+        _make_days(placement, connection, facts.positions)
         collided = positions.write_prepared(connection, facts.prepared or positions.prepare(facts.positions))
         for row in collided.tolist():
             quarantined += facts.source(row)
@@ -133,6 +134,10 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     return bound
 
 
+def _make_days(placement: Placement, connection: Connection, rows: PositionRows) -> None:
+    placement.ensure(connection, days_of(rows.placed_us), days_of(rows.received_us)[0])
+
+
 def unwritable(places: Places, facts: Facts) -> set[Place]:
     """Say where frames stand whose facts cannot be written, each tried alone; nothing is written. Alarms,
     tickets, links and registrations are not tried: they are no matter of one frame.
@@ -141,7 +146,7 @@ def unwritable(places: Places, facts: Facts) -> set[Place]:
     found: set[Place] = set()
     with connection.transaction(force_rollback=True):
         if facts.positions is not None and len(facts.positions):
-            placement.ensure(connection, days_of(facts.positions.placed_us))
+            _make_days(placement, connection, facts.positions)
             for row in positions.unwritable(connection, facts.positions, WAITS).tolist():
                 found |= {each.place for each in facts.source(row)}
         found |= _unwritable(connection, facts.quarantined, partial(quarantine.insert, connection))

@@ -22,9 +22,8 @@ def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
             dropped = expiry.drop_day(connection, day)
         if dropped:
             kept = " but for what is held" if are_held(day, holds) else ""
-            date = f"{day.begins_at:%Y-%m-%d}"
-            zh = f"已清理 {date} 的定位数据" + ("（封存部分除外）" if kept else "")
-            return Done(f"dropped the positions of {date}{kept}", more=True, zh=zh)
+            zh = f"已清理 {day} 的定位数据" + ("（封存部分除外）" if kept else "")
+            return Done(f"dropped the positions of {day}{kept}", more=True, zh=zh)
     for tables, before in (
         (TRACK_TABLES, now - retention.tracks),
         (HANDLING_TABLES, now - retention.handling),

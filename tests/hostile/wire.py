@@ -1,5 +1,6 @@
 """JT/T 808 frames, written without a line of the product: judge and judged share no module."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import reduce
 
@@ -54,6 +55,13 @@ def location(
     body += b"".join(value.to_bytes(2, "big") for value in (50, round(speed_kmh * 10), 90))
     body += bytes.fromhex(f"{(at or datetime.now(UTC)).astimezone(BEIJING):%y%m%d%H%M%S}")
     return body if mileage_km is None else body + b"\x01\x04" + round(mileage_km * 10).to_bytes(4, "big")
+
+
+def stored(times: Sequence[datetime]) -> bytes:
+    """Return the body of a 0x0704 with a report of each time, as a terminal sends what it kept."""
+    reports = [location(at=at) for at in times]
+    items = b"".join(len(each).to_bytes(2, "big") + each for each in reports)
+    return len(reports).to_bytes(2, "big") + b"\x01" + items
 
 
 def registration(plate: str, *, color: int = 2, terminal_id: bytes = b"NW00001") -> bytes:

@@ -106,6 +106,23 @@ def test_what_is_held_survives_and_goes_when_it_is_released(fleet: Connection) -
     assert len(work(fleet)) == 1 and there(fleet) == []
 
 
+def test_days_that_were_far_back_go_together(fleet: Connection) -> None:
+    """When the last of them is old enough; what is held of any of them stays."""
+    begin, end = OLD.replace(day=1), (OLD.replace(day=1) + timedelta(days=31)).replace(day=1)
+    Placement().ensure(fleet, [OLD.date()], NOW.date())
+    for at in (OLD, begin, end - timedelta(days=1)):
+        positions.write(fleet, _rows(at, 1, 2))
+    hold(fleet, begin, begin + timedelta(days=1))
+    (stretch,) = expiry.days(fleet)
+    assert work(fleet, stretch.ends_at + TRACKS - timedelta(seconds=1)) == []
+    said = (
+        f"dropped the positions of {begin:%Y-%m-%d}/{end - timedelta(days=1):%Y-%m-%d} but for what is held"
+    )
+    assert work(fleet, stretch.ends_at + TRACKS) == [said]
+    assert there(fleet) == [(1, begin)]
+    assert [each.stretch for each in expiry.days(fleet)] == [stretch.stretch]
+
+
 def test_a_late_report_finds_a_day_that_was_dropped(fleet: Connection) -> None:
     """The worker knows the day from before; the keeper has dropped it since."""
     placement = Placement()
