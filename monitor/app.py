@@ -102,6 +102,7 @@ def create_app(options: MonitorOptions, alive: Callable[[], Alive] = lambda: ALI
     app.add_middleware(
         Gate,
         trusted_origins=options.trusted_origins,
+        is_https=options.secure_cookie,
         headers=headers,
         count=center.metrics.answered,
     )

@@ -18,12 +18,15 @@ from psycopg_pool import AsyncConnectionPool
 
 from monitor.downloads import Downloads
 from monitor.explainer import Explainers
+from monitor.folding import Folding
 from monitor.health import HealthWatch
 from monitor.live import LivePicture
 from monitor.metrics import Metrics
 from monitor.options import MonitorOptions
-from monitor.signing import Remembered, Strangers, Throttle
+from monitor.signing import Remembered, Strangers
+from monitor.throttle import Throttle
 from monitor.turns import Turns
+from store import people
 from store.select import Connection
 
 POOL_SIZE = 8
@@ -66,6 +69,8 @@ class Center:
     def __init__(self, options: MonitorOptions) -> None:
         self.options = options
         self.throttle = Throttle()
+        self.folding = Folding()
+        self._device_key: bytes | None = None
         self.downloads = Downloads()
         self.explainers = Explainers()
         self.drawing = Turns(TRACKS_AT_ONCE)
@@ -99,6 +104,17 @@ class Center:
         wait_s = WAIT_S if self.live.is_current else WAIT_WHILE_AWAY_S
         async with self.pool.connection(timeout=wait_s) as connection:
             yield connection
+
+    async def device_key(self) -> bytes:
+        """Give the key that signs the cookies of known devices.
+
+        Raises:
+            psycopg.OperationalError, psycopg_pool.PoolTimeout: the database is away.
+        """
+        if self._device_key is None:
+            async with self.database() as connection:
+                self._device_key = await people.device_key(connection)
+        return self._device_key
 
     async def _connect(self) -> Connection:
         """Give a connection of its own, in autocommit mode."""

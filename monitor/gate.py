@@ -17,6 +17,10 @@ from store.roster import MAX_BYTES as MAX_ROSTER
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 IMPORT_PATH = "/api/v1/fleet/import"
+CROSS_SITE = (
+    "Another site's page may not change anything here. Where a proxy serves this page by HTTPS, name it in"
+    " monitor.proxy_networks, or set monitor.secure_cookie."
+)
 MAX_BODY = 64 * 1024
 """The longest thing that a page sends is a note."""
 
@@ -29,13 +33,16 @@ class Gate:
         app: ASGIApp,
         *,
         trusted_origins: Iterable[str],
+        is_https: bool,
         headers: Mapping[str, str],
         count: Callable[[int], None],
     ) -> None:
-        """`headers` are added to every answer; `count` is told its status."""
+        """`is_https` is as in `is_same_origin`; `headers` are added to every answer; `count` is told its
+        status."""
         self.app = app
         self.count = count
         self.trusted_origins = frozenset(trusted_origins)
+        self.is_https = is_https
         self.headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,8 +68,8 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
-        if not is_same_origin(headers, self.trusted_origins):
-            return Problem(403, "cross_site", "Another site's page may not change anything here.")
+        if not is_same_origin(scope, self.trusted_origins, is_https=self.is_https):
+            return Problem(403, "cross_site", CROSS_SITE)
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         wanted = "text/csv" if scope["path"] == IMPORT_PATH else "application/json"
         if has_body and headers.get("content-type", "").partition(";")[0].strip().lower() != wanted:

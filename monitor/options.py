@@ -43,7 +43,8 @@ class MonitorOptions:
     policy: str = "open"
     """The gateway's policy, for the page to say what the lobby is for."""
     secure_cookie: bool = False
-    """Send the cookie over HTTPS only, also where a proxy hides from us that it is HTTPS."""
+    """Pages reach us by HTTPS only, also where a proxy hides that from us: the cookie is sent so, and an
+    origin is one of `https://`."""
     sign_in_lasts: timedelta = timedelta(hours=12)
     proxies: tuple[Network, ...] = ()
     """Who is believed about whose request it passes on."""

@@ -6,20 +6,20 @@ same "site").
 """
 
 import asyncio
-import ipaddress
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Response
 from fastapi.security import APIKeyCookie
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from monitor.problems import AdminOnly, NotSignedIn, Problem
+from monitor.throttle import network_of
 from store import people
 from store.select import Row
 
@@ -27,17 +27,6 @@ if TYPE_CHECKING:
     from monitor.center import Center
 
 COOKIE = "northwatch_session"
-
-THROTTLE_WINDOW_S = 300.0
-TRIES_PER_NAME_AND_ADDRESS = 5
-TRIES_PER_ADDRESS = 25
-"""A control room of people behind one router may mistype now and then."""
-TRIES_PER_NAME = 50
-"""Higher, so that a stranger elsewhere cannot easily lock somebody out."""
-MAX_KEYS = 10_000
-HASHES_AT_ONCE = 2
-"""An argon2id hash takes 64 MiB and a tenth of a second of a core."""
-HASHES_WAITING = 32
 
 MAX_REMEMBERED = 1000
 """Sign-ins that pass by the queue of strangers, and of which the health stays readable while the database is
@@ -163,19 +152,16 @@ def forget_cookie(response: Response) -> None:
     response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
 
 
-def is_same_origin(headers: Headers, trusted: Iterable[str]) -> bool:
+def is_same_origin(scope: Scope, trusted: Iterable[str], *, is_https: bool) -> bool:
     """Say whether a request that changes something came from our own page, or from no page at all (a
-    program).
+    program). `is_https`: pages reach us by HTTPS only, also where the proxy before us does not say so.
     """
+    headers = Headers(scope=scope)
     origin = headers.get("origin")
-    if origin is not None:
-        if origin in trusted:
-            return True
-        try:
-            return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
-        except ValueError:
-            return False
-    return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+    if origin is None:
+        return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+    scheme = "https" if is_https or scope["scheme"] in ("https", "wss") else "http"
+    return origin in trusted or origin.lower() == f"{scheme}://{headers.get('host', '').lower()}"
 
 
 class Remembered:
@@ -243,7 +229,7 @@ class Strangers:
         Raises:
             Problem: 503, too many are looked up, from this address or together.
         """
-        network = _network(address)
+        network = network_of(address)
         if (
             self._from.total() >= LOOKUPS_AT_ONCE + LOOKUPS_WAITING
             or self._from[network] >= LOOKUPS_WAITING_PER_ADDRESS
@@ -269,86 +255,6 @@ class Strangers:
             raise _too_many_strangers() from None
 
 
-class Throttle:
-    """Slows down who guesses passwords. An attempt counts from its start, so that many at once gain
-    nothing.
-    """
-
-    def __init__(self) -> None:
-        self._attempts: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
-        self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
-        self._waiting = 0
-
-    def begin(self, name: str, address: str, now: float) -> float:
-        """Count an attempt and give 0, or give the seconds to wait where there were too many."""
-        limits = self._limits(name, address)
-        wait_s = max(self._wait_s(key, limit, now) for key, limit in limits.items())
-        if wait_s <= 0:
-            for key in limits:
-                self._attempts.setdefault(key, deque()).append(now)
-                self._attempts.move_to_end(key)
-            while len(self._attempts) > MAX_KEYS:
-                self._attempts.popitem(last=False)
-        return max(0.0, wait_s)
-
-    def succeeded(self, name: str, address: str) -> None:
-        """The attempt was no guess: forget this name's attempts from here, and this one of all others."""
-        both, *others = self._limits(name, address)
-        self._attempts.pop(both, None)
-        for key in others:
-            if attempts := self._attempts.get(key):
-                attempts.pop()
-
-    @asynccontextmanager
-    async def hashing(self) -> AsyncIterator[None]:
-        """Let few passwords be checked at once, and few wait for it."""
-        if self._waiting >= HASHES_WAITING:
-            raise too_many_attempts(1)
-        self._waiting += 1
-        try:
-            async with self._hashing:
-                yield
-        finally:
-            self._waiting -= 1
-
-    def _wait_s(self, key: tuple[str, str], limit: int, now: float) -> float:
-        attempts = self._attempts.get(key)
-        if not attempts:
-            return 0.0
-        while attempts and attempts[0] <= now - THROTTLE_WINDOW_S:
-            attempts.popleft()
-        return attempts[0] + THROTTLE_WINDOW_S - now if len(attempts) >= limit else 0.0
-
-    @staticmethod
-    def _limits(name: str, address: str) -> dict[tuple[str, str], int]:
-        network = _network(address)
-        return {
-            (name, network): TRIES_PER_NAME_AND_ADDRESS,
-            ("", network): TRIES_PER_ADDRESS,
-            (name, ""): TRIES_PER_NAME,
-        }
-
-
-@asynccontextmanager
-async def counted(throttle: Throttle, name: str, address: str, now: float) -> AsyncIterator[None]:
-    """Count what happens inside as an attempt; one that raises nothing was no guess.
-
-    Raises:
-        Problem: 429, too many attempts.
-    """
-    if wait_s := throttle.begin(name, address, now):
-        raise too_many_attempts(wait_s)
-    yield
-    throttle.succeeded(name, address)
-
-
-def too_many_attempts(wait_s: float) -> Problem:
-    """Give the problem for somebody who tries too often."""
-    seconds = max(1, round(wait_s))
-    detail = f"Too many attempts to sign in; wait {seconds} s."
-    return Problem(429, "too_many_attempts", detail, headers={"Retry-After": str(seconds)})
-
-
 def _too_many_strangers() -> Problem:
     return Problem(
         503,
@@ -356,14 +262,3 @@ def _too_many_strangers() -> Problem:
         "Too many sessions that nobody knows are being looked up; try again in a moment.",
         headers={"Retry-After": "1"},
     )
-
-
-def _network(address: str) -> str:
-    """One host has a whole /64 of IPv6 addresses."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address or "unknown"
-    if parsed.version == 6:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)

@@ -106,7 +106,7 @@ def skip(
 def seen(by: ByOption = None, config: ConfigOption = None) -> None:
     """Take note of what was skipped: health says no more of it."""
     from northwatch.wiring import in_database, settings_for
-    from store import people
+    from store.audit import audit
     from store.damage import see, unseen
 
     settings = settings_for(config)
@@ -116,7 +116,7 @@ def seen(by: ByOption = None, config: ConfigOption = None) -> None:
         return
 
     async def note(connection: Any) -> None:
-        await people.audit(connection, who, "log.seen", "log")
+        await audit(connection, who, "log.seen", "")
 
     asyncio.run(in_database(settings, note))
     count = see(_directory(settings), who)
@@ -170,11 +170,11 @@ def _cursors(settings: "Settings") -> "dict[UUID, int] | None":
 
 def _audit(settings: "Settings", by: str, action: str, damage: "Damage", kept: Path) -> None:
     from northwatch.wiring import in_database
-    from store import people
+    from store.audit import audit
 
     async def note(connection: Any) -> None:
         stretch = {"begin": damage.begin, "end": damage.end, "kept": kept.name}
-        await people.audit(connection, by, action, f"log {damage.log.slot} {damage.log.log_id}", **stretch)
+        await audit(connection, by, action, f"{damage.log.slot} {damage.log.log_id}", **stretch)
 
     asyncio.run(in_database(settings, note))
 

@@ -301,7 +301,8 @@ class MonitorSettings(Group):
     metrics_networks: Networks = LOOPBACK
     """From where `/metrics` of the web port may be read: it tells how large the fleet is and how it fares."""
     secure_cookie: bool = False
-    """Send the session cookie over HTTPS only: set it when a proxy with a certificate stands in front."""
+    """Pages reach us by HTTPS only: the session cookie is sent so, and a page of http://… changes nothing.
+    Set it when a proxy with a certificate stands in front."""
     sign_in_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
     """A sign-in lasts one shift."""
     trusted_origins: Names = ()

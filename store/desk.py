@@ -16,8 +16,8 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.types.json import Jsonb
 
+from store.audit import audit
 from store.fleet import tell_viewers
-from store.people import audit
 from store.refusals import AlreadyExists, NotFound
 from store.select import Connection, Page, Row, decode_cursor, fetch_all, fetch_one, fetch_page, where
 
@@ -203,7 +203,7 @@ async def _alarm_changed(connection: Connection, alarm_id: int, change: str, by:
         "INSERT INTO alarm_changes (alarm_id, at, change, user_id, detail) VALUES (%s, now(), %s, %s, %s)",
         (alarm_id, change, by["id"], Jsonb(detail)),
     )
-    await audit(connection, by["name"], f"alarm.{change}", f"alarm {alarm_id}", **detail)
+    await audit(connection, by["name"], f"alarm.{change}", str(alarm_id), **detail)
     await tell_viewers(connection, "alarms")
     return await alarm(connection, alarm_id)
 
@@ -310,7 +310,7 @@ async def move_ticket(
         "INSERT INTO ticket_changes (ticket_id, at, change, user_id, detail) VALUES (%s, now(), %s, %s, %s)",
         (ticket_id, change, by["id"], Jsonb(detail)),
     )
-    await audit(connection, by["name"], f"ticket.{change}", f"ticket {ticket_id}", **detail)
+    await audit(connection, by["name"], f"ticket.{change}", str(ticket_id), **detail)
     await tell_viewers(connection, "tickets")
     return await ticket(connection, ticket_id)
 

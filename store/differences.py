@@ -433,7 +433,7 @@ def finish(connection: Connection, replay: Shadow, by: str) -> None:
     period = {"from": replay.since.isoformat(), "to": replay.until.isoformat(), "terminal": replay.identity}
     connection.execute(
         "INSERT INTO audit (user_name, action, subject, detail) VALUES (%s, 'replay.adopted', %s, %s)",
-        [by, f"replay {replay.number}", Jsonb(period | {"adopted": counts})],
+        [by, str(replay.number), Jsonb(period | {"adopted": counts})],
     )
     shadow.run(connection, "UPDATE {shadow}.replay SET stage = 'adopted'", shadow.schema(replay.number))
 

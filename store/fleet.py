@@ -14,8 +14,8 @@ from typing import LiteralString
 
 import psycopg
 
+from store.audit import audit
 from store.decisions import ACCEPTED, BLOCKED, Decision, decide
-from store.people import audit
 from store.refusals import AlreadyBound, AlreadyExists, NotBound, NotFound, Unacceptable
 from store.select import (
     Connection,

@@ -8,8 +8,8 @@ Refusals: `store.refusals`.
 from datetime import datetime
 from typing import LiteralString
 
+from store.audit import audit
 from store.fleet import vehicle
-from store.people import audit
 from store.refusals import NotFound, Unacceptable
 from store.select import Connection, Page, Row, decode_cursor, fetch_one, fetch_page, where
 

@@ -1,4 +1,4 @@
-"""People: users, their passwords and sign-ins, and the audit of what they changed.
+"""People: users, their passwords and sign-ins.
 
 A password is kept as its argon2id hash only, a sign-in as the SHA-256 of its cookie: a stolen table opens
 nothing. Functions here run inside the caller's transaction; commit before answering.
@@ -11,16 +11,16 @@ import functools
 import hashlib
 import re
 import secrets
-from datetime import datetime, timedelta
-from typing import Any, LiteralString
+from datetime import timedelta
+from typing import LiteralString
 
 import psycopg
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from psycopg.types.json import Jsonb
 
+from store.audit import audit
 from store.refusals import AlreadyExists, LastAdmin, NotFound, Unacceptable
-from store.select import Connection, Page, Row, decode_cursor, fetch_all, fetch_one, fetch_page, where
+from store.select import Connection, Row, fetch_all, fetch_one
 
 ROLES = ("admin", "operator")
 FIRST_ADMIN = "admin"
@@ -31,6 +31,7 @@ MIN_PASSWORD, MAX_PASSWORD = (
     256,
 )  # NIST SP 800-63B asks for length, not for symbols; the upper end bounds work
 SIGN_IN_LASTS = timedelta(hours=12)  # one shift
+KEY_BYTES = 32
 COOKIE_BYTES = 32
 COOKIE_FORM = re.compile(r"[A-Za-z0-9_-]{43}")
 """What so many bytes look like."""
@@ -39,35 +40,6 @@ _EVERYBODY = 4711  # advisory lock: one at a time decides whether an admin is th
 _hasher = PasswordHasher()
 
 USER: LiteralString = "id, name, display_name, role, disabled, created_at"
-
-
-async def audit(connection: Connection, by: str, action: str, subject: str, **detail: Any) -> None:
-    """Write down that `by` did `action` to `subject`."""
-    await connection.execute(
-        "INSERT INTO audit (user_name, action, subject, detail) VALUES (%s, %s, %s, %s)",
-        (by, action, subject, Jsonb(detail)),
-    )
-
-
-async def audit_page(
-    connection: Connection, *, limit: int, cursor: str | None = None, **filters: Any
-) -> Page:
-    """List the audit, newest first. Filters: user, action, since, until."""
-    conditions: dict[str, LiteralString] = {
-        "user": "user_name = %(user)s",
-        "action": "action = %(action)s",
-        "since": "at >= %(since)s",
-        "until": "at < %(until)s",
-        "after_at": "(at, id) < (%(after_at)s, %(after_id)s)",
-    }
-    given = dict(filters)
-    if cursor:
-        given["after_at"], given["after_id"] = decode_cursor(cursor, (datetime, int))
-    query: LiteralString = (
-        f"SELECT id, at, user_name, action, subject, detail FROM audit WHERE {where(conditions, given)}"
-        " ORDER BY at DESC, id DESC"
-    )
-    return await fetch_page(connection, query, given, key=("at", "id"), limit=limit)
 
 
 async def ensure_admin(connection: Connection) -> str | None:
@@ -188,14 +160,13 @@ async def hash_password(password: str) -> str:
     return await asyncio.to_thread(_hasher.hash, password)
 
 
-async def password_hash_of(connection: Connection, name: str) -> tuple[int, str] | None:
-    """Give id and password hash of a user who may sign in, None where there is none."""
+async def credentials(connection: Connection, name: str) -> Row | None:
+    """Give id, name, password_hash and disabled of the user `name`, None where there is none."""
     if not NAME.fullmatch(name):
         return None
-    row = await fetch_one(
-        connection, "SELECT id, password_hash FROM users WHERE name = %s AND NOT disabled", (name,)
+    return await fetch_one(
+        connection, "SELECT id, name, password_hash, disabled FROM users WHERE name = %s", (name,)
     )
-    return (row["id"], row["password_hash"]) if row else None
 
 
 async def password_matches(password_hash: str | None, password: str) -> bool:
@@ -251,6 +222,17 @@ async def end_sign_ins(connection: Connection, user_id: int, *, but: str | None 
         "DELETE FROM sign_ins WHERE user_id = %s AND token_hash <> %s",
         (user_id, _token_hash(but) if but else b""),
     )
+
+
+async def device_key(connection: Connection) -> bytes:
+    """Give the key that signs by which device somebody signed in; it is made when it is first asked for."""
+    await connection.execute(
+        "INSERT INTO signing_keys (purpose, key) VALUES ('devices', %s) ON CONFLICT DO NOTHING",
+        (secrets.token_bytes(KEY_BYTES),),
+    )
+    row = await fetch_one(connection, "SELECT key FROM signing_keys WHERE purpose = 'devices'")
+    assert row is not None
+    return bytes(row["key"])
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from uuid import UUID
 import psycopg
 
 from store import select
-from store.people import audit
+from store.audit import audit
 from store.times import from_us
 
 Connection = psycopg.Connection[Any]
@@ -226,7 +226,7 @@ async def delete(
     assert row is not None
     if row["things"]:
         told = {name: str(value) for name, value in chosen.items() if value is not None}
-        await audit(connection, by, "quarantine.deleted", "quarantine", **told, **row)
+        await audit(connection, by, "quarantine.deleted", "", **told, **row)
     return int(row["things"])
 
 

@@ -17,9 +17,9 @@ from itertools import islice
 
 from psycopg import AsyncCursor
 
+from store.audit import audit
 from store.decisions import ACCEPTED, Decision, decide
 from store.fleet import MAX_TEXT, clean_identity, clean_plate, tell_viewers
-from store.people import audit
 from store.refusals import Fault, RosterInvalid, Unacceptable
 from store.select import Connection, Row, fetch_all, fetch_one
 
@@ -263,8 +263,7 @@ async def enter_roster(
         await _accept_terminals(connection, by)
         await connection.execute("DROP TABLE roster")
         if not dry_run:
-            lines = f"{len(entries)} {'line' if len(entries) == 1 else 'lines'}"
-            await audit(connection, by, "fleet.imported", lines, **_counts(entered))
+            await audit(connection, by, "fleet.imported", str(len(entries)), **_counts(entered))
             await tell_viewers(connection)
     return entered
 

@@ -12,8 +12,8 @@ from monitor.problems import Problem
 from monitor.routes import From, IdFilter, To, WordFilter, problems
 from monitor.routes.tickets import State
 from monitor.signing import At, By, until_signed_out
+from store.audit import audit
 from store.exports import SUBJECTS, Chosen, export
-from store.people import audit
 
 router = APIRouter(prefix="/exports", tags=["exports"])
 

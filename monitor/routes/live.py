@@ -7,7 +7,6 @@ from typing import Any, get_type_hints
 import psycopg
 from fastapi import APIRouter, Depends, Response, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, create_model
-from starlette.datastructures import Headers
 
 from monitor import live
 from monitor.health import Health
@@ -104,7 +103,8 @@ async def follow(socket: WebSocket) -> None:
     """The picture, and then what changes in it."""
     center = center_of(socket)
     await socket.accept()
-    if not is_same_origin(Headers(scope=socket.scope), center.options.trusted_origins):
+    options = center.options
+    if not is_same_origin(socket.scope, options.trusted_origins, is_https=options.secure_cookie):
         await socket.close(live.CLOSE_WRONG_ORIGIN)
         return
     cookie = socket.cookies.get(COOKIE, "")

@@ -1,11 +1,15 @@
-"""Signing in and out, users, and the audit of what people changed."""
+"""Signing in and out, users, and the audit of what people did."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request, Response
 
+from monitor.center import Center
+from monitor.devices import known_device, remember_device
 from monitor.models import (
     AuditEntry,
     CountedPage,
@@ -36,11 +40,12 @@ from monitor.signing import (
     By,
     ByAdmin,
     address_of,
-    counted,
     forget_cookie,
     set_cookie,
 )
+from monitor.throttle import Attempt, network_of, too_many_attempts
 from store import people
+from store.audit import NOBODY, audit, audit_folded, audit_page
 from store.select import Row
 
 router = APIRouter(tags=["people"])
@@ -53,29 +58,72 @@ _log = structlog.get_logger("monitor")
 @router.post("/sign-in", response_model=Person, responses=CHANGES | problems(429))
 async def sign_in(given: Credentials, request: Request, response: Response, center: At) -> Row:
     """Sign in and get the session cookie."""
+    key = await center.device_key()
+    device = known_device(key, given.name, request.cookies)
     address = address_of(request)
-    async with counted(center.throttle, given.name, address, time.monotonic()):
+    async with _attempt(center, Attempt(given.name, address, device)) as attempt:
+        known = await _proved(center, attempt, given.password)
+        if known is None:
+            await _note_in_vain(center, "sign_in.failed", attempt)
+            raise Problem(401, "sign_in_failed", WRONG)
         async with center.database() as connection:
-            known = await people.password_hash_of(connection, given.name)
-        # No connection is held while the hash is worked out.
-        async with center.throttle.hashing():
-            if (
-                not await people.password_matches(known[1] if known else None, given.password)
-                or known is None
-            ):
-                _log.warning(
-                    "sign-in refused", address=address
-                )  # the name may be a password in the wrong field
-                raise Problem(401, "sign_in_failed", WRONG)
-        async with center.database() as connection:
-            cookie = await people.open_sign_in(connection, known[0], center.options.sign_in_lasts)
+            cookie = await people.open_sign_in(connection, known["id"], center.options.sign_in_lasts)
             person = await people.signed_in(connection, cookie, center.options.sign_in_lasts)
             if person is None:
                 raise Problem(401, "sign_in_failed", WRONG)
-            await people.audit(connection, person["name"], "signed_in", person["name"], address=address)
+            await audit(
+                connection,
+                person["name"],
+                "signed_in",
+                person["name"],
+                address=address,
+                new_device=device is None,
+            )
     center.remembered.note(cookie, True, time.monotonic())
-    set_cookie(response, cookie, secure=center.options.secure_cookie or request.url.scheme == "https")
+    is_secure = center.options.secure_cookie or request.url.scheme == "https"
+    set_cookie(response, cookie, secure=is_secure)
+    remember_device(response, key, person["name"], device, secure=is_secure)
     return person
+
+
+@asynccontextmanager
+async def _attempt(center: Center, attempt: Attempt) -> AsyncIterator[Attempt]:
+    """Count what happens inside as an attempt; one that raises nothing was no guess.
+
+    Raises:
+        Problem: 429, too many attempts.
+    """
+    if wait_s := center.throttle.begin(attempt, time.monotonic()):
+        await _note_in_vain(center, "sign_in.locked", attempt)
+        raise too_many_attempts(wait_s)
+    yield attempt
+    center.throttle.succeeded(attempt)
+
+
+async def _proved(center: Center, attempt: Attempt, password: str) -> Row | None:
+    """Give the user of this name, who may sign in and has this password; None where there is none such."""
+    async with center.database() as connection:
+        known = await people.credentials(connection, attempt.name)
+    # No connection is held while the hash is worked out.
+    async with center.throttle.hashing(attempt):
+        is_right = await people.password_matches(known["password_hash"] if known else None, password)
+    return known if known and is_right and not known["disabled"] else None
+
+
+async def _note_in_vain(center: Center, action: str, attempt: Attempt) -> None:
+    """Write an attempt down. Those that are locked out cost us nothing, so that they stand there once a
+    minute and are not counted."""
+    minute, network = int(time.time()) // 60, network_of(attempt.address)
+    key, is_new = center.folding.entry((action, attempt.name, network), minute)
+    if is_new:
+        # The name may be a password in the wrong field.
+        _log.warning("sign-in refused", reason=action, network=network if key else "several")
+    elif action == "sign_in.locked":
+        return
+    async with center.database() as connection:
+        known = await people.credentials(connection, attempt.name) if key else None
+        name = known["name"] if known else NOBODY
+        await audit_folded(connection, action, name, minute, network if key else "")
 
 
 @router.post("/sign-out", status_code=204, responses=CHANGES)
@@ -83,6 +131,7 @@ async def sign_out(request: Request, response: Response, center: At, by: By) -> 
     """Sign out; the cookie opens nothing any more."""
     async with center.database() as connection:
         await people.close_sign_in(connection, request.cookies[COOKIE])
+        await audit(connection, by["name"], "signed_out", by["name"], address=address_of(request))
     center.remembered.forget(request.cookies[COOKIE])
     forget_cookie(response)
 
@@ -96,13 +145,11 @@ async def me(by: By) -> Row:
 @router.post("/me/password", status_code=204, responses=CHANGES | problems(429))
 async def change_password(given: PasswordChange, request: Request, center: At, by: By) -> None:
     """Change one's own password; one's other sign-ins end."""
-    address = address_of(request)
-    async with counted(center.throttle, by["name"], address, time.monotonic()):
-        async with center.database() as connection:
-            known = await people.password_hash_of(connection, by["name"])
-        async with center.throttle.hashing():
-            if not await people.password_matches(known[1] if known else None, given.old_password):
-                raise Problem(403, "wrong_password", "The old password is wrong.")
+    # Whoever is signed in is known by that.
+    async with _attempt(center, Attempt(by["name"], address_of(request), request.cookies[COOKIE])) as attempt:
+        if await _proved(center, attempt, given.old_password) is None:
+            await _note_in_vain(center, "user.password_failed", attempt)
+            raise Problem(403, "wrong_password", "The old password is wrong.")
     async with center.database() as connection:
         await people.set_password(
             connection, by["id"], given.new_password, by=by["name"], keep=request.cookies[COOKIE]
@@ -146,7 +193,7 @@ async def set_password(user_id: IdPath, given: NewPassword, center: At, by: ByAd
 
 
 @router.get("/audit", response_model=Page[AuditEntry], responses=problems(400, 403))
-async def audit(
+async def audited(
     center: At,
     by: ByAdmin,
     limit: Limit = DEFAULT_LIMIT,
@@ -156,8 +203,8 @@ async def audit(
     since: From = None,
     until: To = None,
 ) -> Any:
-    """What people changed, newest first."""
+    """What people did, and who tried in vain to sign in, newest first."""
     async with center.database() as connection:
-        return await people.audit_page(
+        return await audit_page(
             connection, limit=limit, cursor=cursor, user=user, action=action, since=since, until=until
         )

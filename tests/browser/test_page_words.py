@@ -25,7 +25,7 @@ OF_FACTS = (messages.MEDIA_QUOTA, SHORT_BODY, CUT_BATCH, HASH_COLLISION, POISONE
 REASONS = {*FRAME_ERRORS, *Reason, *OF_ANSWERS, *OF_FACTS}
 """Of quarantine."""
 
-ACTION_AT = {"audit": 2, "_audit": 2, "note": 1}
+ACTION_AT = {"audit": 2, "_audit": 2, "note": 1, "audit_folded": 1, "_note_in_vain": 1}
 """Which argument names the action, by the function that writes it down."""
 TOLD = {
     "gateway/server.py",
@@ -35,6 +35,8 @@ TOLD = {
     "northwatch/pulse.py",
 }
 """Where parts say of themselves how they are."""
+SAID_OTHERWISE = {"signed_in", "signed_out", "sign_in", "export"}
+"""Actions whose subjects are users, or what is exported."""
 NOT_SHOWN = {"did_zh", "log"}
 
 
@@ -52,9 +54,20 @@ def test_every_reason_of_quarantine(words: set[str]) -> None:
 def test_every_action_of_the_audit(words: set[str]) -> None:
     found = set(chain.from_iterable(actions(tree) for tree in trees()))
     assert {"alarm.", "ticket.", "signed_in", "quarantine.deleted", "log.seen", "terminal.blocked"} <= found
+    assert {"sign_in.failed", "sign_in.locked", "signed_out"} <= found
     found |= {f"alarm.{change}" for change in ("taken", "released", "handled")}
     found |= {f"ticket.{change}" for change in CHANGE.values()}
     assert {f"action.{action}" for action in found if not action.endswith(".")} - words == set()
+
+
+def test_every_subject_and_detail_of_the_audit(words: set[str]) -> None:
+    found = set(chain.from_iterable(actions(tree) for tree in trees()))
+    kinds = {action.partition(".")[0] for action in found} - SAID_OTHERWISE
+    assert {"alarm", "ticket", "user", "record"} <= kinds
+    assert {f"subject.{kind}" for kind in kinds} - words == set()
+    details = set(chain.from_iterable(given(tree) for tree in trees()))
+    assert {"address", "new_device", "role", "rows"} <= details
+    assert {f"detail.{name}" for name in details} - words == set()
 
 
 def test_everything_that_parts_say_of_themselves(words: set[str]) -> None:
@@ -81,6 +94,13 @@ def actions(tree: ast.Module) -> Iterator[str]:
         for keyword in call.keywords:
             if keyword.arg == "audited" and isinstance(keyword.value, ast.Tuple):
                 yield from texts(keyword.value.elts[1])
+
+
+def given(tree: ast.Module) -> Iterator[str]:
+    """Give the names of what is written down beside an action."""
+    for call in (each for each in ast.walk(tree) if isinstance(each, ast.Call)):
+        if getattr(call.func, "id", getattr(call.func, "attr", "")) in ACTION_AT:
+            yield from (keyword.arg for keyword in call.keywords if keyword.arg)
 
 
 def facts(tree: ast.Module) -> Iterator[str]:

@@ -156,7 +156,7 @@ def test_exactly_what_was_altered_is_found_and_adopting_repairs_it(tmp_path: Pat
     assert not told.found(told.replayed())
     with psycopg.connect(dsn) as connection:
         ((detail,),) = connection.execute(
-            "SELECT detail FROM audit WHERE action = 'replay.adopted' AND subject = %s", [f"replay {number}"]
+            "SELECT detail FROM audit WHERE action = 'replay.adopted' AND subject = %s", [str(number)]
         ).fetchall()
     assert detail["adopted"]["position.missing"] == expected["position", "missing"]
 

@@ -5,10 +5,19 @@ import asyncio
 import httpx
 import psycopg
 
-from monitor.signing import COOKIE, THROTTLE_WINDOW_S, TRIES_PER_ADDRESS, TRIES_PER_NAME_AND_ADDRESS, Throttle
+from monitor.signing import COOKIE
+from monitor.throttle import (
+    THROTTLE_WINDOW_S,
+    TRIES_PER_ADDRESS,
+    TRIES_PER_NAME_AND_ADDRESS,
+    Attempt,
+    Throttle,
+)
 from store import people
 from store.select import Connection
 from tests.monitor.conftest import PASSWORD, Served
+
+ANNA = Attempt("anna", "10.0.0.1", None)
 
 
 async def test_signing_in_gives_a_session_and_signing_out_ends_it(stranger: httpx.AsyncClient) -> None:
@@ -63,18 +72,21 @@ async def test_guesses_at_once_gain_nothing(stranger: httpx.AsyncClient) -> None
 async def test_throttle_forgets_after_its_window_and_after_success() -> None:
     throttle = Throttle()
     for _ in range(TRIES_PER_NAME_AND_ADDRESS):
-        assert throttle.begin("anna", "10.0.0.1", 0.0) == 0
-    assert throttle.begin("anna", "10.0.0.1", 1.0) == THROTTLE_WINDOW_S - 1
-    assert throttle.begin("anna", "10.0.0.2", 1.0) == 0
-    assert throttle.begin("anna", "10.0.0.1", THROTTLE_WINDOW_S) == 0
-    throttle.succeeded("anna", "10.0.0.1")
+        assert throttle.begin(ANNA, 0.0) == 0
+    assert throttle.begin(ANNA, 1.0) == THROTTLE_WINDOW_S - 1
+    assert throttle.begin(ANNA._replace(address="10.0.0.2"), 1.0) == 0
+    assert throttle.begin(ANNA, THROTTLE_WINDOW_S) == 0
+    throttle.succeeded(ANNA)
     for _ in range(TRIES_PER_NAME_AND_ADDRESS):
-        assert throttle.begin("anna", "10.0.0.1", THROTTLE_WINDOW_S) == 0
+        assert throttle.begin(ANNA, THROTTLE_WINDOW_S) == 0
 
 
 async def test_one_network_of_addresses_counts_as_one() -> None:
     throttle = Throttle()
-    waits = [throttle.begin(f"name {i}", f"2001:db8::{i:x}", 0.0) for i in range(TRIES_PER_ADDRESS + 1)]
+    waits = [
+        throttle.begin(Attempt(f"name {i}", f"2001:db8::{i:x}", None), 0.0)
+        for i in range(TRIES_PER_ADDRESS + 1)
+    ]
     assert waits[:-1] == [0] * TRIES_PER_ADDRESS
     assert waits[-1] > 0
 
@@ -107,8 +119,8 @@ async def test_session_in_its_second_half_is_prolonged(anna: httpx.AsyncClient, 
 async def test_first_admin_is_made_once(db: Connection) -> None:
     password = await people.ensure_admin(db)
     assert password is not None
-    known = await people.password_hash_of(db, "admin")
-    assert known is not None and await people.password_matches(known[1], password)
+    known = await people.credentials(db, "admin")
+    assert known is not None and await people.password_matches(known["password_hash"], password)
     assert await people.ensure_admin(db) is None
 
 
