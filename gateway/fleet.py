@@ -40,6 +40,15 @@ class FleetTerminal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Codes of an earlier credential epoch are worthless."""
     edition: str = ""
     """By which it registered; empty where that is not known."""
+    registered: bool = False
+    """It has authenticated with our code at some time."""
+    speaks_without_code: bool = False
+    """A person lets what it says count without."""
+
+    @property
+    def standing(self) -> tuple[object, ...]:
+        """All that its sessions are judged by, see `gateway.standing`."""
+        return self.known, self.blocked, self.epoch, self.registered, self.speaks_without_code
 
 
 class FleetData(msgspec.Struct, frozen=True):
@@ -152,7 +161,7 @@ class Fleet:
         self.version = 0
         """Of the last decision that this copy knows of."""
         self._known = _Known()
-        self._blocked: list[str] = []
+        self._judged_anew: list[str] = []
         self._horizon: str | None = None
         """What was taken over last; None where everything has to be read."""
         self._whole_due = self._write_due = 0.0
@@ -202,10 +211,12 @@ class Fleet:
         """Take a whole copy instead of the one so far."""
         self._take(FleetNews(data.terminals, dict(enumerate(data.vehicles)), version=data.version))
 
-    def take_blocked(self) -> list[str]:
-        """Return the terminals that were blocked since this was last asked: their sessions are to end."""
-        blocked, self._blocked = self._blocked, []
-        return blocked
+    def take_judged_anew(self) -> list[str]:
+        """Return the terminals about which something else was decided since this was last asked: their
+        sessions go by it.
+        """
+        identities, self._judged_anew = self._judged_anew, []
+        return identities
 
     def refresh(self, source: FleetSource) -> None:
         """Ask `source` for what is new, take it over, and keep it in the file. Blocks: call it in a thread,
@@ -239,14 +250,17 @@ class Fleet:
         is_new = False
         for identity, terminal in news.terminals.items():
             older = before.terminals.get(identity)
-            is_new = is_new or older != terminal
-            if terminal.blocked and not (older is not None and older.blocked):
-                self._blocked.append(identity)
+            if older != terminal:
+                is_new = True
+                if (older or _UNDECIDED).standing != terminal.standing:
+                    self._judged_anew.append(identity)
             known.put(identity, terminal)
         for number, plate in news.vehicles.items():
             is_new = is_new or _spelled(*plate) not in before.vehicles
             known.put_vehicle(number, plate)
         self._known = known
+        if news.is_whole:
+            self._judged_anew += [each for each in before.terminals if each not in known.terminals]
         is_new = is_new or news.version > self.version
         self.version = max(self.version, news.version)
         return is_new or (terminals, vehicles) != (len(known.terminals), len(known.vehicles))

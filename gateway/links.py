@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gateway.addresses import text_of
 from gateway.allowance import Accounts, Allowance
 from gateway.undecodable import Undecodable
-from store.records import CloseReason, FrameFlag
+from store.records import CloseReason
 
 if TYPE_CHECKING:
     from gateway.addresses import Place
@@ -282,9 +282,9 @@ class LinkTable:
         self.key_low: npt.NDArray[np.uint64] = np.zeros(capacity, np.uint64)
         """The bound terminal's id as a number, compared with the frames' `FrameBatch.key_low`."""
         self.flags: npt.NDArray[np.uint16] = np.zeros(capacity, np.uint16)
-        """`FrameFlag` of the bound session."""
+        """`FrameFlag` of what the bound session says, see `gateway.standing`."""
         self.refused: npt.NDArray[np.bool_] = np.zeros(capacity, np.bool_)
-        """Reports are answered with a failure until the bound terminal authenticates."""
+        """Its reports are answered with a failure."""
         self.serial: npt.NDArray[np.uint16] = np.zeros(capacity, np.uint16)
         """The platform's next message serial on the link."""
         self.heard: npt.NDArray[np.float64] = np.full(capacity, np.inf)
@@ -333,22 +333,20 @@ class LinkTable:
         self.heard[link.slot] = np.inf
         self.half_since[link.slot] = np.inf
 
-    def bind(self, link: Link, session: "Session", *, refused: bool) -> None:
+    def bind(self, link: Link, session: "Session") -> None:
         """Make this the terminal whose frames are recognised as columns, if the slot has none."""
         slot = link.slot
         if self.session[slot]:
             return
         self.session[slot] = session.number
         self.key_high[slot], self.key_low[slot] = session.key >> 64, session.key & 0xFFFF_FFFF_FFFF_FFFF
-        self.flags[slot] = FrameFlag.AUTHENTICATED if session.is_authenticated else 0
-        self.refused[slot] = refused and not session.is_authenticated
+        self.judge(session)
 
-    def authenticate(self, session: "Session") -> None:
-        """Take over that the terminal proved who it is."""
+    def judge(self, session: "Session") -> None:
+        """Take over what becomes of what a session says."""
         slot = session.link.slot
         if self.session[slot] == session.number:
-            self.flags[slot] = FrameFlag.AUTHENTICATED
-            self.refused[slot] = False
+            self.flags[slot], self.refused[slot] = session.verdict
 
     def renumber(self, session: "Session", older: int) -> None:
         """Take over that a session goes on under a new number."""

@@ -30,7 +30,7 @@ from protocol.columns.scan import Rejection
 from protocol.deframer import Deframer, PlainFrame, RejectedBytes
 from protocol.errors import Garbage
 from protocol.frame import MAX_FRAME, parse
-from store.records import CloseReason, Event, FrameFlag, Frames, Rejected
+from store.records import CloseReason, Event, Frames, Rejected
 
 logger = structlog.get_logger()
 
@@ -253,7 +253,7 @@ class Pipeline:
         is_simple: npt.NDArray[np.bool_],
     ) -> None:
         """Attribute reports of terminals that share their link with the one that it is bound to."""
-        batch, only_known = wire.frames, self._reception.only_known
+        batch = wire.frames
         own = RESULTS[batch.msg_id]
         rows = (~is_simple & (own != BY_HAND) & ~wire.raw).nonzero()[0]
         keys = zip(batch.key_high[rows].tolist(), batch.key_low[rows].tolist(), strict=True)
@@ -261,9 +261,8 @@ class Pipeline:
             session = links[of].sessions.get(high << 64 | low)
             if session is not None:
                 numbers[row] = session.number
-                flags[row] = FrameFlag.AUTHENTICATED if session.is_authenticated else 0
-                is_refused = only_known and not session.is_authenticated and own[row] == DONE
-                results[row] = FAILED if is_refused else own[row]
+                flags[row], is_refused = session.verdict
+                results[row] = FAILED if is_refused and own[row] == DONE else own[row]
                 is_simple[row] = True
 
     def _answer(

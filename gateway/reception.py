@@ -20,12 +20,11 @@
 All of these are written to the log, and no answer leaves before that is durable. Two exceptions:
 
 - A **blocked** terminal is refused (0x8100/4, 0x8001/1 to its code, no answer to anything else), nothing of
-it is
-  written, and its link is closed unless it carries others.
-- Policy **known**: what a terminal says before it has authenticated is written and marked as such, but
-answered with
-  0x8001/1, so that nobody takes it for accepted; a terminal that nobody entered is refused registration with
-  0x8100/4. Under policy **open** it is answered like the rest, and marked.
+  it is written, and its link is closed unless it carries others.
+- Policy **known**: what a terminal says before it has authenticated is written, but answered with 0x8001/1,
+  so that nobody takes it for accepted; a terminal that nobody entered is refused registration with 0x8100/4.
+
+What each frame counts for is marked beside it, see `gateway.standing`.
 
 Everything here is decided from values in memory; nothing here waits.
 """
@@ -213,14 +212,16 @@ class Reception:
         session = link.sessions.get(key) or self._admit(link, frame, key, now_us)
         if isinstance(session, Refused):
             return self._refuse(link, frame, session)
-        flags = FrameFlag.AUTHENTICATED if session.is_authenticated else 0
-        if not found.is_canonical:
-            flags |= FrameFlag.RAW
+        before = session.verdict
         try:
             answer = self._answer(session, frame)
         except Exception:  # a mistake of ours costs nobody more than this frame, which is kept
             self._confess(session, frame)
             answer = self._general_reply(link, frame, DONE)
+        # What was said before the terminal proved who it is stays as it was; what proves it counts.
+        flags = before.flags & (session.verdict.flags | FrameFlag.AUTHENTICATED)
+        if not found.is_canonical:
+            flags |= FrameFlag.RAW
         return Receipt(session.number, flags, answer)
 
     def _admit(self, link: Link, frame: Frame, key: int, now_us: int) -> Session | Refused:
@@ -262,7 +263,7 @@ class Reception:
             result = NOT_SUPPORTED
         elif kind is Answer.AUTHENTICATION:
             result = self._authenticate(session, frame)
-        elif self.only_known and not session.is_authenticated:
+        elif session.verdict.is_refused:
             result = FAILED
         elif is_piece:
             return self._general_reply(link, frame, DONE) + self.fragment(session, frame)
@@ -275,9 +276,9 @@ class Reception:
 
     def fragment(self, session: Session, frame: Frame) -> bytes:
         """Remember that a fragment came, and give what is answered beside its general reply: that a medium is
-        complete, when its last one has come. Of who has not authenticated nothing is remembered.
+        complete, when its last one has come. Of who may not speak nothing is remembered.
         """
-        if not session.is_authenticated:
+        if not session.verdict.counts:
             return b""
         edition = edition_of(frame, session.edition)
         arrival = self.repairs.note(session.key, frame, edition, self._now)
@@ -341,7 +342,7 @@ class Reception:
 
     def ask_again(self, now: float) -> Iterator[tuple[Link, bytes]]:
         """Give what asks connected terminals for the fragments that are missing by now."""
-        for request in self.repairs.due(now, self._is_authenticated):
+        for request in self.repairs.due(now, self._is_heard):
             session = self._sessions.of(request.key.terminal)
             assert session is not None
             edition = Edition.E2019 if session.address.version is not None else session.edition
@@ -352,9 +353,10 @@ class Reception:
                 msg_id, fields = message
                 yield session.link, self.send(session, msg_id, encode_body(msg_id, edition, fields))[0]
 
-    def _is_authenticated(self, terminal: int) -> bool:
+    def _is_heard(self, terminal: int) -> bool:
+        """Tell whether a terminal is connected, and what it says counts."""
         session = self._sessions.of(terminal)
-        return session is not None and session.is_authenticated and not session.link.is_lost
+        return session is not None and session.verdict.counts and not session.link.is_lost
 
     def recall(self, frame: Frame, at: float) -> None:
         """Remember a fragment that an earlier gateway received at `at`, by the loop's clock."""
@@ -385,7 +387,7 @@ class Reception:
         ):
             self._complain(session, "the authentication code is wrong")
             return FAILED
-        self._sessions.authenticate(session, self._now_us)
+        self._sessions.authenticate(session, terminal.epoch, self._now_us)
         return DONE
 
     def _complain(self, session: Session, reason: str) -> None:

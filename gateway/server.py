@@ -42,6 +42,7 @@ from gateway.repairs import QUIET_S, recent_fragments
 from gateway.ring import Way
 from gateway.sessions import SessionNumbers, Sessions
 from gateway.siblings import News, Siblings
+from gateway.standing import Standings
 from store.log import LogError, LogWriter
 from store.records import CloseReason, Decided, Event, Frames, Started, Tick
 from store.storage import make_directory
@@ -69,8 +70,8 @@ DRAIN_STEP_S: Final = 0.1
 DRAIN_LINKS: Final = 50
 """At a stop at least so many links are closed in each step, so that a small fleet does not wait."""
 
-BLOCKED_AT_ONCE: Final = 256
-"""Terminals whose sessions end in one turn, when many are blocked together."""
+JUDGED_AT_ONCE: Final = 256
+"""Terminals whose sessions are looked at in one turn, when something was decided about many together."""
 
 FLEET_PATIENCE_S: Final = 60.0
 """A database that starts together with us, or again, is no news; one that stays away makes the copy old."""
@@ -177,7 +178,8 @@ class Gateway:
         self._log = log
         self._fleet_source = fleet_source
         self._table = LinkTable(min(options.max_connections, _descriptors()), options.allowance)
-        self._sessions = Sessions(self._table, self._numbers.next, refuses_strangers=only_known)
+        self._standings = Standings(self.fleet, only_known=only_known)
+        self._sessions = Sessions(self._table, self._numbers.next, self._standings)
         self._siblings = Siblings(data_dir / "gateways", options.slot, self._hear)
         self._clock = ReceiveClock()
         self._reception = Reception(
@@ -729,7 +731,7 @@ class Gateway:
             self._fleet_fault = ""
             self._tell_decided()
         try:
-            await self._end_blocked()
+            await self._judge_anew()
         finally:
             self._fleet_task = None
         if self._fleet_condition.is_news(bad=bool(self._fleet_fault), now=self._loop.time()):
@@ -744,11 +746,12 @@ class Gateway:
             self._decided = self.fleet.version
             self._events.append(Decided(self._decided))
 
-    async def _end_blocked(self) -> None:
-        """End the sessions of terminals that were blocked, some in each turn."""
-        blocked = self.fleet.take_blocked()
-        for begin in range(0, len(blocked), BLOCKED_AT_ONCE):
-            self._sessions.block(blocked[begin : begin + BLOCKED_AT_ONCE])
+    async def _judge_anew(self) -> None:
+        """Have sessions go by what was decided meanwhile, some in each turn."""
+        self._standings.refreshed()
+        identities = await asyncio.to_thread(self._sessions.connected, self.fleet.take_judged_anew())
+        for begin in range(0, len(identities), JUDGED_AT_ONCE):
+            self._sessions.judge(identities[begin : begin + JUDGED_AT_ONCE])
             self.wake()
             await asyncio.sleep(0)
 

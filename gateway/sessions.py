@@ -21,6 +21,7 @@ from gateway.clones import Shared, TakeOvers, Voice, replaces
 from gateway.downlinks import KeptPackets
 from gateway.links import Link, LinkTable
 from gateway.siblings import News, What
+from gateway.standing import Standings, Verdict
 from protocol.connection import Address
 from protocol.edition import Edition
 from store.records import SLOT_BITS, Cloned, CloseReason, SessionClosed, SessionOpened
@@ -75,6 +76,7 @@ class Session:
     __slots__ = (
         "address",
         "edition",
+        "epoch",
         "identity",
         "is_authenticated",
         "is_complained_of",
@@ -82,15 +84,20 @@ class Session:
         "link",
         "number",
         "sent",
+        "verdict",
     )
 
-    def __init__(self, number: int, key: int, identity: str, link: Link) -> None:
+    def __init__(self, number: int, key: int, identity: str, link: Link, verdict: Verdict) -> None:
         self.number = number
         self.key = key
         """The number that the terminal's id is."""
         self.identity = identity
         self.link = link
+        self.verdict = verdict
+        """What becomes of what it says."""
         self.is_authenticated = False
+        self.epoch = 0
+        """Of the code by which it authenticated."""
         self.is_complained_of = False
         """Our own log says already why it is refused."""
         self.edition: Edition | None = None
@@ -104,12 +111,10 @@ class Session:
 class Sessions:
     """All sessions, and what has to be written about them."""
 
-    def __init__(
-        self, table: LinkTable, next_number: Callable[[int], int], *, refuses_strangers: bool
-    ) -> None:
+    def __init__(self, table: LinkTable, next_number: Callable[[int], int], standings: Standings) -> None:
         self._table = table
         self._next_number = next_number
-        self._refuses_strangers = refuses_strangers
+        self._standings = standings
         self._by_key: dict[int, Session] = {}
         """The current session of each terminal."""
         self._shared: dict[int, Shared] = {}
@@ -134,11 +139,12 @@ class Sessions:
 
     def open(self, link: Link, key: int, identity: str, now_us: int) -> Session:
         """Begin a session; one of the same terminal on another link usually ends."""
-        session = Session(self._next_number(now_us), key, identity, link)
+        verdict = self._standings.verdict(identity, is_authenticated=False)
+        session = Session(self._next_number(now_us), key, identity, link, verdict)
         link.sessions[key] = session
         self._table.accounts.share(link.slot, len(link.sessions))
-        self._table.bind(link, session, refused=self._refuses_strangers)
-        if not self._refuses_strangers:
+        self._table.bind(link, session)
+        if not self._standings.only_known:
             link.prove()
         self.opened.append(SessionOpened(session.number, link.number, identity, link.peer))
         self.news.append(News(What.OPENED, session.number, key))
@@ -156,12 +162,14 @@ class Sessions:
         """Give the session of a terminal, by the number that its id is; of several the current one."""
         return self._by_key.get(key)
 
-    def authenticate(self, session: Session, now_us: int) -> None:
-        """Remember that the terminal proved who it is."""
-        session.is_authenticated = True
+    def authenticate(self, session: Session, epoch: int, now_us: int) -> None:
+        """Remember that the terminal proved who it is, by a code of some epoch."""
+        session.is_authenticated, session.epoch = True, epoch
         self.news.append(News(What.PROVED, session.number, session.key))
         session.link.prove()
-        self._table.authenticate(session)
+        self._judge(session)
+        if self._standings.prove(session.identity):
+            self.judge([session.identity])
         if session.key in self._shared:
             self._contend(session, now_us)
 
@@ -195,6 +203,8 @@ class Sessions:
         and ours goes on when the newer one has ended.
         """
         for what, number, key in news:
+            if what is What.PROVED and self._standings.prove(identity := f"{key:X}"):
+                self.judge([identity])
             current = self._by_key.get(key)
             if current is None or current.number > number:
                 continue
@@ -208,11 +218,22 @@ class Sessions:
                 while (older := self._by_key.get(key)) is not None and older.number < number:
                     self._forsake(older, CloseReason.TAKEN_OVER)
 
-    def block(self, identities: list[str]) -> None:
-        """End the sessions of terminals that were blocked."""
+    def connected(self, identities: Iterable[str]) -> list[str]:
+        """Give those of some terminals that have a session. May be called from another thread."""
+        return [identity for identity in identities if int(identity, 16) in self._by_key]
+
+    def judge(self, identities: Iterable[str]) -> None:
+        """Go by what is known of some terminals now: end their sessions where they are blocked or their code
+        is worthless, and mark what they say from here on.
+        """
         for identity in identities:
-            while session := self._by_key.get(int(identity, 16)):
-                self._forsake(session, CloseReason.BLOCKED)
+            for session in self._all_of(int(identity, 16)):
+                if self._standings.is_blocked(identity):
+                    self._forsake(session, CloseReason.BLOCKED)
+                elif session.is_authenticated and self._standings.is_worthless(identity, session.epoch):
+                    self._forsake(session, CloseReason.NEW_CODE)
+                else:
+                    self._judge(session)
 
     def note(self, numbers: npt.NDArray[np.uint64], now_us: int) -> None:
         """Remember which links were heard of terminals that have several, from the session of every frame."""
@@ -253,6 +274,10 @@ class Sessions:
             self._forsake(session, CloseReason.TAKEN_OVER)
         self._by_key[key] = shared.current
 
+    def _judge(self, session: Session) -> None:
+        session.verdict = self._standings.verdict(session.identity, is_authenticated=session.is_authenticated)
+        self._table.judge(session)
+
     def _forsake(self, session: Session, reason: CloseReason) -> None:
         """End a session, and its link if that carries no other terminal."""
         self.close(session, reason)
@@ -269,6 +294,13 @@ class Sessions:
         self.news.append(
             News(What.PROVED if session.is_authenticated else What.OPENED, session.number, session.key)
         )
+
+    def _all_of(self, key: int) -> list[Session]:
+        """Give all sessions of a terminal."""
+        if (shared := self._shared.get(key)) is not None:
+            return [voice.session for voice in shared.voices]
+        current = self._by_key.get(key)
+        return [] if current is None else [current]
 
     def _voices(self) -> Iterator[Voice]:
         for shared in self._shared.values():

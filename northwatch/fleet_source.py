@@ -38,8 +38,11 @@ class FleetSource:
                 entry.blocked,
                 entry.plate or "",
                 entry.plate_color or 0,
+                entry.code_epoch,
                 # 2013 is also what the database says of one that never registered.
-                edition="" if entry.edition == "2013" else entry.edition,
+                "" if entry.edition == "2013" else entry.edition,
+                entry.registered,
+                entry.speaks_without_code,
             )
             for entry in entries
         }

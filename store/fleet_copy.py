@@ -21,7 +21,8 @@ gateway's event loop.
 """
 
 _FLEET: LiteralString = """
-SELECT t.identity, t.known, t.blocked, v.plate, v.plate_color, t.edition
+SELECT t.identity, t.known, t.blocked, v.plate, v.plate_color, t.edition, t.code_epoch,
+       t.authenticated_at IS NOT NULL AS registered, t.speaks_without_code
   FROM terminals t
   LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
   LEFT JOIN vehicles v ON v.id = i.vehicle_id
@@ -44,6 +45,10 @@ class FleetEntry:
     """Of the vehicle it is installed in now."""
     plate_color: int | None
     edition: str = "2013"
+    code_epoch: int = 0
+    registered: bool = False
+    """It has authenticated with our code at some time."""
+    speaks_without_code: bool = False
 
 
 class FleetRows(NamedTuple):

@@ -55,11 +55,9 @@ class FrameFlag(IntEnum):
     plain frame.
     """
     UNPROVEN = 4
-    """It changes nothing and is kept: who has a code, or was accepted, said it without; or policy `known`
-    lets nobody speak who was not accepted.
-    """
+    """Who has a code, or was accepted, said it without: it is kept and changes nothing."""
     LOBBY = 8
-    """A stranger said it under policy `open`: it changes what is known of a lobby entry, and nothing else."""
+    """A stranger said it: it changes what is known of a lobby entry, and nothing else."""
 
 
 class CloseReason(IntEnum):
@@ -77,6 +75,8 @@ class CloseReason(IntEnum):
     """It goes on under a newer number, because another session of its terminal was newer and ended."""
     SLOW_READER = 10
     """The other end left its answers unread."""
+    NEW_CODE = 11
+    """The code by which it authenticated was made worthless."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from gateway import clones
 from gateway.clones import MAX_LINKS, OF_LATE_US, SECOND_US, TAKE_OVERS, TakeOvers, replaces
+from gateway.fleet import Fleet, FleetData, FleetTerminal
 from gateway.links import Link, LinkTable
 from gateway.server import Gateway
 from gateway.sessions import Sessions
+from gateway.standing import Standings
 from store.records import Cloned, CloseReason, SessionClosed, SessionOpened
 from tests.gateway.device import Device, logged, report, running, until
 
@@ -60,7 +62,8 @@ def test_whatever_links_do_the_newest_number_is_of_a_session_that_goes_on(
 ) -> None:
     table = LinkTable(6)
     numbers = iter(range(1, 1000))
-    every = Sessions(table, lambda _: next(numbers), refuses_strangers=False)
+    fleet = Fleet(Path("no copy"))
+    every = Sessions(table, lambda _: next(numbers), Standings(fleet, only_known=False))
     links = [Link(None) for _ in range(6)]  # type: ignore[arg-type]
     for link in links:
         table.admit(link, 0.0)
@@ -69,11 +72,13 @@ def test_whatever_links_do_the_newest_number_is_of_a_session_that_goes_on(
         if action == "wait":
             now_us += value
         elif action == "block":
-            every.block(["1"])
+            fleet.replace(FleetData({"1": FleetTerminal(blocked=True)}))
+            every.judge(["1"])
+            fleet.replace(FleetData())
         elif action == "open" and 1 not in links[value].sessions:
             every.open(links[value], 1, "1", now_us)
         elif action == "prove" and 1 in links[value].sessions:
-            every.authenticate(links[value].sessions[1], now_us)
+            every.authenticate(links[value].sessions[1], 0, now_us)
         elif action == "close":
             every.close_link(links[value], CloseReason.PEER_CLOSED)
         live |= {event.session for event in every.opened}

@@ -67,7 +67,7 @@ def test_the_copy_survives_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "fleet.json"
     fleet = Fleet(path)
     fleet.refresh(lambda _: NEWS)
-    assert fleet.take_blocked() == ["3"] and fleet.take_blocked() == []
+    assert fleet.take_judged_anew() == ["1", "2", "3"] and fleet.take_judged_anew() == []
     again = Fleet(path)
     assert len(again) == 3 and again.terminal("1").plate == "辽A00001" and again.terminal("3").blocked
     assert again.conflict("2", ("辽A00001", 2), only_known=False) is not None
@@ -112,7 +112,7 @@ def test_after_the_first_time_only_what_changed_is_asked_for(tmp_path: Path) -> 
     assert path.stat().st_ino == written, "nothing is new"
     fleet._write_due = 0.0
     fleet.refresh(source)
-    assert path.stat().st_ino != written and fleet.take_blocked() == ["3", "2"]
+    assert path.stat().st_ino != written and fleet.take_judged_anew() == ["1", "2", "3", "2"]
     assert fleet.conflict("2", ("辽A00003", 2), only_known=False) == fleet.conflict(
         "3", ("", 0), only_known=True
     )
@@ -161,7 +161,8 @@ async def test_the_loop_does_the_same_for_any_fleet(tmp_path: Path) -> None:
     counts = []
     for size in (2_000, 20_000):
         terminals = {
-            f"{number:X}": FleetTerminal(plate=f"辽A·{number}", plate_color=2) for number in range(size)
+            f"{number:X}": FleetTerminal(known=True, plate=f"辽A·{number}", plate_color=2)
+            for number in range(size)
         }
         plates = {number: (f"辽A·{number}", 2) for number in range(size)}
         changed = {f"{number:X}": FleetTerminal(blocked=True) for number in range(3)}
@@ -193,15 +194,15 @@ async def test_the_loop_does_the_same_for_any_fleet(tmp_path: Path) -> None:
 async def test_many_that_are_blocked_at_once_leave_in_several_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "BLOCKED_AT_ONCE", 2)
+    monkeypatch.setattr(server, "JUDGED_AT_ONCE", 2)
     at_once: list[int] = []
-    block = Sessions.block
+    judge = Sessions.judge
 
     def counted(self: Sessions, identities: list[str]) -> None:
         at_once.append(len(identities))
-        block(self, identities)
+        judge(self, identities)
 
-    monkeypatch.setattr(Sessions, "block", counted)
+    monkeypatch.setattr(Sessions, "judge", counted)
     news = FleetNews({str(number): FleetTerminal(blocked=True) for number in range(1, 6)}, {})
     async with running(tmp_path, fleet_refresh_s=3600.0) as gateway:
         devices = [await Device.connect(gateway, str(number)) for number in range(1, 7)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from gateway.fleet import FleetNews, FleetTerminal
 from protocol.frame import Frame, parse
 from store.log import LogWriter
+from store.records import FrameFlag
 from tests.disks import FaultyDisk
 from tests.gateway.device import Device, logged, report, running, until, with_the_next_frame
 
@@ -20,7 +21,7 @@ async def test_no_code_but_the_terminals_own_authenticates(tmp_path: Path) -> No
         assert await device.result(device.terminal.report(report())) == 0
         assert await device.result(device.terminal.authenticate(own)) == 0
     flags = {parse(frame.content).msg_id: frame.flags for frame in logged(tmp_path / "log").frames}
-    assert flags[0x0200] == 0, "what was said before is marked as unauthenticated"
+    assert flags[0x0200] == FrameFlag.LOBBY, "what was said before is marked as unauthenticated"
 
 
 async def test_a_stranger_is_not_accepted_where_only_known_ones_are(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ async def test_a_terminal_registers_authenticates_and_reports(tmp_path: Path, ed
         assert await device.result(device.terminal.heartbeat()) == 0
     log = logged(tmp_path / "log")
     assert [parse(frame.content).msg_id for frame in log.frames] == [0x0100, 0x0102, 0x0200, 0x0002]
-    assert [frame.flags for frame in log.frames] == [0, 0, FrameFlag.AUTHENTICATED, FrameFlag.AUTHENTICATED]
+    assert [frame.flags for frame in log.frames] == [FrameFlag.LOBBY, 0, *[FrameFlag.AUTHENTICATED] * 2]
     opened, closed = log.of(SessionOpened), log.of(SessionClosed)
     assert [event.identity for event in opened] == ["13912345678"]
     assert {frame.session for frame in log.frames} == {opened[0].session} == {closed[0].session}
@@ -66,7 +66,7 @@ async def test_an_unknown_code_is_refused_and_reports_go_on_unauthenticated(tmp_
         device = await Device.connect(gateway)
         assert await device.result(device.terminal.authenticate("GUESSED")) == 1
         assert await device.result(device.terminal.report(report())) == 0
-    assert [frame.flags for frame in logged(tmp_path / "log").frames] == [0, 0]
+    assert [frame.flags for frame in logged(tmp_path / "log").frames] == [FrameFlag.LOBBY] * 2
 
 
 @pytest.mark.parametrize("pad", ["\0", " ", "\0\0\0\0"])
@@ -186,7 +186,7 @@ async def test_an_unescaped_checksum_is_accepted_and_kept_as_it_came(tmp_path: P
         device.writer.write(b"\x7e" + plain + b"\x7e")
         assert (await device.fields())["result"] == 0
     assert [(frame.flags, frame.content) for frame in logged(tmp_path / "log").frames] == [
-        (FrameFlag.RAW, b"\x7e" + plain + b"\x7e")
+        (FrameFlag.RAW | FrameFlag.LOBBY, b"\x7e" + plain + b"\x7e")
     ]
 
 
@@ -249,7 +249,8 @@ async def test_deregistration_ends_the_session_and_not_the_link(tmp_path: Path) 
         CloseReason.DEREGISTERED,
         CloseReason.STOPPING,
     ]
-    assert log.frames[-1].session == log.of(SessionOpened)[1].session and log.frames[-1].flags == 0
+    assert log.frames[-1].session == log.of(SessionOpened)[1].session
+    assert log.frames[-1].flags == FrameFlag.UNPROVEN, "it has a code"
 
 
 async def test_what_came_before_the_link_was_lost_is_kept(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from store import cursors, quarantine, terminals
+from store.decisions import CODE_EPOCH, SPEAKS_WITHOUT_CODE, Decision, decide_now
 from store.fleet_copy import FleetEntry, read_fleet
 from store.quarantine import POISONED, Quarantined
 from store.terminals import Registration
@@ -73,6 +74,16 @@ def test_blocked_terminals_are_told(known: psycopg.Connection[Any]) -> None:
     known.execute("UPDATE terminals SET blocked = true WHERE id = 2")
     assert terminals.blocked(known) == {2}
     assert [each.blocked for each in read_fleet(known).entries] == [False, True]
+
+
+def test_the_copy_says_what_sessions_are_judged_by(known: psycopg.Connection[Any]) -> None:
+    terminals.set_authenticated(known, {1: T})
+    said = [Decision(CODE_EPOCH, "ABCDEF", 2), Decision(SPEAKS_WITHOUT_CODE, "ABCDEF", True)]
+    decide_now(known, "test", said)
+    assert read_fleet(known).entries == [
+        FleetEntry("13912345678", False, False, None, None, registered=True),
+        FleetEntry("ABCDEF", False, False, None, None, code_epoch=2, speaks_without_code=True),
+    ]
 
 
 def test_what_changed_of_the_fleet_is_read_and_nothing_else(dsn: str, known: psycopg.Connection[Any]) -> None:

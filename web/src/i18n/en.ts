@@ -463,6 +463,7 @@ export const en: Record<keyof typeof zh, string> = {
   'linkEvent.error': 'link failed',
   'linkEvent.renewed': 'goes on',
   'linkEvent.slow_reader': 'closed: took no answers',
+  'linkEvent.new_code': 'closed: its code was replaced',
   'linkEvent.gateway_restarted': 'gateway restarted',
   'linkEvent.gateway_lost': 'gateway lost',
   'linkEvent.gateway_back': 'gateway back',

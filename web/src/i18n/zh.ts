@@ -461,6 +461,7 @@ export const zh = {
   'linkEvent.error': '连接出错',
   'linkEvent.renewed': '连接延续',
   'linkEvent.slow_reader': '不收应答，断开',
+  'linkEvent.new_code': '鉴权码已更换，断开',
   'linkEvent.gateway_restarted': '网关重启',
   'linkEvent.gateway_lost': '网关失联',
   'linkEvent.gateway_back': '网关恢复',

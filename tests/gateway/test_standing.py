@@ -1,0 +1,227 @@
+"""Who may say what: every standing, policy, kind of message and transport, through sockets into the log."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from gateway.fleet import FleetNews, FleetTerminal
+from gateway.server import Gateway
+from gateway.standing import VERDICTS, Case, Standing
+from protocol.frame import parse
+from store.log import LogWriter
+from store.records import CloseReason, FrameFlag, SessionClosed, SessionOpened
+from tests.gateway.authority import Authority
+from tests.gateway.device import Device, logged, report, running, until
+from tests.gateway.test_tls import connect
+from tests.gateway.test_udp import UdpDevice
+
+AUTHENTICATED, UNPROVEN, LOBBY = FrameFlag.AUTHENTICATED, FrameFlag.UNPROVEN, FrameFlag.LOBBY
+
+FLEET: Final = {
+    "1": FleetTerminal(known=True),
+    "2": FleetTerminal(registered=True),
+    "4": FleetTerminal(known=True, speaks_without_code=True),
+    "5": FleetTerminal(registered=True, speaks_without_code=True),
+    "6": FleetTerminal(speaks_without_code=True),
+}
+STANDINGS: Final = {
+    "1": Standing.ACCEPTED,
+    "2": Standing.REGISTERED,
+    "3": Standing.STRANGER,
+    "4": Standing.ACCEPTED,
+    "5": Standing.REGISTERED,
+    "6": Standing.STRANGER,
+}
+MAY_SPEAK: Final = {"4", "5"}
+"""Who is allowed to do without a code, and is no stranger."""
+
+KINDS: Final[dict[str, Callable[[Any], int]]] = {
+    "heartbeat": lambda terminal: terminal.heartbeat(),
+    "report": lambda terminal: terminal.report(report()),
+    "undecodable": lambda terminal: terminal.say(0x0704, b"?"),
+    "unknown": lambda terminal: terminal.say(0xE123, b"vendor"),
+    "time": lambda terminal: terminal.say(0x0004, b""),
+    "medium": lambda terminal: terminal.say(0x0801, bytes(40)),
+    "registration": lambda terminal: terminal.register("辽A12345", 2),
+    "wrong code": lambda terminal: terminal.authenticate("GUESSED"),
+}
+MANY: Final = 40
+"""Reports in one piece, which are read as columns."""
+
+
+def before(identity: str) -> int:
+    """Give the flag of what a terminal says without its code."""
+    if STANDINGS[identity] is Standing.STRANGER:
+        return LOBBY
+    return 0 if identity in MAY_SPEAK else UNPROVEN
+
+
+def test_the_table_has_every_case() -> None:
+    cases = [Case(*case) for case in product([True, False], Standing, [True, False], [True, False])]
+    assert set(VERDICTS) == set(cases)
+    for case in cases:
+        flags, is_refused = VERDICTS[case]
+        if case.is_authenticated:
+            assert (flags, is_refused) == (AUTHENTICATED, False)
+        elif case.standing is Standing.STRANGER:
+            assert (flags, is_refused) == (LOBBY, case.only_known)
+        elif case.is_allowed:
+            assert (flags, is_refused) == (0, False)
+        else:
+            assert (flags, is_refused) == (UNPROVEN, case.only_known)
+
+
+@asynccontextmanager
+async def knowing(
+    tmp_path: Path, fleet: dict[str, FleetTerminal] = FLEET, **settings: Any
+) -> AsyncIterator[Gateway]:
+    """Run a gateway that has its copy of the fleet."""
+    async with running(tmp_path, fleet_source=lambda _: FleetNews(fleet, {}), **settings) as gateway:
+        await until(lambda: len(gateway.fleet) == len(fleet))
+        yield gateway
+
+
+async def open_link(
+    gateway: Gateway, authority: Authority, transport: str, identity: str
+) -> Device | UdpDevice:
+    if transport == "tls":
+        return await connect(gateway, authority, identity)
+    if transport == "udp":
+        return UdpDevice(gateway.udp_port, identity)
+    return await Device.connect(gateway, identity)
+
+
+@pytest.mark.parametrize("policy", ["open", "known"])
+@pytest.mark.parametrize("transport", ["tcp", "tls", "udp"])
+async def test_every_frame_is_marked_by_who_says_it(tmp_path: Path, policy: str, transport: str) -> None:
+    authority, sent = Authority(tmp_path), 0
+    settings = {"tls_port": 0, "certificate": authority.issue("gateway"), "udp_port": 0, "policy": policy}
+    async with knowing(tmp_path, **settings) as gateway:
+
+        async def flush(device: Device | UdpDevice, frames: int) -> None:
+            nonlocal sent
+            sent += frames
+            device.flush()
+            await until(lambda: gateway.health()["frames"] == sent)
+
+        for identity in STANDINGS:
+            device = await open_link(gateway, authority, transport, identity)
+            for _ in range(2):  # without the code, and with it
+                for say in KINDS.values():
+                    say(device.terminal)
+                    await flush(device, 1)
+                for _ in range(MANY):
+                    device.terminal.heartbeat()
+                await flush(device, MANY)
+                device.terminal.authenticate(gateway.credentials.code(identity))
+                await flush(device, 1)
+            other = await open_link(gateway, authority, transport, identity)
+            for _ in range(MANY + 1):
+                other.terminal.heartbeat()
+                await flush(other, 1)
+    log = logged(tmp_path / "log")
+    flags: dict[str, list[list[int]]] = {identity: [] for identity in STANDINGS}
+    for event in log.of(SessionOpened):
+        said = [frame.flags for frame in log.frames if frame.session == event.session]
+        flags[event.identity].append(said)
+    for identity in STANDINGS:
+        first, second = flags[identity]
+        once, can = len(KINDS) + MANY, policy == "open" or STANDINGS[identity] is Standing.ACCEPTED
+        unproved = before(identity)
+        assert first[:once] == [unproved] * once, identity
+        assert first[once] == (0 if can else unproved), "what proves it counts"
+        assert first[once + 1 :] == [AUTHENTICATED if can else unproved] * (once + 1), identity
+        if can and STANDINGS[identity] is Standing.STRANGER:
+            unproved = 0 if identity in {"6"} else UNPROVEN  # it is registered now
+        assert second == [unproved] * (MANY + 1), "one link proves nothing of another"
+
+
+@pytest.mark.parametrize("policy", ["open", "known"])
+@pytest.mark.parametrize("many", [1, MANY])
+async def test_what_counts_is_answered_as_accepted(tmp_path: Path, policy: str, many: int) -> None:
+    async with knowing(tmp_path, policy=policy) as gateway:
+        for identity in STANDINGS:
+            device = await Device.connect(gateway, identity)
+            for _ in range(many):
+                device.terminal.report(report())
+            device.flush()
+            results = {(await device.fields())["result"] for _ in range(many)}
+            assert results == {1 if policy == "known" and identity not in MAY_SPEAK else 0}, identity
+
+
+async def test_a_session_goes_by_what_is_decided_meanwhile(tmp_path: Path) -> None:
+    news = [FleetNews({}, {})]
+    decided = [
+        FleetTerminal(known=True),
+        FleetTerminal(known=True, speaks_without_code=True),
+        FleetTerminal(known=True),
+        FleetTerminal(registered=True),
+    ]
+    async with running(tmp_path, fleet_source=lambda _: news[-1], fleet_refresh_s=3600.0) as gateway:
+        device = await Device.connect(gateway, "1")
+        assert await device.result(device.terminal.report(report())) == 0
+        for terminal in decided:
+            await gateway._refresh_fleet(lambda _, is_now=terminal: FleetNews({"1": is_now}, {}))
+            for _ in range(MANY):
+                device.terminal.report(report())
+            device.flush()
+            for _ in range(MANY):
+                await device.answer()
+        await gateway._refresh_fleet(lambda _: FleetNews({}, {}))
+        assert await device.result(device.terminal.report(report())) == 0
+    flags = [frame.flags for frame in logged(tmp_path / "log").frames]
+    assert flags == [LOBBY] + [UNPROVEN] * MANY + [0] * MANY + [UNPROVEN] * 2 * MANY + [LOBBY]
+
+
+async def test_who_authenticates_is_no_stranger_on_any_of_its_links(tmp_path: Path) -> None:
+    async with running(tmp_path, udp_port=0) as gateway:
+        honest, forged = await Device.connect(gateway, "1"), UdpDevice(gateway.udp_port, "1")
+        await honest.sign_in()
+        for number in range(2):
+            forged.terminal.report(report())
+            forged.flush()
+            await until(lambda number=number: gateway.health()["frames"] == 3 + 2 * number)
+            assert await honest.result(honest.terminal.report(report())) == 0, "nobody took its place"
+    log = logged(tmp_path / "log")
+    flags = [frame.flags for frame in log.frames]
+    assert flags == [LOBBY, 0, *[UNPROVEN, AUTHENTICATED] * 2], "a datagram says nothing for who has a code"
+
+
+async def test_who_authenticates_is_no_stranger_to_other_processes(tmp_path: Path) -> None:
+    for slot in range(2):
+        (tmp_path / "log" / str(slot)).mkdir(parents=True)
+    logs = [LogWriter(tmp_path / "log" / str(slot)) for slot in range(2)]
+    async with (
+        running(tmp_path, logs[0], slot=0, reuse_port=True) as first,
+        running(tmp_path, logs[1], slot=1, reuse_port=True) as second,
+    ):
+        honest = await Device.connect(first, "1")
+        await honest.sign_in()
+        await until(lambda: second._standings.of("1") is Standing.REGISTERED)
+        forged = await Device.connect(second, "1")
+        assert await forged.result(forged.terminal.report(report())) == 0
+    for log in logs:
+        log.close()
+    assert [frame.flags for frame in logged(tmp_path / "log" / "1").frames] == [UNPROVEN]
+
+
+async def test_a_new_code_ends_what_the_old_one_opened(tmp_path: Path) -> None:
+    async with running(tmp_path) as gateway:
+        device, other = await Device.connect(gateway, "1"), await Device.connect(gateway, "2")
+        await device.sign_in()
+        await other.sign_in("辽A00002")
+        old = gateway.credentials.code("1")
+        fleet = FleetNews({"1": FleetTerminal(epoch=1, registered=True)}, {})
+        await gateway._refresh_fleet(lambda _: fleet)
+        await device.closed()
+        assert await other.result(other.terminal.heartbeat()) == 0
+        again = await Device.connect(gateway, "1")
+        assert await again.result(again.terminal.authenticate(old)) == 1, "it is worthless"
+        await again.sign_in()
+    log = logged(tmp_path / "log")
+    assert log.of(SessionClosed)[0].reason == CloseReason.NEW_CODE
+    assert parse(log.frames[-1].content).msg_id == 0x0102 and log.frames[-1].flags == 0
