@@ -99,6 +99,8 @@ def create_app(options: MonitorOptions, alive: Callable[[], Alive] = lambda: ALI
     headers = pages.SECURITY_HEADERS | {
         "Content-Security-Policy": pages.content_security_policy(options.map.tiles_url)
     }
+    if options.is_https:
+        headers |= pages.STRICT_TRANSPORT
     app.add_middleware(
         Gate,
         trusted_origins=options.trusted_origins,

@@ -12,7 +12,8 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import h11
 import uvicorn
@@ -22,6 +23,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.addresses import LOOPBACK, Network, host_of, subscriber, text_of
+from gateway.certificates import Certificate
+from monitor.handshakes import Handshake
 
 HEADER_S: Final = 10.0
 """A request's header comes within this time, and so does the next request of a connection that is kept."""
@@ -52,6 +55,7 @@ class ConnectionLimits:
 class Awaited(Enum):
     """What a connection keeps us waiting for."""
 
+    HANDSHAKE = "handshake"
     HEADER = "header"
     BODY = "body"
     READING = "reading"
@@ -76,7 +80,7 @@ class Guest:
         """Has it kept us waiting for longer than it may?"""
         waited_s = now - self.since
         match self.awaited:
-            case Awaited.HEADER:
+            case Awaited.HANDSHAKE | Awaited.HEADER:
                 return waited_s > HEADER_S
             case Awaited.BODY:
                 return waited_s > GRACE_S + self.size / LEAST_BYTES_PER_S
@@ -117,6 +121,8 @@ class Connections:
 
     def enter(self, transport: asyncio.Transport, now: float) -> None:
         """Give a new connection its place, or end it where there is none. `now` is the loop's clock."""
+        if transport in self._guests:  # since its handshake
+            return
         place = self._place(text_of(transport.get_extra_info("peername")))
         if place is not None and place.count >= self._limits.per_address:
             is_admitted = self._make_room(place.silent)
@@ -129,6 +135,21 @@ class Connections:
         if place is not None:
             place.count += 1
         guest = self._guests[transport] = Guest(transport, place)
+        self._await(guest, Awaited.HEADER, now)
+
+    def shake_hands(self, transport: asyncio.Transport, now: float) -> None:
+        """Give a new connection its place that begins with a handshake, or end it where there is none."""
+        self.enter(transport, now)
+        self.heard(transport, Awaited.HANDSHAKE, 0, now)
+
+    def secure(self, transport: asyncio.Transport, secured: asyncio.Transport, now: float) -> None:
+        """Take note that the handshake is done: `secured` has the place from now on."""
+        guest = self._guests.pop(transport, None)
+        if guest is None:  # it had to go meanwhile
+            secured.abort()
+            return
+        guest.transport = secured
+        self._guests[secured] = guest
         self._await(guest, Awaited.HEADER, now)
 
     def heard(self, transport: asyncio.Transport, awaited: Awaited | None, size: int, now: float) -> None:
@@ -198,6 +219,8 @@ class Config(uvicorn.Config):
     """uvicorn's settings, and the connections."""
 
     connections: Connections
+    certificate: Certificate | None = None
+    """For HTTPS."""
 
 
 class Http(H11Protocol):
@@ -263,12 +286,22 @@ class Viewing(WebSocketsSansIOProtocol):
 class Server(uvicorn.Server):
     """Serves the monitor's application."""
 
-    def __init__(self, app: FastAPI, limits: ConnectionLimits, *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        limits: ConnectionLimits,
+        *,
+        host: str,
+        port: int,
+        certificate: Certificate | None = None,
+    ) -> None:
+        """With a `certificate` all connections are HTTPS."""
+        first: Any = Http if certificate is None else partial(Handshake, make=Http)
         config = Config(
             app,
             host=host,
             port=port,
-            http=Http,
+            http=first,
             ws=Viewing,
             ws_max_size=MAX_SAID,
             h11_max_incomplete_event_size=MAX_HEADER,
@@ -279,10 +312,13 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=5,
         )
         self.connections = config.connections = Connections(limits, app.state.center.metrics.registry)
+        self._certificate = config.certificate = certificate
         super().__init__(config)
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is done each tenth of a second."""
         if counter % SWEEP_TICKS == 0:
             self.connections.sweep(asyncio.get_running_loop().time())
+            if self._certificate is not None:
+                self._certificate.refresh()
         return await super().on_tick(counter)

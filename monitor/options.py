@@ -45,6 +45,8 @@ class MonitorOptions:
     secure_cookie: bool = False
     """Pages reach us by HTTPS only, also where a proxy hides that from us: the cookie is sent so, and an
     origin is one of `https://`."""
+    is_https: bool = False
+    """We speak HTTPS ourselves."""
     sign_in_lasts: timedelta = timedelta(hours=12)
     proxies: tuple[Network, ...] = ()
     """Who is believed about whose request it passes on."""

@@ -24,6 +24,11 @@ SECURITY_HEADERS = {
 }
 
 
+STRICT_TRANSPORT = {"Strict-Transport-Security": f"max-age={180 * 86400}"}
+"""A browser that came over HTTPS once comes so for half a year, whatever it is told. It holds for the host on
+all its ports, so we say it only where our own port has the certificate; a proxy says it for itself."""
+
+
 def content_security_policy(tiles_url: str | None) -> str:
     """Say what the page may load. MapLibre works in a worker made from a blob."""
     tiles = ""

@@ -17,7 +17,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -285,7 +285,12 @@ class MonitorSettings(Group):
     host: str = "0.0.0.0"
     """Address to listen on; 127.0.0.1 where a proxy on this machine stands in front."""
     port: Port = 8080
-    """HTTP port of page and API."""
+    """Port of page and API: HTTPS with `tls_certificate`, else HTTP."""
+    tls_certificate: Path | None = None
+    """Our certificate and its chain, PEM. It may be replaced while the monitor runs. Without it, and without
+    a proxy that has one, passwords cross the network in clear."""
+    tls_key: Path | None = None
+    """Its key, PEM, without a password."""
     max_connections: Annotated[int, Field(ge=16)] = 4_000
     """Where there are more, the one that has been silent for longest is closed; the operating system's limit
     of open files counts as well."""
@@ -302,7 +307,8 @@ class MonitorSettings(Group):
     """From where `/metrics` of the web port may be read: it tells how large the fleet is and how it fares."""
     secure_cookie: bool = False
     """Pages reach us by HTTPS only: the session cookie is sent so, and a page of http://… changes nothing.
-    Set it when a proxy with a certificate stands in front."""
+    Set it when a proxy with a certificate stands in front; with `tls_certificate` it is so
+    anyway."""
     sign_in_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
     """A sign-in lasts one shift."""
     trusted_origins: Names = ()
@@ -320,6 +326,11 @@ class MonitorSettings(Group):
     """Longitude and latitude with which the map begins."""
     zoom: Annotated[float, Field(ge=0, le=22)] = 6.5
     """Zoom with which the map begins."""
+
+    @property
+    def is_in_clear(self) -> bool:
+        """Passwords cross a network in clear, for all that we know."""
+        return self.tls_certificate is None and not self.secure_cookie and not _is_loopback(self.host)
 
 
 class DemoSettings(Group):
@@ -470,6 +481,8 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"gateway.tls_port = {wanted.tls_port}: needs gateway.{name}, a file in PEM format"
                 )
+        if (self.monitor.tls_certificate is None) != (self.monitor.tls_key is None):
+            raise ValueError("monitor.tls_certificate and monitor.tls_key: one needs the other")
         return self
 
     @classmethod
@@ -535,6 +548,15 @@ def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
         if not rest and group in groups:
             names = ", ".join(f"{variable}{NESTED}{name.upper()}" for name in _names([group]))
             raise ConfigError(f"{variable}: is a group; allowed are {names}")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_group(annotation: object) -> bool:

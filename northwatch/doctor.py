@@ -5,6 +5,7 @@ It changes nothing, and starts the embedded database only for the look when noth
 
 import json
 import os
+import ssl
 import threading
 import urllib.error
 import urllib.request
@@ -16,13 +17,25 @@ from typing import Any
 import psycopg
 from rich.table import Table
 
-from gateway.certificates import EXPIRES_SOON_DAYS, CertificateError, expiry, load
+from gateway.certificates import (
+    EXPIRES_SOON_DAYS,
+    CertificateError,
+    CertificateFiles,
+    expiry,
+    load,
+)
 from northwatch import gateways
 from northwatch.config import Settings, without_password
 from northwatch.record_report import tell
 from northwatch.screen import Screen
 from northwatch.times import shown
-from northwatch.wiring import certificate_files, database_directory, logs_directory
+from northwatch.wiring import (
+    IN_CLEAR,
+    certificate_files,
+    database_directory,
+    logs_directory,
+    page_certificate_files,
+)
 from store import archive, damage, heads, schema, survey
 from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
 from store.log import FIRST, LogError, LogReader, skips_in
@@ -80,7 +93,10 @@ def examine(settings: Settings) -> int:
     logs = _look_at_logs(settings, found)
     _look_at_archive(settings, found, logs)
     _look_at_database(settings, found, logs)
-    _look_at_certificate(settings, found)
+    _look_at_certificate("gateway", certificate_files(settings), found)
+    _look_at_certificate("monitor", page_certificate_files(settings), found)
+    if settings.monitor.is_in_clear:
+        found.fact("page", IN_CLEAR)
     _look_at_processes(settings, found, logs)
     _print(found)
     return 1 if found.problems else 0
@@ -298,8 +314,7 @@ def _look_at_cursor(cursor: survey.Cursor | None, log: LogReader, found: Finding
         )
 
 
-def _look_at_certificate(settings: Settings, found: Findings) -> None:
-    files = certificate_files(settings)
+def _look_at_certificate(part: str, files: CertificateFiles | None, found: Findings) -> None:
     if files is None:
         return
     try:
@@ -307,16 +322,16 @@ def _look_at_certificate(settings: Settings, found: Findings) -> None:
         expires = expiry(files.certificate)
     except CertificateError as error:
         found.problem(
-            f"gateway.tls_certificate or gateway.tls_key cannot be used: {error}",
-            "Correct the files: a running gateway keeps the pair that it has, and a new one does not start.",
+            f"{part}.tls_certificate or {part}.tls_key cannot be used: {error}",
+            f"Correct the files: a running {part} keeps the pair that it has, and a new one does not start.",
         )
         return
     left = expires - datetime.now(UTC)
-    found.fact("certificate", f"{files.certificate}, valid until {shown(expires)}")
+    found.fact(f"certificate of the {part}", f"{files.certificate}, valid until {shown(expires)}")
     if left < timedelta(days=EXPIRES_SOON_DAYS):
         when = "has expired" if left < timedelta(0) else f"expires in {left.days} days"
         found.problem(
-            f"The gateway's certificate {when}.", "Renew it; the gateway takes the new files at once."
+            f"The {part}'s certificate {when}.", f"Renew it; the {part} takes the new files at once."
         )
 
 
@@ -329,7 +344,8 @@ def _look_at_processes(settings: Settings, found: Findings, logs: list[LogReader
         found.fact("broker", without_password(settings.mqtt_url))
         ports["events"] = settings.events.health_port
     before = _heads(logs)
-    answers = {name: ask(port) for name, port in ports.items()}
+    https = {"monitor"} if settings.monitor.tls_certificate else set()
+    answers = {name: ask(port, is_https=name in https) for name, port in ports.items()}
     running = [name for name, said in answers.items() if said is not None]
     if not running and _heads(logs) != before:
         running = ["whoever writes the log"]
@@ -358,11 +374,15 @@ def _look_at_answer(name: str, said: dict[str, Any], found: Findings) -> None:
         found.problem(f"The {name} says: {why}", "See its messages.")
 
 
-def ask(port: int) -> dict[str, Any] | None:
+def ask(port: int, *, is_https: bool = False) -> dict[str, Any] | None:
     """Ask a process of this machine how it is; None when nobody answers."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # The certificate names the host that people use; here nobody is between us.
+    context = ssl._create_unverified_context()
+    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    opener = urllib.request.build_opener(*handlers)
+    url = f"{'https' if is_https else 'http'}://127.0.0.1:{port}/healthz"
     try:
-        with opener.open(f"http://127.0.0.1:{port}/healthz", timeout=ANSWER_TIMEOUT_S) as answer:
+        with opener.open(url, timeout=ANSWER_TIMEOUT_S) as answer:
             return _state(answer.read)
     except urllib.error.HTTPError as unwell:
         return _state(unwell.read)

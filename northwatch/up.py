@@ -206,10 +206,13 @@ def _demo_environ(settings: Settings) -> dict[str, str]:
 
 
 def _welcome(settings: Settings, password: str | None, demo: int | None) -> Panel:
+    monitor = settings.monitor
+    scheme = "https" if monitor.tls_certificate else "http"
     rows = [
-        ("web page", f"http://{_reachable(settings.monitor.host)}:{settings.monitor.port}"),
+        ("web page", f"{scheme}://{_reachable(monitor.host)}:{monitor.port}"),
         ("user", "admin" if password else "as before; `northwatch user password NAME` sets a new password"),
         ("password", f"{password}   (shown this once)" if password else ""),
+        ("in clear", wiring.IN_CLEAR if monitor.is_in_clear else ""),
         ("terminals", _terminal_ports(settings.gateway)),
         ("demo fleet", f"{demo} vehicles around Liaoning" if demo else ""),
         ("data", str(settings.data_dir)),

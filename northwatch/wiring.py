@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 10
+IN_CLEAR = (
+    "passwords and the page cross the network in clear. Set monitor.tls_certificate and monitor.tls_key, or"
+    " put a proxy with a certificate in front (monitor.host = 127.0.0.1, or monitor.secure_cookie = true)"
+)
+"""For the person who starts a monitor that listens to a network without HTTPS."""
 
 
 def settings_for(config: Path | None) -> Settings:
@@ -264,6 +269,16 @@ def certificate_files(settings: Settings) -> "CertificateFiles | None":
     )
 
 
+def page_certificate_files(settings: Settings) -> "CertificateFiles | None":
+    """Say where the certificate of page and API is, if it has one."""
+    from gateway.certificates import CertificateFiles
+
+    wanted = settings.monitor
+    if wanted.tls_certificate is None or wanted.tls_key is None:
+        return None
+    return CertificateFiles(certificate=wanted.tls_certificate, key=wanted.tls_key)
+
+
 def worker_options(settings: Settings) -> "WorkerOptions":
     """Give the worker's options."""
     from store.quarantine import Limits
@@ -378,6 +393,7 @@ def run_monitor(settings: Settings) -> None:
     """`northwatch monitor`: serve page and API until SIGTERM or SIGINT."""
     import uvloop
 
+    from gateway.certificates import Certificate, CertificateError
     from monitor.app import Alive, create_app
     from monitor.connections import ConnectionLimits, Server
     from monitor.options import MapOptions, MonitorOptions
@@ -397,13 +413,18 @@ def run_monitor(settings: Settings) -> None:
         quarantine_bytes=settings.quarantine.most_bytes,
         policy=settings.gateway.policy,
         secure_cookie=wanted.secure_cookie,
+        is_https=wanted.tls_certificate is not None,
         sign_in_lasts=timedelta(hours=wanted.sign_in_hours),
         proxies=wanted.proxy_networks,
         scrapers=wanted.metrics_networks,
         trusted_origins=frozenset(wanted.trusted_origins),
         map=MapOptions(wanted.tiles_url, wanted.tiles_attribution, wanted.center, wanted.zoom),
     )
-    pulse = Pulse()
+    pulse, files = Pulse(), page_certificate_files(settings)
+    try:
+        certificate = Certificate(files) if files is not None else None
+    except CertificateError as error:
+        _fail(1, f"monitor.tls_certificate and monitor.tls_key: {error}")
     server = Server(
         create_app(options, lambda: Alive(ok=not pulse.is_stalled, loop_delay_s=round(pulse.delay_s, 3))),
         ConnectionLimits(
@@ -413,7 +434,10 @@ def run_monitor(settings: Settings) -> None:
         ),
         host=wanted.host,
         port=wanted.port,
+        certificate=certificate,
     )
+    if wanted.is_in_clear:
+        echo(f"northwatch: {IN_CLEAR}", is_error=True)
 
     async def serve() -> None:
         with pulse.beating():

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from gateway.certificates import Certificate
 from monitor.app import create_app
 from monitor.connections import ConnectionLimits, Server
 from monitor.options import MonitorOptions
@@ -41,11 +42,13 @@ async def until(look: Callable[[], Awaitable[Found | None]]) -> Found:
 class Served:
     """A monitor that listens."""
 
-    def __init__(self, options: MonitorOptions, limits: ConnectionLimits) -> None:
+    def __init__(
+        self, options: MonitorOptions, limits: ConnectionLimits, certificate: Certificate | None = None
+    ) -> None:
         self.options = options
         self.app = create_app(options)
         self.cookies: dict[str, str] = {}
-        self.server = Server(self.app, limits, host="127.0.0.1", port=0)
+        self.server = Server(self.app, limits, host="127.0.0.1", port=0, certificate=certificate)
         self.connections = self.server.connections
 
     @property
@@ -64,9 +67,13 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(options: MonitorOptions, limits: ConnectionLimits = DEFAULT_LIMITS) -> AsyncIterator[Served]:
+async def serve(
+    options: MonitorOptions,
+    limits: ConnectionLimits = DEFAULT_LIMITS,
+    certificate: Certificate | None = None,
+) -> AsyncIterator[Served]:
     """Serve a monitor until the block ends."""
-    served = Served(options, limits)
+    served = Served(options, limits, certificate)
     running = asyncio.create_task(served.server.serve())
     while not served.server.started:
         if running.done():

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,13 +29,16 @@ from tests.monitor.facts import Facts
 
 
 @asynccontextmanager
-async def watch(monitor: Served, name: str | None, **headers: str) -> AsyncIterator[ClientConnection]:
-    """Open the WebSocket as a browser of `name` would."""
-    given = {"Origin": f"http://{monitor.host}", **headers}
+async def watch(
+    monitor: Served, name: str | None, authority: Path | None = None, **headers: str
+) -> AsyncIterator[ClientConnection]:
+    """Open the WebSocket as a browser of `name` would, over TLS with an authority."""
+    tls = ssl.create_default_context(cafile=authority) if authority else None
+    given = {"Origin": f"http{'s' if tls else ''}://{monitor.host}", **headers}
     if name:
         given["Cookie"] = f"{COOKIE}={monitor.cookies[name]}"
-    url = f"ws://{monitor.host}/api/v1/live"
-    async with connect(url, additional_headers=given, max_size=None, proxy=None) as opened:
+    url = f"ws{'s' if tls else ''}://{monitor.host}/api/v1/live"
+    async with connect(url, additional_headers=given, max_size=None, proxy=None, ssl=tls) as opened:
         yield opened
 
 

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from northwatch.config import ConfigError, load, without_password
+from northwatch.config import ConfigError, MonitorSettings, Settings, load, without_password
 from tickets.policy import TicketPolicy
 from tickets.silence import SilencePolicy
 
@@ -219,3 +221,24 @@ def test_thresholds_are_those_of_the_policies() -> None:
     for name in type(settings).model_fields:
         policy = silence if hasattr(silence, name) else tickets
         assert getattr(settings, name) == getattr(policy, name), name
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_in_clear"),
+    [
+        ({}, True),
+        ({"host": "192.0.2.1"}, True),
+        ({"host": "127.0.0.1"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "localhost"}, False),
+        ({"secure_cookie": True}, False),
+        ({"tls_certificate": "page.crt", "tls_key": "page.key"}, False),
+    ],
+)
+def test_a_page_in_clear_is_known(settings: dict[str, Any], is_in_clear: bool) -> None:
+    assert MonitorSettings(**settings).is_in_clear == is_in_clear
+
+
+def test_a_certificate_needs_its_key() -> None:
+    with pytest.raises(ValidationError, match="one needs the other"):
+        Settings(monitor=MonitorSettings(tls_certificate=Path("page.crt")))

@@ -12,6 +12,7 @@ from northwatch import doctor
 from northwatch.config import GatewaySettings, KeeperSettings, MonitorSettings, Settings, WorkerSettings
 from northwatch.doctor import Findings, _look_at_certificate, _look_at_processes
 from northwatch.endpoint import Endpoint
+from northwatch.wiring import certificate_files
 from store.log import LogReader, LogWriter
 from store.records import Tick
 from tests.gateway.authority import Authority
@@ -46,7 +47,7 @@ def looked_at(certificate: Path | None, key: Path | None) -> Findings:
     port = 7612 if certificate else None
     gateway = GatewaySettings(tls_port=port, tls_certificate=certificate, tls_key=key)
     found = Findings()
-    _look_at_certificate(Settings(gateway=gateway), found)
+    _look_at_certificate("gateway", certificate_files(Settings(gateway=gateway)), found)
     return found
 
 
@@ -69,7 +70,7 @@ def test_nobody_answers_and_the_log_grows(tmp_path: Path, monkeypatch: pytest.Mo
     with running() as settings, closing(LogWriter(tmp_path)) as writer:
         found = Findings()
 
-        def grow(_: int) -> None:
+        def grow(_: int, **__: Any) -> None:
             writer.append(Tick(), 0)
             writer.sync()
 

@@ -34,6 +34,7 @@ export const en: Record<keyof typeof zh, string> = {
   'signIn.password': 'Password',
   'signIn.submit': 'Sign in',
   'signIn.out': 'Sign out',
+  'signIn.inClear': 'This connection is not encrypted: others on the network can read the password.',
   'signIn.hint': "The administrator's password is printed once, in the terminal, at the first start.",
   'me.password': 'Change my password',
   'me.oldPassword': 'Present password',

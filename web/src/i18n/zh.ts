@@ -32,6 +32,7 @@ export const zh = {
   'signIn.password': '密码',
   'signIn.submit': '登录',
   'signIn.out': '退出登录',
+  'signIn.inClear': '此连接未加密：网络上的其他人可能读到密码。',
   'signIn.hint': '首次启动时，终端窗口里会打印一次管理员密码。',
   'me.password': '修改密码',
   'me.oldPassword': '当前密码',
