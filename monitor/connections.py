@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import h11
 import uvicorn
@@ -62,12 +62,15 @@ class Awaited(Enum):
     """That it takes its answer."""
 
 
+Carrier: TypeAlias = asyncio.Transport | Handshake
+
+
 class Guest:
     """One connection."""
 
     __slots__ = ("awaited", "place", "since", "size", "transport")
 
-    def __init__(self, transport: asyncio.Transport, place: "Place | None") -> None:
+    def __init__(self, transport: Carrier, place: "Place | None") -> None:
         self.transport = transport
         self.place = place
         self.awaited: Awaited | None = None
@@ -107,7 +110,7 @@ class Connections:
     def __init__(self, limits: ConnectionLimits, registry: CollectorRegistry) -> None:
         """`registry` is where Prometheus sees how many there are, and how many we ended."""
         self._limits = limits
-        self._guests: dict[asyncio.Transport, Guest] = {}
+        self._guests: dict[Carrier, Guest] = {}
         self._places: dict[bytes, Place] = {}
         self._silent: OrderedDict[Guest, None] = OrderedDict()
         gauge = Gauge("northwatch_connections", "Connections of page and API", registry=registry)
@@ -119,10 +122,8 @@ class Connections:
     def __len__(self) -> int:
         return len(self._guests)
 
-    def enter(self, transport: asyncio.Transport, now: float) -> None:
+    def enter(self, transport: Carrier, now: float) -> None:
         """Give a new connection its place, or end it where there is none. `now` is the loop's clock."""
-        if transport in self._guests:  # since its handshake
-            return
         place = self._place(text_of(transport.get_extra_info("peername")))
         if place is not None and place.count >= self._limits.per_address:
             is_admitted = self._make_room(place.silent)
@@ -137,14 +138,14 @@ class Connections:
         guest = self._guests[transport] = Guest(transport, place)
         self._await(guest, Awaited.HEADER, now)
 
-    def shake_hands(self, transport: asyncio.Transport, now: float) -> None:
-        """Give a new connection its place that begins with a handshake, or end it where there is none."""
-        self.enter(transport, now)
-        self.heard(transport, Awaited.HANDSHAKE, 0, now)
+    def shake_hands(self, handshake: Handshake, now: float) -> None:
+        """Give a connection its place that begins with a handshake, or end it where there is none."""
+        self.enter(handshake, now)
+        self.heard(handshake, Awaited.HANDSHAKE, 0, now)
 
-    def secure(self, transport: asyncio.Transport, secured: asyncio.Transport, now: float) -> None:
-        """Take note that the handshake is done: `secured` has the place from now on."""
-        guest = self._guests.pop(transport, None)
+    def secure(self, handshake: Handshake, secured: asyncio.Transport, now: float) -> None:
+        """Take note that a handshake is done: `secured` has its place from now on."""
+        guest = self._guests.pop(handshake, None)
         if guest is None:  # it had to go meanwhile
             secured.abort()
             return
@@ -152,7 +153,7 @@ class Connections:
         self._guests[secured] = guest
         self._await(guest, Awaited.HEADER, now)
 
-    def heard(self, transport: asyncio.Transport, awaited: Awaited | None, size: int, now: float) -> None:
+    def heard(self, transport: Carrier, awaited: Awaited | None, size: int, now: float) -> None:
         """Take note that something came or went on a connection, and of what we await of it now; `size` bytes
         of a body came.
         """
@@ -168,7 +169,7 @@ class Connections:
         if awaited is Awaited.BODY:
             guest.size += size
 
-    def leave(self, transport: asyncio.Transport) -> None:
+    def leave(self, transport: Carrier) -> None:
         """Take the place back."""
         guest = self._guests.pop(transport, None)
         if guest is None:
@@ -227,11 +228,15 @@ class Http(H11Protocol):
     """One connection, until it becomes a WebSocket."""
 
     config: Config
+    handshake: Handshake | None = None
     is_upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.config.connections.enter(transport, self.loop.time())
+        if self.handshake is None:
+            self.config.connections.enter(transport, self.loop.time())
+        else:
+            self.config.connections.secure(self.handshake, transport, self.loop.time())
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -19,6 +19,8 @@ from tests.monitor.conftest import PASSWORD, PATIENCE_S, Served, serve, until
 from tests.monitor.test_connections import end_of, ended, found, opened
 from tests.monitor.test_live import message, watch
 
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy")
+
 
 @pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
 def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
