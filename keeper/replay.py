@@ -46,7 +46,8 @@ from store.times import from_us, to_us
 from worker import snapshot
 from worker.batch import Batch, Place, read_batch
 from worker.commit import Places, recognise, write
-from worker.digest import Policies, digest
+from worker.decided import Policies
+from worker.digest import digest
 from worker.fleet import Fleet
 from worker.poison import is_not_now
 
@@ -213,6 +214,7 @@ class Reading:
             batch = _only(batch, self.about.identity)
         terminal = recognise(lambda: self._shadow, batch, fleet)
         facts = digest(batch, terminal, fleet, self._options.policies)
+        facts.decided = None  # it has its place already
         facts.tickets.clear()
         facts.clones.clear()  # of now, and not of then
         facts.pieces = Changes()  # they are kept with the rest of the worker's state

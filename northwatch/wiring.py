@@ -284,7 +284,7 @@ def worker_options(settings: Settings) -> "WorkerOptions":
     from store.quarantine import Limits
     from tickets.policy import TicketPolicy
     from tickets.silence import SilencePolicy
-    from worker.digest import Policies
+    from worker.decided import Policies
     from worker.run import WorkerOptions
 
     silence = settings.silence

@@ -47,6 +47,12 @@ def read(connection: Connection, log_ids: Iterable[UUID]) -> Positions:
     return {log_id: int(position) for log_id, position in rows}
 
 
+def logs(connection: Connection) -> set[UUID]:
+    """Give the logs of which something was ever read into this database."""
+    with connection.transaction():
+        return {row[0] for row in connection.execute("SELECT log_id FROM cursors").fetchall()}
+
+
 def log_time(connection: Connection, log_ids: Iterable[UUID]) -> datetime | None:
     """Give when the last record was received up to which logs are in the database; None where nothing is."""
     with connection.transaction():

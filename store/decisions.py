@@ -46,7 +46,8 @@ CONFIGURATION: Final = "configuration"
 _DECIDE: LiteralString = "SELECT decide(%s, %s::text[], %s::text[], %s::jsonb[])"
 
 _SINCE: LiteralString = """
-SELECT kind, subject, value FROM decisions WHERE version > %s AND version <= %s
+SELECT kind, subject, value FROM decisions
+ WHERE version > %s AND version <= %s AND kind = ANY(%s)
  ORDER BY version, kind, subject
 """
 _ABOUT: LiteralString = """
@@ -132,14 +133,16 @@ def take(connection: Connection, version: int, at: datetime) -> None:
     connection.execute("UPDATE decision_counter SET version = %(version)s WHERE version < %(version)s", given)
 
 
-def since(connection: Connection, after: int, until: int) -> list[Decision]:
-    """Give what was decided in the versions behind `after` up to `until`, in their order."""
-    return _decisions(connection, _SINCE, (after, until))
+def since(connection: Connection, after: int, until: int, kinds: Sequence[str]) -> list[Decision]:
+    """Give what was decided in the versions behind `after` up to `until`, in their order, of some kinds."""
+    return _decisions(connection, _SINCE, (after, until, list(kinds)))
 
 
-def about(connection: Connection, identities: Sequence[str], version: int) -> list[Decision]:
-    """Give what holds of some terminals at a version."""
-    return _decisions(connection, _ABOUT, (list(OF_TERMINALS), list(identities), version))
+def about(
+    connection: Connection, subjects: Sequence[str], version: int, kinds: Sequence[str]
+) -> list[Decision]:
+    """Give what holds of some subjects at a version, of some kinds."""
+    return _decisions(connection, _ABOUT, (list(kinds), list(subjects), version))
 
 
 def at(connection: Connection, version: int, kinds: Sequence[str]) -> list[Decision]:

@@ -247,11 +247,6 @@ def clean(text: str) -> str:
     return without_unseen(text).strip()
 
 
-def blocked(connection: Connection) -> set[int]:
-    """Give the terminals that a person has blocked."""
-    return {row[0] for row in connection.execute("SELECT id FROM terminals WHERE blocked")}
-
-
 def recall(connection: Connection) -> list[dict[str, Any]]:
     """Give what is known of every terminal, for a worker that lost its own memory. Times are µs since
     1970.

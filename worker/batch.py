@@ -15,7 +15,7 @@ from protocol.columns import FrameBatch, as_plain
 from store.log import LogName, LogRecord
 from store.merge import Order, Positions, behind, order
 from store.quarantine import POISONED
-from store.records import Event, FrameFlag, Frames, RecordKind, Started, Tick, decode_event
+from store.records import Decided, Event, FrameFlag, Frames, RecordKind, Started, Tick, decode_event
 from worker.fleet import FRAME_BYTES
 
 I64: TypeAlias = npt.NDArray[np.int64]
@@ -85,6 +85,8 @@ class Batch:
     """The number of the first frame of each of these."""
     parts: list[Part]
     unusable: list[Unusable]
+    decided: int
+    """The version of what people had decided before all of it, where a record says so; else 0."""
 
     @property
     def log_time_us(self) -> int:
@@ -116,22 +118,41 @@ class Batch:
             yield from part.events
 
 
+def divide(records: Sequence[LogRecord], size: int) -> Iterator[Sequence[LogRecord]]:
+    """Divide records into parts for batches, of about `size` bytes. What is decided stands at the head of
+    one.
+    """
+    begin = taken = 0
+    for place, record in enumerate(records):
+        if record.kind is RecordKind.DECIDED and place > begin:
+            yield records[begin:place]
+            begin, taken = place, 0
+        taken += len(record.payload)
+        if taken >= size:
+            yield records[begin : place + 1]
+            begin, taken = place + 1, 0
+    if begin < len(records):
+        yield records[begin:]
+
+
 def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -> Batch:
-    """Read consecutive records, at least one. Frames and records that are `poisoned` are not
-    read.
+    """Read consecutive records, at least one, and as `divide` gave them. Frames and records that are
+    `poisoned` are not read.
     """
     held: list[tuple[LogRecord, int]] = []
     unusable: list[Unusable] = []
     parts: list[Part] = []
     events: list[Happened] = []
-    begin = row = 0
+    begin = row = decided = 0
     for record in records:
         if poisoned and (record.log.log_id, record.position, WHOLE_RECORD) in poisoned:
             unusable.append(_unusable_record(record))
         elif record.kind is RecordKind.FRAMES:
             held.append((record, row))
             row += Frames.count(record.payload)
-        elif isinstance(event := decode_event(record.kind, record.payload), Tick):
+        elif isinstance(event := decode_event(record.kind, record.payload), Decided):
+            decided = event.version
+        elif isinstance(event, Tick):
             parts.append(Part(events, slice(begin, row), record.received_at_us, record.log.slot))
             events, begin = [], row
         else:
@@ -142,12 +163,14 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
             events.append(Happened(event, record.received_at_us, record.position, record.log))
     if events or row > begin:
         parts.append(Part(events, slice(begin, row), None))
-    batch = _with_frames(records, held, parts)
+    batch = _with_frames(records, held, parts, decided)
     batch.unusable.extend(unusable)
     return _without(batch, poisoned) if poisoned else batch
 
 
-def _with_frames(records: Sequence[LogRecord], held: list[tuple[LogRecord, int]], parts: list[Part]) -> Batch:
+def _with_frames(
+    records: Sequence[LogRecord], held: list[tuple[LogRecord, int]], parts: list[Part], decided: int
+) -> Batch:
     """Read the frames of records, all that have a good header; `parts` count the others as well. `held` says
     the number of the first frame of each record that has some.
     """
@@ -174,6 +197,7 @@ def _with_frames(records: Sequence[LogRecord], held: list[tuple[LogRecord, int]]
         first=first,
         parts=parts,
         unusable=[],
+        decided=decided,
         **columns,
     )
     if not len(bad):

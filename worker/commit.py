@@ -11,6 +11,7 @@ from protocol.columns import FrameBatch
 from store import (
     alarms,
     clones,
+    decisions,
     journeys,
     links,
     media,
@@ -30,7 +31,9 @@ from store.placement import Placement, days_of
 from store.positions import PositionRows
 from store.quarantine import Quarantined
 from store.records import SessionOpened
+from store.times import from_us
 from worker.batch import I64, Batch, Place
+from worker.decided import KINDS
 from worker.facts import Facts
 from worker.fleet import Fleet
 from worker.poison import WAITS, is_not_now, poisonous
@@ -39,9 +42,13 @@ T = TypeVar("T", Quarantined, Message, Medium)
 
 
 def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> I64:
-    """Let the fleet know every session and terminal of the batch, and give the index of every frame's
-    terminal. New ones get their number here, and only they need the connection.
+    """Let the fleet know what was decided before the batch, and every session and terminal of it, and give
+    the index of every frame's terminal. New ones get their number here; only they and decisions need the
+    connection.
     """
+    if batch.decided > fleet.decided.version:
+        fleet.take(decisions.since(connect(), fleet.decided.version, batch.decided, KINDS))
+        fleet.decided.version = batch.decided
     opened: dict[int, str] = {}
     seen: dict[str, int] = {}
     for each in batch.events():
@@ -63,6 +70,7 @@ def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> 
         for identity in new:
             fleet.add(identity, numbers[identity])
         fleet.grow()
+        fleet.take(decisions.about(connection, list(new), fleet.decided.version, KINDS))
     fleet.sessions.open({session: fleet.index[identity] for session, identity in opened.items()})
     return fleet.sessions.terminals(batch.session)
 
@@ -108,6 +116,9 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     vehicles by themselves."""
     connection, placement = places.connection, places.placement
     quarantined = list(facts.quarantined)
+    if facts.decided is not None:
+        version, at_us = facts.decided
+        decisions.take(connection, version, from_us(at_us))
     if facts.positions is not None and len(facts.positions):
         _make_days(placement, connection, facts.positions)
         collided = positions.write_prepared(connection, facts.prepared or positions.prepare(facts.positions))

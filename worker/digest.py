@@ -4,7 +4,7 @@ The log's ticks are the only clock. Whatever is decided here is decided the same
 however it is cut into batches.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -19,10 +19,9 @@ from store.positions import HASH_COLLISION, SEARCH_BACK, PositionRows
 from store.quality import Quality
 from store.quarantine import Quarantined
 from tickets import policy, silence
-from tickets.policy import TicketPolicy
-from tickets.silence import SilencePolicy
 from worker import fixes
 from worker.batch import Batch
+from worker.decided import Policies
 from worker.evidence import evidence
 from worker.facts import Facts
 from worker.fleet import Fleet
@@ -55,26 +54,17 @@ SAME_TICK_US: Final = 500_000
 _SEARCH_BACK_US = int(SEARCH_BACK.total_seconds() * 1e6)
 
 
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """What people may decide about the meaning of what is said."""
-
-    silence: SilencePolicy = field(default_factory=SilencePolicy)
-    tickets: TicketPolicy = field(default_factory=TicketPolicy)
-    only_known: bool = False
-    """Policy `known`: of who has not authenticated nothing is put together."""
-    media_bytes_per_day: int = 1 << 30
-    """What a terminal may have stored of its media in a day of UTC."""
-
-
 def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Facts:
     """Say what the batch means, and move the fleet on.
 
-    The fleet knows every session of the batch, and `terminal` is the index of every frame's (`recognise`).
+    The fleet knows every session of the batch and what was decided before it, and `terminal` is the index of
+    every frame's (`recognise`). `policies` hold until something else is decided.
     What reports say is judged for the whole batch at once, terminal by terminal; links, silence and tickets
     go from tick to tick.
     """
-    facts = Facts()
+    facts, policies = Facts(), fleet.decided.over(policies)
+    if batch.decided:
+        facts.decided = batch.decided, batch.log_time_us
     rows, facts.only_counted = within_allowance(batch, fleet, terminal)
     edition = follow_editions(batch, fleet, terminal, facts, rows)
     assembled = assemble(batch, fleet, terminal, edition, facts, rows, only_known=policies.only_known)

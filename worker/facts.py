@@ -20,6 +20,8 @@ from store.tickets import Change as TicketChange
 class Facts:
     """Filled by `worker.digest`, written by `worker.commit`. Lists are in order of the log."""
 
+    decided: tuple[int, int] | None = None
+    """A version of what people decide that has its place here, and when."""
     positions: PositionRows | None = None
     prepared: Prepared | None = None
     """The positions, where somebody did already what needs no connection."""

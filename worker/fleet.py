@@ -6,6 +6,7 @@ committed. After any failure they are thrown away and restored from a snapshot (
 log.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -14,10 +15,12 @@ import numpy.typing as npt
 
 from alerts.state import AlarmState
 from protocol.columns import FrameBatch
+from store.decisions import BLOCKED, Decision
 from store.merge import SLOTS
 from tickets.policy import TicketState
 from tickets.silence import NEVER, SilenceState
 from worker.budget import Spent
+from worker.decided import Decided
 from worker.fixes import LANE, no_lanes
 from worker.fragments import Fragments
 from worker.reading import Reading
@@ -121,6 +124,7 @@ class Fleet:
     alarms: AlarmState = field(default_factory=AlarmState.empty)
     silence: SilenceState = field(default_factory=SilenceState.empty)
     tickets: TicketState = field(default_factory=TicketState.empty)
+    decided: Decided = field(default_factory=Decided)
 
     def __len__(self) -> int:
         return len(self.identities)
@@ -141,6 +145,13 @@ class Fleet:
         for state in (self.alarms, self.silence, self.tickets):
             if len(state) < len(self):
                 state.grow(len(self))
+
+    def take(self, decisions: Sequence[Decision]) -> None:
+        """Let what was decided hold from here on; of terminals that have not appeared nothing is kept."""
+        self.decided.take(decisions)
+        for kind, subject, value in decisions:
+            if kind == BLOCKED and (index := self.index.get(subject)) is not None:
+                self.silence.blocked[index] = bool(value)
 
     def keep_frames(self, frames: FrameBatch, order: I64, terminal: I64, received_us: I64) -> None:
         """Remember the last frames of each terminal. `order` gives frames by terminal, and `terminal` the
@@ -187,7 +198,7 @@ class Fleet:
             "checked": self.checked.to_array(),
             "stored": self.stored.to_array(),
         }
-        for part in ("alarms", "silence", "tickets", "reading"):
+        for part in ("alarms", "silence", "tickets", "reading", "decided"):
             arrays |= {f"{part}.{name}": value for name, value in getattr(self, part).to_arrays().items()}
         return arrays
 
@@ -225,6 +236,7 @@ class Fleet:
             alarms=AlarmState.from_arrays(_part(arrays, "alarms")),
             silence=SilenceState.from_arrays(_part(arrays, "silence")),
             tickets=TicketState.from_arrays(_part(arrays, "tickets")),
+            decided=Decided.from_arrays(_part(arrays, "decided")),
         )
 
     def copy(self) -> "Fleet":

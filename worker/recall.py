@@ -12,9 +12,10 @@ from alerts.objects import object_code
 from alerts.state import Episode, episode_key
 from protocol.edition import Edition
 from protocol.words import ALARMS
-from store import alarms, terminals
+from store import alarms, decisions, terminals
 from store.cursors import Connection
 from tickets.silence import NEVER, Mode
+from worker.decided import KINDS
 from worker.fleet import Fleet
 from worker.sessions import slots_of
 
@@ -34,6 +35,8 @@ def recall(connection: Connection) -> Fleet:
     for index, row in enumerate(known):
         _recall_one(fleet, index, row)
     _recall_fallen(connection, fleet)
+    fleet.decided.version = decisions.taken(connection)
+    fleet.take(decisions.at(connection, fleet.decided.version, KINDS))
     linked = fleet.terminals["session"][fleet.terminals["linked"]]
     fleet.gateways["ticked_us"][slots_of(linked)] = 0  # some time; the next tick of any begins to count
     return fleet

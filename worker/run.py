@@ -18,7 +18,7 @@ restored from the snapshot and the logs up to the committed cursors, and the sam
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,12 +27,11 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-import numpy as np
 import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from store import cursors, damage, pieces, quarantine, terminals
+from store import cursors, damage, pieces, quarantine
 from store.blobs import Blobs
 from store.fleet import LIVE_CHANNEL
 from store.log import FIRST, CursorAhead, LogCorrupt, LogError, LogRecord
@@ -42,9 +41,10 @@ from store.quarantine import Limits
 from store.records import Frames, RecordKind, decode
 from store.times import from_us, to_us
 from worker import snapshot
-from worker.batch import I64, WHOLE_RECORD, Batch, Place, read_batch
+from worker.batch import I64, WHOLE_RECORD, Batch, Place, divide, read_batch
 from worker.commit import Places, prepare, recognise, unwritable, write, write_states
-from worker.digest import Policies, digest
+from worker.decided import Policies
+from worker.digest import digest
 from worker.fleet import Fleet
 from worker.fragments import held
 from worker.messages import gather
@@ -77,6 +77,8 @@ much for somebody's memory, disk or patience begins anew with less, and not with
 """
 LEAST_BYTES = 64 << 10
 """No transaction is made smaller: its statements and its sync would be most of what it does."""
+SOON_READ_BYTES = 256 << 20
+"""Without a snapshot so much of the logs is read anew: some three million reports, a quarter of a minute."""
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
 NETWORK: dict[str, Any] = {
@@ -323,9 +325,11 @@ class Worker:
         kept = snapshot.load(self._state_directory) if self._positions else None
         found = kept is not None and _leads_to(target, kept.positions, start)
         if kept is None or not found:
-            kept = self._without_snapshot(target)
+            kept = self._without_snapshot(start, target)
         self._reached = None
         self._replay(kept, target, partial(digest, policies=self.options.policies))
+        if not found:
+            self._adopt_pieces(kept.fleet)
         self._hold_pieces(kept.fleet)
         self._fleet, self._snapshot_positions = kept.fleet, kept.positions if found else None
         if not found:
@@ -342,20 +346,25 @@ class Worker:
                 aside |= quarantine.poisoned(connection, log_id, begin, end)
         positions = dict(kept.positions)
         while records := reader.read(positions, self.options.batch_bytes, until=target):
-            batch = read_batch(records, aside)
-            with connection.transaction():
-                terminal = recognise(lambda: connection, batch, kept.fleet)
-            take(batch, terminal, kept.fleet)
-            positions |= batch.end
-            self._reached = batch.reached
+            for part in divide(records, self.options.batch_bytes):
+                batch = read_batch(part, aside)
+                with connection.transaction():
+                    terminal = recognise(lambda: connection, batch, kept.fleet)
+                take(batch, terminal, kept.fleet)
+                positions |= batch.end
+                self._reached = batch.reached
         for log_id, end in self._positions.items():
             if positions.get(log_id, 0) < end:
                 raise CursorAhead(f"log {log_id} ends before its cursor at {end}", end)
 
-    def _without_snapshot(self, target: Positions) -> Snapshot:
-        """Begin with what the database knows. The very first time that is nothing, and exact."""
+    def _without_snapshot(self, start: Positions, target: Positions) -> Snapshot:
+        """Begin where all began, if the logs still do and are soon read; that is exact. Else with what the
+        database knows.
+        """
         assert self._reader is not None and self._connection is not None
         fleet = Fleet()
+        if self._positions and self._all_is_there(start, target):
+            return Snapshot({}, fleet)
         if self._positions:
             log.info("snapshot_missing", means=RECALLED)
             fleet = recall(self._connection)
@@ -363,16 +372,28 @@ class Worker:
             begin = {log_id: min(at, target[log_id]) for log_id, at in self._reader.consumed().items()}
             only_known = self.options.policies.only_known
             self._replay(Snapshot(begin, fleet), target, partial(gather, only_known=only_known))
-            terminal_id = fleet.terminals["id"]
-            with self._connection.transaction():
-                pieces.adopt(
-                    self._connection,
-                    [
-                        held(hold, key, index, piece, int(terminal_id[key.terminal]))
-                        for hold, key, index, piece in fleet.fragments.waiting()
-                    ],
-                )
         return Snapshot(target, fleet)
+
+    def _all_is_there(self, start: Positions, target: Positions) -> bool:
+        """Say whether all that the database was ever told stands in logs that are soon read."""
+        assert self._connection is not None
+        unread = sum(target[log_id] - begin for log_id, begin in start.items())
+        if unread > SOON_READ_BYTES or not _leads_to(target, {}, start):
+            return False
+        return cursors.logs(self._connection) <= start.keys()
+
+    def _adopt_pieces(self, fleet: Fleet) -> None:
+        """Put into their table what an earlier version left in the log."""
+        assert self._connection is not None
+        terminal_id = fleet.terminals["id"]
+        with self._connection.transaction():
+            pieces.adopt(
+                self._connection,
+                [
+                    held(hold, key, index, piece, int(terminal_id[key.terminal]))
+                    for hold, key, index, piece in fleet.fragments.waiting()
+                ],
+            )
 
     def _hold_pieces(self, fleet: Fleet) -> None:
         """Hold what the table has, which is right at the cursors; what was read may have been read with other
@@ -427,7 +448,7 @@ class Worker:
             return connection
 
         try:
-            for part in _parts(records):
+            for part in divide(records, PART_BYTES):
                 batch = read_batch(part, poisoned)
                 terminal = recognise(written, batch, fleet)
                 facts = digest(batch, terminal, fleet, self.options.policies)
@@ -454,8 +475,6 @@ class Worker:
 
     def _write_states(self, connection: cursors.Connection, fleet: Fleet) -> None:
         began = time.monotonic()
-        blocked = terminals.blocked(connection)
-        fleet.silence.blocked[:] = np.isin(fleet.terminals["id"][: len(fleet)], list(blocked))
         self._placement.ahead(connection, datetime.now(UTC))
         write_states(connection, fleet)
         self._states.took(began)
@@ -528,7 +547,7 @@ class Worker:
         places = Places(connection, self._placement, self._blobs)
         try:
             with connection.transaction(force_rollback=True):
-                for part in _parts(records):
+                for part in divide(records, PART_BYTES):
                     batch = read_batch(part, aside)
                     terminal = recognise(lambda: connection, batch, fleet)
                     found |= unwritable(places, digest(batch, terminal, fleet, self.options.policies))
@@ -621,18 +640,6 @@ class Worker:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _parts(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
-    """Divide records into parts of about `PART_BYTES`."""
-    begin = size = 0
-    for place, record in enumerate(records):
-        size += len(record.payload)
-        if size >= PART_BYTES:
-            yield records[begin : place + 1]
-            begin, size = place + 1, 0
-    if begin < len(records):
-        yield records[begin:]
 
 
 class _Patience:

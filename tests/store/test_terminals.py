@@ -70,12 +70,6 @@ def test_without_a_plate_nothing_is_bound(known: psycopg.Connection[Any], said: 
     )
 
 
-def test_blocked_terminals_are_told(known: psycopg.Connection[Any]) -> None:
-    known.execute("UPDATE terminals SET blocked = true WHERE id = 2")
-    assert terminals.blocked(known) == {2}
-    assert [each.blocked for each in read_fleet(known).entries] == [False, True]
-
-
 def test_the_copy_says_what_sessions_are_judged_by(known: psycopg.Connection[Any]) -> None:
     terminals.set_authenticated(known, {1: T})
     said = [Decision(CODE_EPOCH, "ABCDEF", 2), Decision(SPEAKS_WITHOUT_CODE, "ABCDEF", True)]

@@ -20,7 +20,7 @@ from store.log import LogReader
 from tests.counting import counted
 from tests.databases import Server
 from tests.worker.stories import FEW_STORIES, Story, facts, finish, work, worker
-from worker.digest import Policies
+from worker.decided import Policies
 from worker.fragments import LIMITS, Hold
 from worker.messages import CHECKED
 

@@ -18,7 +18,7 @@ from tests.counting import counted
 from tests.databases import Server
 from tests.worker.stories import Story, facts, finish, work, worker
 from tests.worker.test_fragments import PICTURE, media_bodies, picture, pieces
-from worker.digest import Policies
+from worker.decided import Policies
 from worker.fragments import DAY_US
 from worker.messages import LEAST_MEDIUM
 

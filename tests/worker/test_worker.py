@@ -20,7 +20,7 @@ from tests.worker.stories import BEGIN, Story, begin, facts, finish, work, worke
 from tickets.policy import TicketPolicy
 from tickets.silence import SilencePolicy
 from worker import run
-from worker.digest import Policies
+from worker.decided import Policies
 from worker.run import Worker, WorkerOptions
 
 MOVING = {"speed_kmh": 36.0}
@@ -405,22 +405,6 @@ def test_many_silent_terminals_are_one_incident(story: Story, state: Path, dsn: 
     found = facts(dsn)
     assert found["tickets"] == []
     assert one(found["incidents"])["terminals"] == 6
-
-
-def test_a_blocked_terminal_gets_no_ticket(story: Story, state: Path, dsn: str) -> None:
-    session, other = story.open("13912345678"), story.open("13912345679")
-    story.tell(session, **MOVING)
-    work(story, dsn, state, policies=QUICK)
-    with psycopg.connect(dsn) as connection:
-        connection.execute("UPDATE terminals SET blocked = true WHERE identity = '13912345678'")
-    for _ in range(2):
-        story.tick()
-        work(story, dsn, state, policies=QUICK)
-    for _ in range(60):
-        story.tick()
-        story.tell(other, **MOVING)
-    work(story, dsn, state, policies=QUICK)
-    assert facts(dsn)["tickets"] == []
 
 
 def test_the_log_goes_only_behind_cursor_and_snapshot(story: Story, state: Path, dsn: str) -> None:
