@@ -7,8 +7,9 @@ a lead-in before the time in question, so that open alarms, sessions and the fix
 comparing begins. Facts, the worker's state and how far it has read are one transaction each few seconds of
 work, so a replay that was killed goes on where it was.
 
-What people did is part of the story: an alarm that a person ended ends in the shadow at the same time of the
-log. Tickets are not replayed: opening one is a decision of that day, and somebody may have driven out for it.
+What people decided is used where the log gives it its place, or as it is now. What they did is part of the
+story as well: an alarm that a person ended ends in the shadow at the same time of the log. Tickets are not
+replayed: opening one is a decision of that day, and somebody may have driven out for it.
 
     ReplayError
     ├── ReplayBusy          another process works on this replay
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import numpy as np
@@ -31,7 +32,7 @@ import psycopg
 from alerts.bits import EDITIONS
 from protocol.columns import identities
 from protocol.edition import Edition
-from store import archive, differences, shadow, terminals
+from store import archive, decisions, differences, shadow, terminals
 from store.archive import Archive
 from store.blobs import Blobs
 from store.chunk import Chunk
@@ -40,13 +41,13 @@ from store.merge import Positions, logs_in
 from store.pieces import Changes
 from store.placement import Placement
 from store.quarantine import Limits
-from store.records import SessionOpened
+from store.records import RecordKind, SessionOpened
 from store.shadow import Handled, Shadow
 from store.times import from_us, to_us
 from worker import snapshot
 from worker.batch import Batch, Place, read_batch
 from worker.commit import Places, recognise, write
-from worker.decided import Policies
+from worker.decided import KINDS, Policies
 from worker.digest import digest
 from worker.fleet import Fleet
 from worker.poison import is_not_now
@@ -54,6 +55,8 @@ from worker.poison import is_not_now
 Connection = psycopg.Connection[Any]
 Progress = Callable[[int, int], None]
 """Told how much is done, and of how much."""
+
+DecisionsOf: TypeAlias = Literal["then", "now"]
 
 LEAD_IN: Final = timedelta(days=1)
 """Longer than a vehicle usually stands still and silent, and than any message in pieces is waited for."""
@@ -102,8 +105,16 @@ class ReplayOptions:
         return Blobs(self.data_dir / "media")
 
 
-def start(options: ReplayOptions, since: datetime, until: datetime, identity: str | None = None) -> int:
-    """Begin a replay of what was received from `since` and before `until`, and give its number.
+def start(
+    options: ReplayOptions,
+    since: datetime,
+    until: datetime,
+    identity: str | None = None,
+    *,
+    decisions_of: DecisionsOf = "then",
+) -> int:
+    """Begin a replay of what was received from `since` and before `until`, and give its number. It goes by
+    what people had decided at each place, or by all that they have by now.
 
     The end is moved to where the live tables and the archive end: what is in neither yet cannot be compared.
 
@@ -117,7 +128,10 @@ def start(options: ReplayOptions, since: datetime, until: datetime, identity: st
             raise NothingReceived(f"nothing is known that was received from {since.isoformat()} on")
         if identity is not None and not terminals.ids(connection, [identity]):
             raise NothingReceived(f"no terminal {identity} is known here; replay all of them to find it")
-        return shadow.create(connection, (since - options.lead_in, since, until), identity)
+        begin = since - options.lead_in
+        is_now = decisions_of == "now"
+        version = decisions.newest(connection) if is_now else decisions.at_place(connection, begin)
+        return shadow.create(connection, (begin, since, until), identity, version)
 
 
 class Reading:
@@ -249,6 +263,7 @@ class Reading:
     def _unremembered(self) -> Fleet:
         """Begin with what the live tables say of the moment at which reading begins."""
         fleet = Fleet()
+        fleet.decided.version = self.about.version
         known = shadow.known(self._shadow)
         for identity, number, _ in known:
             fleet.add(identity, number)
@@ -260,6 +275,7 @@ class Reading:
         for number, newest_us in shadow.newest(self._live, self.about.begins_at):
             if number in index_of:
                 fleet.terminals["newest_us"][index_of[number]] = newest_us
+        fleet.take(decisions.at(self._shadow, self.about.version, KINDS))
         return fleet
 
     def _set_aside(self, error: Exception) -> None:
@@ -383,11 +399,11 @@ def _records(
 
 
 def _batches(records: Iterator[LogRecord], max_bytes: int, moments: list[int]) -> Iterator[list[LogRecord]]:
-    """Divide records into batches that end where a person did something."""
+    """Divide records into batches that end where a person did something or the log says what was decided."""
     batch: list[LogRecord] = []
     size = following = 0
     for record in records:
-        crossed = False
+        crossed = record.kind is RecordKind.DECIDED
         while following < len(moments) and moments[following] <= record.received_at_us:
             following, crossed = following + 1, True
         if batch and (crossed or size >= max_bytes):

@@ -4,6 +4,7 @@ import getpass
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -22,6 +23,15 @@ EXAMPLES: Final = 3
 EQUAL, DIFFERENT = 0, 1
 PERMILLE: Final = 1000
 """Steps of the bar while reading."""
+
+
+class DecisionsOf(StrEnum):
+    """Which of people's decisions a replay goes by."""
+
+    THEN = "then"
+    NOW = "now"
+
+
 _SAYS: Final = {"missing": "not stored", "changed": "stored differently", "extra": "only stored"}
 
 
@@ -35,6 +45,9 @@ def replay(
         typer.Option("--to", parser=moment, metavar="TIME", help="Received before [default: now]"),
     ] = None,
     terminal: Annotated[str | None, typer.Option(help="Of this terminal only")] = None,
+    decisions: Annotated[
+        DecisionsOf, typer.Option(help="What people had decided then, or what they have by now")
+    ] = DecisionsOf.THEN,
     adopt: Annotated[bool, typer.Option("--adopt", help="Take over what the replay says")] = False,
     resume: Annotated[
         int | None, typer.Option(metavar="REPLAY", help="Go on with this one, or look at it again")
@@ -66,15 +79,21 @@ def replay(
         elif drop is not None:
             _drop(connection, drop)
         else:
-            number = _started(options, since, until, terminal) if since else int(resume or 0)
+            number = _started(options, (since, until), terminal, decisions) if since else int(resume or 0)
             raise typer.Exit(_run(options, number, adopt=adopt, json=json))
 
 
-def _started(options: "ReplayOptions", since: datetime, until: datetime | None, terminal: str | None) -> int:
+def _started(
+    options: "ReplayOptions",
+    times: tuple[datetime, datetime | None],
+    terminal: str | None,
+    decisions: DecisionsOf,
+) -> int:
     from keeper.replay import start
 
-    begin, end = period(since, until or datetime.now(UTC))
-    return start(options, begin, end, identity_of(terminal) if terminal else None)
+    begin, end = period(times[0], times[1] or datetime.now(UTC))
+    identity = identity_of(terminal) if terminal else None
+    return start(options, begin, end, identity, decisions_of=decisions.value)
 
 
 def _run(options: "ReplayOptions", number: int, *, adopt: bool, json: bool) -> int:

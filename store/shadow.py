@@ -58,6 +58,7 @@ CREATE TABLE {shadow}.replay (
     since timestamptz NOT NULL,         -- … where comparing begins
     until timestamptz NOT NULL,
     identity text,                      -- of the one terminal that is replayed; null: of all
+    version bigint NOT NULL,            -- of what people had decided where reading begins
     reached timestamptz NOT NULL,       -- receive time of the last record read
     records bigint NOT NULL DEFAULT 0,
     fleet bytea,                        -- what the worker knew there
@@ -81,6 +82,7 @@ CREATE TABLE {shadow}.differences (
 CREATE INDEX ON {shadow}.differences (kind, id) WHERE outcome IS NULL;
 -- Read only: a view with an offset takes no writes.
 CREATE VIEW {shadow}.installations AS SELECT * FROM installations OFFSET 0;
+CREATE VIEW {shadow}.decisions AS SELECT * FROM decisions OFFSET 0;
 INSERT INTO {shadow}.terminals OVERRIDING SYSTEM VALUE SELECT * FROM terminals;
 """
 # A copy of whoever is known here by a number of its own and there by another one.
@@ -128,13 +130,16 @@ class Shadow:
     since: datetime
     until: datetime
     identity: str | None
+    version: int
     reached: datetime
     records: int
     compared_at: datetime | None
     created_at: datetime
 
 
-_ABOUT = "number, stage, begins_at, since, until, identity, reached, records, compared_at, created_at"
+_ABOUT = (
+    "number, stage, begins_at, since, until, identity, version, reached, records, compared_at, created_at"
+)
 
 
 def schema(number: int) -> sql.Identifier:
@@ -143,9 +148,14 @@ def schema(number: int) -> sql.Identifier:
 
 
 def create(
-    connection: Connection, period: tuple[datetime, datetime, datetime], identity: str | None = None
+    connection: Connection,
+    period: tuple[datetime, datetime, datetime],
+    identity: str | None = None,
+    version: int = 0,
 ) -> int:
-    """Make a shadow and give its number. `period`: where reading begins, where comparing begins, the end."""
+    """Make a shadow and give its number. `period`: where reading begins, where comparing begins, the end;
+    `version`: of what people had decided where reading begins.
+    """
     begins_at, since, until = period
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_LOCK])
@@ -162,10 +172,10 @@ def create(
         connection.execute(strangers.format(shadow, sql.Literal(_STRANGERS)))
         run(
             connection,
-            "INSERT INTO {shadow}.replay (number, begins_at, since, until, identity, reached)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
+            "INSERT INTO {shadow}.replay (number, begins_at, since, until, identity, version, reached)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
             shadow,
-            [number, begins_at, since, until, identity, begins_at],
+            [number, begins_at, since, until, identity, version, begins_at],
         )
     return number
 

@@ -18,13 +18,16 @@ from keeper import replay
 from keeper.replay import Reading, ReplayOptions, Unwritable
 from protocol.columns import identities
 from protocol.message import MESSAGES
-from store import differences, shadow
+from store import decisions, differences, shadow
 from store.archive import Archivist
+from store.decisions import SETTING, Decision
+from store.records import Decided
 from store.times import from_us
 from tests.databases import Server
 from tests.store.archives import AT_ONCE
 from tests.worker.stories import BEGIN, Story, facts, work
 from tests.worker.test_exactly_once import tell
+from tests.worker.test_media import LEAST_MEDIUM, picture
 from tests.worker.test_processes import SLOTS, Hall
 from tests.worker.test_worker import QUICK
 from worker import commit, messages
@@ -118,6 +121,33 @@ def test_a_part_of_the_time_is_judged_with_what_was_before_it(tmp_path: Path, ds
         read(options, number)
         replay.compare(options, number)
         assert not told.found(number)
+
+
+def test_a_replay_goes_by_what_was_decided_then_or_now(tmp_path: Path, dsn: str) -> None:
+    story = Story(tmp_path / "log")
+    name, session = "worker.media_bytes_per_day", story.open("13912345678")
+    with psycopg.connect(dsn) as connection:
+        for value in (LEAST_MEDIUM, 1 << 30):
+            decisions.decide_now(connection, "anna", [Decision(SETTING, name, value)])
+    story.event(Decided(1))
+    for number in range(3):
+        story.frames([(session, story.plain(session, 0x0801, picture(number, bytes([number]))))])
+    story.tick()
+    story.event(Decided(2))
+    story.frames([(session, story.plain(session, 0x0801, picture(9, b"9")))])
+    story.tick()
+    work(story, dsn, tmp_path / "worker")
+    options = ReplayOptions(dsn, tmp_path)
+    number = replay.start(options, BEGIN - HOUR, BEGIN + HOUR)
+    read(options, number)
+    replay.compare(options, number)
+    now = replay.start(options, BEGIN - HOUR, BEGIN + HOUR, decisions_of="now")
+    read(options, now)
+    replay.compare(options, now)
+    with replay.connect(dsn) as connection:
+        assert differences.summary(connection, number) == []
+        found = {(row["kind"], row["change"]): row["count"] for row in differences.summary(connection, now)}
+    assert found["medium", "missing"] == 2
 
 
 ALTERED: dict[LiteralString, tuple[str, str]] = {
