@@ -20,6 +20,7 @@ import msgspec
 import psycopg
 from psycopg.rows import class_row
 
+from store.quality import Quality
 from store.times import from_us
 
 Connection = psycopg.Connection[Any]
@@ -254,6 +255,25 @@ SELECT DISTINCT ON (a.terminal_id, a.condition, a.object)
    AND NOT a.late AND a.ends = 'by_terminal' AND a.ended_at IS NOT NULL
  ORDER BY a.terminal_id, a.condition, a.object, a.began_at DESC, c.id DESC
 """
+# The newest live reports of a terminal lie behind the one by which its state is known, or beside it.
+_UNREAD: LiteralString = f"""
+SELECT s.terminal_id, said.bits
+  FROM terminal_states s
+ CROSS JOIN LATERAL (
+       SELECT bit_or(alarm_bits) AS bits
+         FROM (SELECT p.alarm_bits, p.received_at, p.quality & {Quality.ALARMS_UNREAD:d} <> 0 AS is_unread,
+                      max(p.received_at) FILTER (WHERE p.quality & {Quality.ALARMS_UNREAD:d} = 0) OVER ()
+                          AS read_at
+                 FROM positions p
+                WHERE p.terminal_id = s.terminal_id AND NOT p.late
+                  AND p.placed_at >= least(s.reported_at, s.received_at) - interval '10 minutes') AS newest
+        WHERE is_unread AND received_at >= coalesce(read_at, '-infinity')) AS said
+ WHERE said.bits IS NOT NULL
+"""
+_OPEN_OF: LiteralString = """
+SELECT terminal_id, array_agg(condition) FROM alarms
+ WHERE ended_at IS NULL AND terminal_id = ANY(%s) GROUP BY terminal_id
+"""
 
 
 def apply(connection: Connection, changes: Sequence[Change]) -> None:
@@ -289,6 +309,24 @@ def lately_ended(connection: Connection, within_us: int) -> list[Fallen]:
     """Give the newest live alarm of each key that was ended so shortly before the newest cursor."""
     with connection.cursor(row_factory=class_row(Fallen)) as cursor:
         return cursor.execute(_LATELY_ENDED, {"within": timedelta(microseconds=within_us)}).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What a terminal said after its alarms were last followed."""
+
+    terminal_id: int
+    bits: int
+    """All that its alarm words said since."""
+    open: frozenset[str]
+    """The conditions of which an alarm is open."""
+
+
+def unread(connection: Connection) -> list[Unread]:
+    """Give the terminals whose newest live reports were not followed (`Quality.ALARMS_UNREAD`)."""
+    found = dict(connection.execute(_UNREAD).fetchall())
+    known = dict(connection.execute(_OPEN_OF, [list(found)]).fetchall())
+    return [Unread(terminal, bits, frozenset(known.get(terminal, ()))) for terminal, bits in found.items()]
 
 
 def _is_late(change: Change) -> bool:

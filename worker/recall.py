@@ -2,16 +2,18 @@
 
 Needed only when the snapshot was lost, for the log before the cursor may be deleted. What the database does
 not keep (last frames, runs of late data, counted proof) begins anew; nothing can be doubled by it, because
-open alarms and tickets are unique in the database.
+open alarms and tickets are unique in the database. What a terminal said last counts as told, unless its
+alarms were not followed then: of these told is what has an open alarm.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from alerts.bits import EDITIONS, FLAP_US
 from alerts.objects import object_code
 from alerts.state import Episode, episode_key
 from protocol.edition import Edition
-from protocol.words import ALARMS
+from protocol.words import ALARMS, Ends
 from store import alarms, decisions, terminals
 from store.cursors import Connection
 from tickets.silence import NEVER, Mode
@@ -34,7 +36,9 @@ def recall(connection: Connection) -> Fleet:
     fleet.grow()
     for index, row in enumerate(known):
         _recall_one(fleet, index, row)
-    _recall_fallen(connection, fleet)
+    places = {row["id"]: place for place, row in enumerate(known)}
+    _recall_fallen(connection, fleet, places)
+    _recall_unread(connection, fleet, places)
     fleet.decided.version = decisions.taken(connection)
     fleet.take(decisions.at(connection, fleet.decided.version, KINDS))
     linked = fleet.terminals["session"][fleet.terminals["linked"]]
@@ -66,9 +70,20 @@ def _recall_one(fleet: Fleet, index: int, row: dict[str, Any]) -> None:
         fleet.alarms.live[index] = fleet.silence.alarm_bits[index] = row["alarm_bits"]
 
 
-def _recall_fallen(connection: Connection, fleet: Fleet) -> None:
+def _recall_unread(connection: Connection, fleet: Fleet, index: Mapping[int, int]) -> None:
+    """Take nothing for told of what was left unread. What an operator ends is rather raised once more, where
+    it was handled and still said, than never.
+    """
+    for unread in alarms.unread(connection):
+        terminal = index[unread.terminal_id]
+        names = ALARMS[EDITIONS[fleet.alarms.edition[terminal]]].items()
+        by_operator = sum(1 << bit for bit, alarm in names if alarm.ends is Ends.BY_OPERATOR)
+        fleet.alarms.live[terminal] = sum(1 << bit for bit, alarm in names if alarm.name in unread.open)
+        fleet.alarms.missed[terminal] = unread.bits & by_operator
+
+
+def _recall_fallen(connection: Connection, fleet: Fleet, index: Mapping[int, int]) -> None:
     """Know what may still come back: the alarms that ended a moment ago."""
-    index = {int(number): place for place, number in enumerate(fleet.terminals["id"][: len(fleet)])}
     known = dict[int, Episode]()
     for fallen in alarms.lately_ended(connection, FLAP_US):
         terminal = index[fallen.terminal_id]
