@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from monitor.problems import Problem
+from monitor.problems import Problem, TooLarge, translate
 from monitor.signing import is_same_origin
 from store.roster import MAX_BYTES as MAX_ROSTER
 
@@ -76,13 +75,8 @@ class Gate:
             return Problem(415, "content_type", f"The body must be {wanted}.")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > _limit(scope):
-            return too_large(_limit(scope))
+            return translate(TooLarge(_limit(scope)))
         return None
-
-
-def too_large(limit: int) -> Problem:
-    """Give the problem for a body with more than `limit` bytes."""
-    return Problem(413, "too_large", f"The body may have {limit} bytes.")
 
 
 def _limit(scope: Scope) -> int:
@@ -99,7 +93,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         received += len(message.get("body", b""))
         if received > limit:
             # Not a Problem: while it reads a body, FastAPI lets only its own kind of exception through.
-            raise HTTPException(413, too_large(limit).detail)
+            raise TooLarge(limit)
         return message
 
     return receive_some

@@ -38,6 +38,8 @@ class Fault(BaseModel):
     line: int | None = None
     field: str
     problem: str
+    code: str | None = Field(default=None, description="Stable name of what is wrong, where it has one …")
+    params: dict[str, str | int] | None = Field(default=None, description="… and what its sentence names.")
 
 
 class ProblemDocument(BaseModel):
@@ -48,6 +50,7 @@ class ProblemDocument(BaseModel):
     status: int
     detail: str
     code: str = Field(description="Stable name of the problem, for programs and translation.")
+    params: dict[str, str | int] | None = Field(default=None, description="What its sentence names.")
     errors: list[Fault] | None = None
     current: dict[str, Any] | None = Field(default=None, description="The alarm or ticket as it is now.")
 
@@ -82,6 +85,14 @@ class Problem(Exception):
             {"Cache-Control": "no-store", **self.headers},
             MEDIA_TYPE,
         )
+
+
+class TooLarge(HTTPException):
+    """The body has more than `limit` bytes. An HTTPException, for nothing else passes who reads the body."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"The body may have {limit} bytes.")
+        self.limit = limit
 
 
 class NotSignedIn(Problem):
@@ -125,12 +136,14 @@ def translate(error: Exception) -> Problem:
         case Problem():
             return error
         case refusals.Unacceptable():
-            return Problem(
-                422, "invalid", str(error), errors=[{"field": error.field, "problem": error.problem}]
-            )
+            return invalid(error.field, error.code, **error.params)
         case refusals.RosterInvalid():
-            faults = [{"line": f.line, "field": f.field, "problem": f.problem} for f in error.faults]
+            faults = [
+                {"line": each.line, **_fault(each.column, each.code, each.params)} for each in error.faults
+            ]
             return Problem(422, "import_invalid", str(error), errors=faults)
+        case TooLarge():
+            return Problem(413, "too_large", error.detail, params={"bytes": error.limit})
         case refusals.Refused():
             return Problem(*REFUSALS[type(error)], str(error))
         case RequestValidationError():
@@ -150,6 +163,16 @@ def translate(error: Exception) -> Problem:
             return database_unavailable()
         case _:
             return Problem(500, "internal", "Something went wrong in the monitor; its messages say what.")
+
+
+def invalid(field: str, code: str, **params: str | int) -> Problem:
+    """One value is not allowed."""
+    fault = _fault(field, code, params)
+    return Problem(422, "invalid", f"{field}: {fault['problem']}", errors=[fault])
+
+
+def _fault(field: str, code: str, params: refusals.Params) -> dict[str, Any]:
+    return {"field": field, "problem": refusals.sentence(code, params), "code": code, "params": params}
 
 
 def database_unavailable() -> Problem:

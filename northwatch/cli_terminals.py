@@ -106,7 +106,7 @@ def import_file(
     except RosterInvalid as invalid:
         echo(f"northwatch: {file}: {invalid}", is_error=True)
         for fault in invalid.faults:
-            echo(f"  line {fault.line}: {fault.field} {fault.problem}".replace("  ", " "), is_error=True)
+            echo(f"  line {fault.line}: {fault.column} {fault.problem}".replace("  ", " "), is_error=True)
         raise typer.Exit(1) from None
     echo(
         f"{_counted(done.lines, 'line')}: {_counted(done.vehicles_added, 'vehicle')} and"

@@ -65,7 +65,16 @@ _BETWEEN: Final = re.compile(r"[\s,:\-]|0x", re.IGNORECASE)
 
 
 class NotHex(ValueError):
-    """The text is not made of hex digits."""
+    """The text is not made of hex digits: it has `letter`, or with "" half a byte too many."""
+
+    def __init__(self, digits: str) -> None:
+        wrong = re.search("[^0-9A-Fa-f]", digits)
+        self.letter = wrong[0] if wrong else ""
+        self.digits = len(digits)
+        if wrong:
+            super().__init__(f"{self.letter!r} is no hex digit")
+        else:
+            super().__init__(f"{self.digits} hex digits are half a byte too many")
 
 
 def bytes_of(text: str) -> bytes:
@@ -78,10 +87,7 @@ def bytes_of(text: str) -> bytes:
     try:
         return bytes.fromhex(digits)
     except ValueError:
-        wrong = re.search("[^0-9A-Fa-f]", digits)
-        if wrong is None:
-            raise NotHex(f"{len(digits)} hex digits are half a byte too many") from None
-        raise NotHex(f"{wrong[0]!r} is no hex digit") from None
+        raise NotHex(digits) from None
 
 
 def pieces_of(text: str) -> list[bytes]:

@@ -94,7 +94,7 @@ def clean_identity(text: str) -> str:
     """
     identity = re.sub(r"[\s-]", "", text).upper().lstrip("0")
     if not re.fullmatch(rf"[0-9A-F]{{1,{MAX_IDENTITY}}}", identity):
-        raise Unacceptable("identity", f"has to be 1 to {MAX_IDENTITY} digits, not all of them zero")
+        raise Unacceptable("identity", "bad_identity", digits=MAX_IDENTITY)
     return identity
 
 
@@ -107,9 +107,9 @@ def clean_plate(text: str) -> str:
     """
     plate = re.sub(r"[\s·•]", "", text).upper()
     if not plate or len(plate) > MAX_PLATE:
-        raise Unacceptable("plate", f"has to be 1 to {MAX_PLATE} characters")
+        raise Unacceptable("plate", "bad_plate", characters=MAX_PLATE)
     if UNSEEN.search(plate):
-        raise Unacceptable("plate", "has characters that are not seen")
+        raise Unacceptable("plate", "unseen_characters")
     return plate
 
 
@@ -281,7 +281,7 @@ async def add_terminal(
     """
     identity = clean_identity(identity)
     if edition not in EDITIONS:
-        raise Unacceptable("edition", f"one of {', '.join(EDITIONS)}")
+        raise Unacceptable("edition", "unknown_edition", known=", ".join(EDITIONS))
     row = await fetch_one(
         connection,
         "INSERT INTO terminals (identity, edition, note) VALUES (%s, %s, %s)"

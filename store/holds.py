@@ -60,9 +60,9 @@ async def place(
     begins_at, ends_at = period
     reason = reason.strip()
     if begins_at >= ends_at:
-        raise Unacceptable("ends_at", "must be after begins_at")
+        raise Unacceptable("ends_at", "ends_too_early")
     if not reason or len(reason) > MAX_REASON:
-        raise Unacceptable("reason", f"1 to {MAX_REASON} characters: who asked for it, and why")
+        raise Unacceptable("reason", "no_reason", characters=MAX_REASON)
     there = await vehicle(connection, vehicle_id)
     row = await fetch_one(
         connection,

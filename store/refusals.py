@@ -10,10 +10,53 @@
     ├── BadCursor               a list's `cursor` was not made by that list
     └── RosterInvalid           lines of an import file are wrong (`faults` lists them)
 
-Their texts are for the person who asked.
+Their texts are for the person who asked. What is wrong with a value has a code and parameters beside it, so
+that a page says it in its own language.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+Params = Mapping[str, str | int]
+
+PROBLEMS: Final = MappingProxyType(
+    {
+        "too_large": "has more than {mib} MiB",
+        "not_text": "is neither UTF-8 nor GB18030 text",
+        "zero_byte": "contains a zero byte",
+        "not_csv": "is no CSV: {error}",
+        "no_lines": "there is no line under the header",
+        "too_many_lines": "has more than {lines} lines; import the file in parts",
+        "unknown_column": "is no column; known are {known}",
+        "column_twice": "stands twice in the header",
+        "no_key_column": "the header needs plate 车牌号 or identity 终端号",
+        "too_many_cells": "has {cells} cells, the header has {columns}",
+        "nothing_named": "has neither plate nor identity",
+        "too_long": "has more than {characters} characters",
+        "unseen_characters": "has characters that are not seen",
+        "bad_plate": "has to be 1 to {characters} characters",
+        "unknown_color": "is no plate colour; known are {known}",
+        "bad_identity": "has to be 1 to {digits} digits, not all of them zero",
+        "unknown_edition": "is one of {known}",
+        "stands_already": "{value} stands in line {line} already",
+        "installed_elsewhere": "{identity} is installed in {plate}; remove it there first",
+        "has_another": "{plate} has the terminal {identity}; remove that one first",
+        "ends_too_early": "must be after begins_at",
+        "no_hex_digit": "{letter} is no hex digit",
+        "half_a_byte": "{digits} hex digits are half a byte too many",
+        "too_many_bytes": "at most {bytes} bytes are explained at a time",
+        "unknown_profile": "is one of {known}",
+        "no_reason": "1 to {characters} characters: who asked for it, and why",
+    }
+)
+"""What can be wrong with a value, by its code."""
+
+
+def sentence(code: str, params: Params) -> str:
+    """Say in English what is wrong. A text that is no code says it itself."""
+    return PROBLEMS[code].format(**params) if code in PROBLEMS else code
 
 
 class Refused(Exception):
@@ -46,10 +89,12 @@ class LastAdmin(Refused):
 class Unacceptable(Refused):
     """A value is not allowed."""
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
+    def __init__(self, field: str, code: str, **params: str | int) -> None:
         self.field = field
-        self.problem = problem
+        self.code = code
+        self.params = params
+        self.problem = sentence(code, params)
+        super().__init__(f"{field}: {self.problem}")
 
 
 class BadCursor(Refused):
@@ -64,8 +109,13 @@ class Fault:
     """What is wrong with one line of an import file. `line` counts from 1, the header line included."""
 
     line: int
-    field: str
-    problem: str
+    column: str
+    code: str
+    params: Params = field(default_factory=dict)
+
+    @property
+    def problem(self) -> str:
+        return sentence(self.code, self.params)
 
 
 class RosterInvalid(Refused):

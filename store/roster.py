@@ -113,17 +113,17 @@ def read_roster(data: bytes) -> list[Entry]:
         for cells in rows:
             line = rows.line_num
             if line > MAX_LINES:
-                faults.append(Fault(line, "", f"more than {MAX_LINES} lines; import the file in parts"))
+                faults.append(Fault(line, "", "too_many_lines", {"lines": MAX_LINES}))
                 break
             if any(cell.strip() for cell in cells):
                 _read_line(line, columns, cells, entries, faults)
             if len(faults) >= MAX_FAULTS:
                 break
     except csv.Error as error:
-        raise RosterInvalid([Fault(max(rows.line_num, 1), "", f"is no CSV: {error}")]) from None
+        raise RosterInvalid([Fault(max(rows.line_num, 1), "", "not_csv", {"error": str(error)})]) from None
     faults.extend(islice(_doubles(entries), MAX_FAULTS))
     if not entries and not faults:
-        faults.append(Fault(1, "", "there is no line under the header"))
+        faults.append(Fault(1, "", "no_lines"))
     if faults:
         raise RosterInvalid(sorted(faults, key=lambda fault: fault.line)[:MAX_FAULTS])
     return entries
@@ -131,23 +131,23 @@ def read_roster(data: bytes) -> list[Entry]:
 
 def _text(data: bytes) -> str:
     if len(data) > MAX_BYTES:
-        raise RosterInvalid([Fault(1, "", f"the file has more than {MAX_BYTES >> 20} MiB")])
+        raise RosterInvalid([Fault(1, "", "too_large", {"mib": MAX_BYTES >> 20})])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         try:
             text = data.decode("gb18030")  # what a Chinese Excel writes
         except UnicodeDecodeError:
-            raise RosterInvalid([Fault(1, "", "is neither UTF-8 nor GB18030 text")]) from None
+            raise RosterInvalid([Fault(1, "", "not_text")]) from None
     if "\0" in text:
-        raise RosterInvalid([Fault(text[: text.index("\0")].count("\n") + 1, "", "contains a zero byte")])
+        raise RosterInvalid([Fault(text[: text.index("\0")].count("\n") + 1, "", "zero_byte")])
     return text
 
 
 def _lines(text: str) -> Iterator[str]:
     for number, line in enumerate(io.StringIO(text, newline=""), 1):
         if len(line) > MAX_LINE:
-            raise RosterInvalid([Fault(number, "", f"has more than {MAX_LINE} characters")])
+            raise RosterInvalid([Fault(number, "", "too_long", {"characters": MAX_LINE})])
         yield line
 
 
@@ -161,15 +161,13 @@ def _columns(header: list[str]) -> list[str]:
     usual = {column: heading for heading, column in reversed(HEADINGS.items())}
     known = ", ".join(f"{column} {usual[column]}" for column in COLUMNS)
     faults = [
-        Fault(1, column[:40], f"is no column; known are {known}")
+        Fault(1, column[:40], "unknown_column", {"known": known})
         for column in dict.fromkeys(columns)
         if column not in COLUMNS
     ]
-    faults += [
-        Fault(1, column, "stands twice in the header") for column in COLUMNS if columns.count(column) > 1
-    ]
+    faults += [Fault(1, column, "column_twice") for column in COLUMNS if columns.count(column) > 1]
     if not faults and "plate" not in columns and "identity" not in columns:
-        faults = [Fault(1, "", "the header needs plate 车牌号 or identity 终端号")]
+        faults = [Fault(1, "", "no_key_column")]
     if faults:
         raise RosterInvalid(faults[:MAX_FAULTS])
     return columns
@@ -179,13 +177,13 @@ def _read_line(
     line: int, columns: list[str], cells: list[str], entries: list[Entry], faults: list[Fault]
 ) -> None:
     if len(cells) > len(columns):
-        faults.append(Fault(line, "", f"has {len(cells)} cells, the header has {len(columns)}"))
+        faults.append(Fault(line, "", "too_many_cells", {"cells": len(cells), "columns": len(columns)}))
         return
     values = dict.fromkeys(COLUMNS, "") | {
         column: cell.strip() for column, cell in zip(columns, cells, strict=False)
     }
     if not values["plate"] and not values["identity"]:
-        faults.append(Fault(line, "plate", "has neither plate nor identity"))
+        faults.append(Fault(line, "plate", "nothing_named"))
         return
     before = len(faults)
     plate = identity = ""
@@ -193,18 +191,18 @@ def _read_line(
     try:
         plate = clean_plate(values["plate"]) if values["plate"] else ""
     except Unacceptable as wrong:
-        faults.append(Fault(line, wrong.field, wrong.problem))
+        faults.append(Fault(line, wrong.field, wrong.code, wrong.params))
     try:
         identity = clean_identity(values["identity"]) if values["identity"] else ""
     except Unacceptable as wrong:
-        faults.append(Fault(line, wrong.field, wrong.problem))
+        faults.append(Fault(line, wrong.field, wrong.code, wrong.params))
     try:
         plate_color = read_plate_color(values["plate_color"])
     except Unacceptable as wrong:
-        faults.append(Fault(line, wrong.field, wrong.problem))
+        faults.append(Fault(line, wrong.field, wrong.code, wrong.params))
     for column in ("owner", "contact", "note"):
         if len(values[column]) > MAX_TEXT:
-            faults.append(Fault(line, column, f"has more than {MAX_TEXT} characters"))
+            faults.append(Fault(line, column, "too_long", {"characters": MAX_TEXT}))
     if len(faults) == before:
         texts = {column: values[column] for column in ("owner", "contact", "note")}
         entries.append(Entry(line, plate, plate_color, identity, **texts))
@@ -223,7 +221,7 @@ def read_plate_color(text: str) -> int:
         if name in (str(code), *names):
             return code
     known = ", ".join(f"{code} {zh} {en}" for code, (zh, en) in PLATE_COLORS.items())
-    raise Unacceptable("plate_color", f"is no plate colour; known are {known}")
+    raise Unacceptable("plate_color", "unknown_color", known=known)
 
 
 def _doubles(entries: list[Entry]) -> Iterator[Fault]:
@@ -232,10 +230,13 @@ def _doubles(entries: list[Entry]) -> Iterator[Fault]:
     for entry in entries:
         plate = (entry.plate, entry.plate_color)
         if entry.plate and plates.setdefault(plate, entry.line) != entry.line:
-            yield Fault(entry.line, "plate", f"{entry.plate} stands in line {plates[plate]} already")
+            yield _stands_already(entry.line, "plate", entry.plate, plates[plate])
         if entry.identity and identities.setdefault(entry.identity, entry.line) != entry.line:
-            first = identities[entry.identity]
-            yield Fault(entry.line, "identity", f"{entry.identity} stands in line {first} already")
+            yield _stands_already(entry.line, "identity", entry.identity, identities[entry.identity])
+
+
+def _stands_already(line: int, column: str, value: str, first: int) -> Fault:
+    return Fault(line, column, "stands_already", {"value": value, "line": first})
 
 
 async def enter_roster(
@@ -352,10 +353,10 @@ async def _enter_installations(connection: Connection) -> int:
 
 def _clash(row: Row) -> Fault:
     if row["other_plate"] is not None:
-        problem = f"{row['identity']} is installed in {row['other_plate']}; remove it there first"
-        return Fault(row["line"], "identity", problem)
-    problem = f"{row['plate']} has the terminal {row['other_identity']}; remove that one first"
-    return Fault(row["line"], "plate", problem)
+        elsewhere = {"identity": row["identity"], "plate": row["other_plate"]}
+        return Fault(row["line"], "identity", "installed_elsewhere", elsewhere)
+    another = {"plate": row["plate"], "identity": row["other_identity"]}
+    return Fault(row["line"], "plate", "has_another", another)
 
 
 def _counts(entered: Entered) -> dict[str, int]:

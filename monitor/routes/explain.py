@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from monitor.explainer import AsksAlready, TakesTooLong
 from monitor.models import Given
-from monitor.problems import Problem
+from monitor.problems import Problem, invalid
 from monitor.routes import CHANGES, problems
 from monitor.signing import At, By
 from protocol.edition import Edition
@@ -28,7 +28,6 @@ class Bytes(Given):
     """Bytes to explain, and what they do not say themselves."""
 
     hex: str = Field(
-        max_length=4 * MAX_BYTES,
         description="A frame, a stream of them, or the fragments of a message; spaces do not matter.",
     )
     edition: EditionName | None = Field(
@@ -149,11 +148,13 @@ async def explained(given: Bytes, center: At, by: By) -> Response:
     try:
         pieces = pieces_of(given.hex)
     except NotHex as error:
-        raise _unacceptable("hex", str(error)) from None
-    if sum(map(len, pieces)) > MAX_BYTES:
-        raise _unacceptable("hex", f"at most {MAX_BYTES} bytes are explained at a time")
+        if error.letter:
+            raise invalid("hex", "no_hex_digit", letter=error.letter) from None
+        raise invalid("hex", "half_a_byte", digits=error.digits) from None
+    if len(given.hex) > 4 * MAX_BYTES or sum(map(len, pieces)) > MAX_BYTES:
+        raise invalid("hex", "too_many_bytes", bytes=MAX_BYTES)
     if given.profile is not None and given.profile not in PROFILES:
-        raise _unacceptable("profile", f"there are {', '.join(PROFILES)}")
+        raise invalid("profile", "unknown_profile", known=", ".join(PROFILES))
     try:
         found = await center.explainers.explain(
             by["id"], pieces, edition=given.edition, profile=given.profile
@@ -163,7 +164,3 @@ async def explained(given: Bytes, center: At, by: By) -> Response:
     except TakesTooLong as error:
         raise Problem(422, "takes_too_long", f"{error} Give fewer bytes.") from None
     return Response(found, media_type="application/json")
-
-
-def _unacceptable(field: str, problem: str) -> Problem:
-    return Problem(422, "invalid", f"{field}: {problem}", errors=[{"field": field, "problem": problem}])

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from monitor.explainer import PROCESSES, START_S, TIME_S, Explainers, TakesTooLong
+from monitor.gate import MAX_BODY
 from monitor.routes.explain import MAX_BYTES, Explained
 from protocol.connection import Terminal
 from protocol.edition import Edition
@@ -81,6 +82,13 @@ async def test_what_cannot_be_explained_is_refused(
     answer = await anna.post(PATH, json=said)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
     assert answer.json()["errors"][0]["field"].startswith(field)
+
+
+async def test_the_limit_is_named(anna: httpx.AsyncClient) -> None:
+    (fault,) = (await anna.post(PATH, json={"hex": "00" * (MAX_BYTES + 1)})).json()["errors"]
+    assert (fault["code"], fault["params"]) == ("too_many_bytes", {"bytes": MAX_BYTES})
+    answer = await anna.post(PATH, json={"hex": "0" * MAX_BODY})
+    assert (answer.json()["code"], answer.json()["params"]) == ("too_large", {"bytes": MAX_BODY})
 
 
 async def test_strangers_are_told_nothing(stranger: httpx.AsyncClient) -> None:

@@ -1,7 +1,9 @@
 """The import of a fleet from CSV."""
 
 import asyncio
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store import roster
-from store.refusals import RosterInvalid
+from store.refusals import PROBLEMS, RosterInvalid
 from store.roster import COLUMNS, HEADINGS, MAX_FAULTS, MAX_LINES, read_roster
 from tests.monitor.facts import Facts
 
@@ -21,7 +23,7 @@ CSV = {"content-type": "text/csv; charset=utf-8"}
 def _faults(data: bytes) -> list[tuple[int, str]]:
     with pytest.raises(RosterInvalid) as caught:
         read_roster(data)
-    return [(fault.line, fault.field) for fault in caught.value.faults]
+    return [(fault.line, fault.column) for fault in caught.value.faults]
 
 
 def test_columns_come_in_any_order_spelling_and_encoding() -> None:
@@ -57,7 +59,7 @@ def test_headings_of_usual_spreadsheets_are_known(heading: str, column: str) -> 
 def test_a_header_names_all_its_wrong_columns_and_what_is_known() -> None:
     with pytest.raises(RosterInvalid) as caught:
         read_roster("车号,车牌号,车牌,车型\n1,2,3,4\n".encode())
-    assert [fault.field for fault in caught.value.faults] == ["车号", "车型", "plate"]
+    assert [fault.column for fault in caught.value.faults] == ["车号", "车型", "plate"]
     assert "plate 车牌号, plate_color 车牌颜色, identity 终端号, owner 车主" in caught.value.faults[0].problem
 
 
@@ -197,7 +199,13 @@ async def test_only_csv_is_imported_and_only_by_admins(
     assert (await anna.post(PATH, content=b"plate\nA1\n", headers=CSV)).status_code == 403
     refused = await root.post(PATH, content=b"plate\n", headers=CSV)
     assert refused.json()["errors"] == [
-        {"line": 1, "field": "", "problem": "there is no line under the header"}
+        {
+            "line": 1,
+            "field": "",
+            "problem": "there is no line under the header",
+            "code": "no_lines",
+            "params": {},
+        }
     ]
 
 
@@ -233,3 +241,24 @@ async def test_a_file_is_read_beside_the_loop(
     monkeypatch.setattr(roster, "read_roster", noted)
     assert (await root.post(PATH, content=b"plate\nA1\n", headers=CSV)).status_code == 200
     assert readers and threading.get_ident() not in readers
+
+
+async def test_what_is_wrong_has_a_code_that_both_languages_know(root: httpx.AsyncClient) -> None:
+    data = "plate,plate_color,identity\n辽A1,2,139\n辽A1,purple,14x\n,,\n,2,\n".encode()
+    errors = (await root.post(PATH, content=data, headers=CSV)).json()["errors"]
+    assert [(each["line"], each["field"], each["code"]) for each in errors] == [
+        (3, "identity", "bad_identity"),
+        (3, "plate_color", "unknown_color"),
+        (5, "plate", "nothing_named"),
+    ]
+    for each in errors:
+        assert each["problem"] == PROBLEMS[each["code"]].format(**each["params"])
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_page_says_every_problem(language: str) -> None:
+    page = (Path(__file__).parents[2] / f"web/src/i18n/{language}.ts").read_text()
+    said = dict(re.findall(r"^  'wrong\.(\w+)': '(.*)',$", page, re.MULTILINE))
+    assert said.keys() == PROBLEMS.keys()
+    for code, text in said.items():
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", PROBLEMS[code])), code

@@ -466,6 +466,8 @@ export interface Fault {
   field: string
   problem: string
   line?: number
+  code?: string
+  params?: Record<string, string | number>
 }
 
 /** RFC 9457. */
@@ -474,6 +476,7 @@ export interface ProblemDetails {
   status: number
   detail: string
   code: string
+  params?: Record<string, string | number>
   errors?: Fault[]
   current?: unknown
 }

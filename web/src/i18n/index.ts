@@ -2,7 +2,7 @@
 
 import { computed, ref, watchEffect } from 'vue'
 import { settings } from '../api/client'
-import type { ProblemDetails } from '../api/types'
+import type { Fault, ProblemDetails } from '../api/types'
 import { en } from './en'
 import { zh } from './zh'
 
@@ -47,6 +47,12 @@ export const colorName = (code: number | null): string => (code ? (colors.value.
 
 export function problemText(problem: ProblemDetails): string {
   const known = `problem.${problem.code}`
-  if (known in zh) return t(known as Key)
+  if (known in zh) return t(known as Key, problem.params)
   return problem.detail || problem.title
+}
+
+/** What is wrong with one value, in the person's language where the server gave it a code that this page knows. */
+export function faultText(fault: Fault): string {
+  const known = `wrong.${fault.code}`
+  return known in zh ? t(known as Key, fault.params) : fault.problem
 }
