@@ -27,6 +27,7 @@ from typing import Any, Final
 import psycopg
 
 from northwatch.config import Settings, without_password
+from northwatch.modes import close
 from northwatch.wiring import database, logs_directory
 from store import schema, survey
 from store.embedded import program
@@ -148,6 +149,7 @@ def _copy_file(path: Path, there: Path) -> None:
             return
     half = there.with_name(there.name + ".part")
     shutil.copy2(path, half)
+    close(half)
     half.replace(there)
 
 

@@ -16,6 +16,7 @@ from northwatch.cli_holds import holds
 from northwatch.cli_log import logs
 from northwatch.cli_terminals import terminals
 from northwatch.cli_users import users
+from northwatch.modes import keep_to_ourselves
 from northwatch.screen import Screen, echo
 from northwatch.times import TIME_HELP, moment, period, shown
 
@@ -370,6 +371,7 @@ def fail(message: str) -> NoReturn:
 
 
 def main() -> None:
+    keep_to_ourselves()
     app(args=_with_fleet_size(sys.argv[1:]))
 
 

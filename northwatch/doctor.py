@@ -26,6 +26,7 @@ from gateway.certificates import (
 )
 from northwatch import gateways
 from northwatch.config import Settings, without_password
+from northwatch.modes import open_to_others
 from northwatch.record_report import tell
 from northwatch.screen import Screen
 from northwatch.times import shown
@@ -48,6 +49,8 @@ CONNECT_TIMEOUT_S = 5
 DATABASE_PATIENCE_S = 15.0
 """An embedded server that we start for the look, and that recovers from a crash, usually needs less."""
 GIB = 1 << 30
+SHOWN = 3
+"""Of many files so many are named."""
 ARCHIVE_BEHIND = 0.1
 """A share of log.quota_bytes: of the default of 20 GiB that is thirty chunks of the archive."""
 
@@ -90,6 +93,7 @@ def examine(settings: Settings) -> int:
     found = Findings()
     found.fact("data directory", settings.data_dir)
     _look_at_disk(settings, found)
+    _look_at_modes(settings, found)
     logs = _look_at_logs(settings, found)
     _look_at_archive(settings, found, logs)
     _look_at_database(settings, found, logs)
@@ -111,6 +115,17 @@ def _look_at_disk(settings: Settings, found: Findings) -> None:
         found.problem(
             f"The disk has {free / GIB:.1f} GiB left, less than log.free_floor_bytes.",
             "Free disk space: the gateway stops reading.",
+        )
+
+
+def _look_at_modes(settings: Settings, found: Findings) -> None:
+    opened = [str(path) for path in open_to_others(settings.data_dir)]
+    if opened:
+        found.problem(
+            f"{len(opened)} files and directories are open to other users of this machine: "
+            + ", ".join(opened[:SHOWN])
+            + (" …" if len(opened) > SHOWN else ""),
+            f"The next start of the keeper closes them. By hand: `chmod -R o-rwx,g-w {settings.data_dir}`.",
         )
 
 

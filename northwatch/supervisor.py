@@ -22,6 +22,7 @@ from typing import IO, Final
 from rich.console import Console
 from rich.text import Text
 
+from northwatch.modes import close
 from northwatch.process import PARENT_VARIABLE
 from store.storage import make_directory
 from store.text import visible
@@ -213,13 +214,14 @@ class Supervisor:
 
 
 def require_directory(directory: Path) -> None:
-    """Make the data directory where there is none.
+    """Make the data directory where there is none, and close it to others.
 
     Raises:
         DirectoryUnusable
     """
     try:
         make_directory(directory)
+        close(directory)
     except OSError as error:
         raise DirectoryUnusable(f"data_dir: {directory} cannot be used: {error.strerror}") from None
 

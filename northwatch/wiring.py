@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from northwatch.config import LEAST_SEGMENTS, ConfigError, Settings, load, without_password
 from northwatch.endpoint import Endpoint
 from northwatch.gateways import Orphans, log_limits
+from northwatch.modes import close, open_to_others
 from northwatch.process import possible_connections, prepare, stop_event
 from northwatch.pulse import Pulse
 from northwatch.screen import echo
@@ -344,6 +345,8 @@ def run_keeper(settings: Settings) -> None:
     from keeper.keeper import Keeper
 
     prepare()
+    if closed := sum(close(path) for path in list(open_to_others(settings.data_dir))):
+        echo(f"northwatch: {closed} files and directories were open to others and are not any more")
     keeper = Keeper(keeper_options(settings), CHORES)
     try:
         endpoint = Endpoint(settings.keeper.health_port, keeper.health, keeper.registry)

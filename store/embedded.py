@@ -20,6 +20,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -174,6 +175,8 @@ class Embedded:
         account = _account()
         self._check_version()
         self.directory.parent.mkdir(parents=True, exist_ok=True)
+        if account.name is not None:
+            _let_in(self.directory.parent, account)
         with _locked(self.directory.with_name(self.directory.name + ".lock")):
             if not self.is_running():
                 if not (self.directory / "PG_VERSION").exists():
@@ -218,7 +221,6 @@ class Embedded:
         fresh.mkdir(mode=0o700)
         if account.name is not None:
             os.chown(fresh, account.uid, account.gid)
-            _let_pass(fresh.parent)
             _let_pass(self._programs)
             _let_read(self._programs.parents[1])
         result = subprocess.run(
@@ -369,10 +371,17 @@ def _as(account: Account) -> dict[str, object]:
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
+def _let_in(directory: Path, account: Account) -> None:
+    """Let the server's account, and nobody else besides us, walk through our directory: as its group."""
+    found = directory.stat()
+    if found.st_uid == os.geteuid() and not (found.st_gid == account.gid and found.st_mode & 0o010):
+        os.chown(directory, -1, account.gid)
+        directory.chmod(stat.S_IMODE(found.st_mode) | 0o010)
+    _let_pass(directory.parent)
+
+
 def _let_pass(directory: Path) -> None:
-    """Let the server's account walk through to `directory`: search permission only, it still cannot list or
-    read.
-    """
+    """Let everybody walk through to `directory`: search permission only, they still cannot list or read."""
     for each in (directory, *directory.parents):
         mode = each.stat().st_mode
         if not mode & 0o001:

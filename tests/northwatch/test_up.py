@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -55,15 +56,24 @@ class House:
             "NORTHWATCH_DEMO__REPORT_S": "1",
         }
         self.lines: list[str] = []
+        self.umask = -1
 
     def up(self) -> None:
         self.process = self.start("--demo", "4")
         threading.Thread(target=self._listen, daemon=True).start()
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "northwatch", "up", *arguments]
+        return self.run("up", *arguments)
+
+    def run(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a command of the program."""
         return subprocess.Popen(
-            command, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [sys.executable, "-m", "northwatch", *arguments],
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            umask=self.umask,
         )
 
     def _listen(self) -> None:
@@ -200,3 +210,30 @@ def test_a_database_of_other_code_is_told_once(house: House) -> None:
     until(lambda: "│ stopped" in house.said)
     assert house.said.count("0003 (alarms)") == 1
     assert "Traceback" not in house.said
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o000], ids=oct)
+def test_nothing_is_open_to_others(house: House, umask: int) -> None:
+    """Whatever the mask of who starts it, of what is made, and of what an older version left open."""
+    left = house.directory / "archive" / "2026-01-01" / "left"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"as received")
+    for path in (left, *left.parents[:3]):
+        path.chmod(0o777)
+    house.umask = umask
+    opened, _ = house.run("doctor").communicate()
+    assert "4 files and directories are open to other users" in " ".join(opened.split())
+    house.up()
+    until(lambda: "monitor" in house.pids())
+    until(lambda: house.positions() > 0 and (house.directory / "worker").exists())
+    copy = house.directory.parent / "copy"
+    backup = house.run("backup", str(copy))
+    said, _ = backup.communicate()
+    assert backup.returncode == 0, said
+    for place in (house.directory, copy):
+        swept = {path: stat.S_IMODE(path.lstat().st_mode) for path in (place, *place.rglob("*"))}
+        assert {path: oct(mode) for path, mode in swept.items() if mode & 0o027} == {}
+    assert {"log", "archive", "worker", "gateways", "database"} <= {
+        each.name for each in house.directory.iterdir()
+    }
+    assert "are open to other users" not in house.run("doctor").communicate()[0]
