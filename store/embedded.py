@@ -1,8 +1,9 @@
 """PostgreSQL without an installation: the server from a wheel, on a unix socket inside the data directory.
 
 The server outlives the process that started it, as a database should; `start` finds a running one. After kill
--9 it recovers from its write-ahead log at the next `start`. It listens on no network port, and only the owner
-of the data directory can reach its socket.
+-9 it recovers from its write-ahead log at the next `start`. It listens on no network port; its socket lies in
+a directory that is closed to others, and the server asks the kernel who connects (`peer`): it lets in the
+user that runs Northwatch, root, and the account that it runs under itself. There is no password to lose.
 
 PostgreSQL refuses to run as root. For root the server runs as the account `northwatch` (created when missing,
 else `nobody`), which then owns the database directory.
@@ -50,12 +51,24 @@ over.
 ORPHANS_LEAVE_S = 20
 """How long the children of a killed server may hold its shared memory before we give up."""
 
-_INITDB = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions"]
+_INITDB = [
+    "-U",
+    "postgres",
+    "--auth-local=peer",
+    "--auth-host=reject",
+    "--encoding=UTF8",
+    "--no-instructions",
+]
 _INITDB += [
     "--locale=C",
     "--locale-provider=builtin",
     "--builtin-locale=C.UTF-8",
 ]  # the same order on every machine
+
+_OURS = "# Written by Northwatch at every start.\n"
+_ACCESS = f"{_OURS}local all all peer map=northwatch\n"
+"""pg_hba.conf: users of this machine that pg_ident.conf names, over the socket. Who they are is the kernel's
+word, so neither another user's program nor a port that somebody opens gets in."""
 
 MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
@@ -178,10 +191,13 @@ class Embedded:
         if account.name is not None:
             _let_in(self.directory.parent, account)
         with _locked(self.directory.with_name(self.directory.name + ".lock")):
-            if not self.is_running():
+            is_running = self.is_running()
+            if not is_running:
                 if not (self.directory / "PG_VERSION").exists():
                     self._create(account)
                 self._prepare_sockets(account)
+            if self._admit(account) and is_running:
+                os.kill(self.pid() or 0, signal.SIGHUP)
             self._bring_up(account)
             self._ensure_database()
         return self.dsn()
@@ -234,6 +250,34 @@ class Embedded:
         if result.returncode:
             raise StartFailed(f"initdb failed in {fresh}: {result.stderr.strip() or result.stdout.strip()}")
         fresh.rename(self.directory)
+
+    def _admit(self, account: Account) -> bool:
+        """Say in the server's files whom it lets in, and whether they said something else before."""
+        names = sorted({pwd.getpwuid(uid).pw_name for uid in (0, os.geteuid(), account.uid)})
+        people = _OURS + "".join(f'northwatch "{name}" all\n' for name in names)
+        changed = [
+            self._put(name, text, account)
+            for name, text in (("pg_ident.conf", people), ("pg_hba.conf", _ACCESS))
+        ]
+        return any(changed)
+
+    def _put(self, name: str, text: str, account: Account) -> bool:
+        """Have a file of the server say this, and say whether it said something else. What was not ours is
+        kept."""
+        path = self.directory / name
+        said = path.read_text(errors="replace") if path.exists() else ""
+        if said == text:
+            return False
+        draft = path.with_suffix(".new")
+        with os.fdopen(
+            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w"
+        ) as file:
+            file.write(text)
+        os.chown(draft, account.uid, account.gid)
+        if said and not said.startswith(_OURS):
+            path.rename(path.with_suffix(".before"))
+        draft.rename(path)
+        return True
 
     def _prepare_sockets(self, account: Account) -> None:
         directory = self.socket_directory

@@ -1,16 +1,18 @@
 """The embedded database: starts, survives a kill, refuses what it cannot read."""
 
 import os
+import pwd
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from store.embedded import MAJOR, Embedded, OlderDatabase, StartFailed
+from store.embedded import MAJOR, Embedded, OlderDatabase, StartFailed, _account
 
 
 @pytest.fixture
@@ -83,3 +85,82 @@ def test_an_interrupted_creation_starts_over(directory: Path) -> None:
     os.kill(database.pid() or 0, signal.SIGKILL)
     database.start()
     database.stop()
+
+
+def as_neighbour(dsn: str) -> str:
+    """Connect as another user of this machine, and give what the server or the kernel says to it."""
+    neighbour = pwd.getpwnam(NEIGHBOUR)
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setgroups([])
+        os.setgid(neighbour.pw_gid)
+        os.setuid(neighbour.pw_uid)
+        try:
+            psycopg.connect(dsn).close()
+            said = "let in"
+        except BaseException as error:
+            said = str(error)
+        os.write(tell, said.encode())
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(told, "rb") as said_by_child:
+        said = said_by_child.read().decode()
+    os.waitpid(child, 0)
+    return said
+
+
+NEIGHBOUR = "daemon"
+"""A user of this machine that has nothing to do with us."""
+TRUST = "local all all trust\nhost all all 127.0.0.1/32 trust\n"
+"""As directories of older versions have it."""
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+
+
+def open_the_socket(database: Embedded) -> None:
+    """What the directory keeps out, so that the server has to."""
+    for directory in (database.directory, *database.directory.parents):
+        if directory != Path("/") and not directory.stat().st_mode & 0o001:
+            directory.chmod(directory.stat().st_mode | 0o011)
+    (database.socket_directory / ".s.PGSQL.5432").chmod(0o777)
+
+
+@only_root
+def test_a_neighbour_on_the_machine_is_kept_out_twice(directory: Path) -> None:
+    database = Embedded(directory / "database")
+    dsn = database.start()
+    assert "Permission denied" in as_neighbour(dsn)
+    open_the_socket(database)
+    for user in ("postgres", "northwatch", "nobody"):
+        assert "Peer authentication failed" in as_neighbour(dsn.replace("postgres@", f"{user}@"))
+    with psycopg.connect(dsn):
+        pass
+    database.stop()
+
+
+@only_root
+def test_a_directory_that_trusted_everybody_is_moved_over(directory: Path) -> None:
+    database = Embedded(directory / "database")
+    with psycopg.connect(database.start()) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS a")
+    database.stop()
+    rules = database.directory / "pg_hba.conf"
+    for is_running in (True, False):  # the server outlives who started it, so it may be an older version's
+        rules.write_text(TRUST)
+        database.directory.chmod(0o700)
+        if is_running:
+            database._launch(_account())
+            while not database.is_ready():
+                time.sleep(0.05)
+            open_the_socket(database)
+            assert as_neighbour(database.dsn()) == "let in"
+        dsn = Embedded(directory / "database").start()
+        open_the_socket(database)
+        while as_neighbour(dsn) == "let in":  # a running server reads its files a moment after it is told
+            time.sleep(0.05)
+        assert "Peer authentication failed" in as_neighbour(dsn)
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("SELECT a FROM kept").fetchall() == [(1,)]
+        assert rules.with_suffix(".before").read_text() == TRUST
+        database.stop()
