@@ -38,6 +38,7 @@ from monitor.routes import (
     live,
     people,
     records,
+    settings,
     tickets,
 )
 from store.select import fetch_one
@@ -90,6 +91,7 @@ def create_app(options: MonitorOptions, alive: Callable[[], Alive] = lambda: ALI
         exports,
         live,
         explain,
+        settings,
     ):
         app.include_router(desk.router, prefix=API)
     app.include_router(probes)

@@ -102,6 +102,12 @@ class UserChange(Given):
     disabled: bool | None = None
 
 
+class SettingChange(Given):
+    """What a setting is to be."""
+
+    value: Annotated[float, Field(allow_inf_nan=False)]
+
+
 class NewVehicle(Given):
     """A vehicle to be added."""
 
@@ -327,6 +333,23 @@ class Hold(BaseModel):
     placed_at: datetime
     released_by: str | None
     released_at: datetime | None
+
+
+class Setting(BaseModel):
+    """A setting that facts depend on, in the unit of its name."""
+
+    name: str
+    value: float | None
+    """In force: what a person says, else what the configuration does."""
+    configured: float | None
+    set_by: str | None
+    """The person who has said otherwise than the configuration."""
+    set_at: datetime | None
+    is_taken: bool
+    """The worker goes by it already."""
+    least: float
+    most: float
+    is_whole: bool
 
 
 class Doubt(BaseModel):

@@ -283,31 +283,24 @@ def page_certificate_files(settings: Settings) -> "CertificateFiles | None":
 def worker_options(settings: Settings) -> "WorkerOptions":
     """Give the worker's options."""
     from store.quarantine import Limits
-    from tickets.policy import TicketPolicy
-    from tickets.silence import SilencePolicy
+    from store.settings import SETTINGS
     from worker.decided import Policies
     from worker.run import WorkerOptions
 
-    silence = settings.silence
-    policies = Policies(
-        SilencePolicy(silence.moving_s, silence.parked_s, silence.asleep_s),
-        TicketPolicy(
-            dwell_s=silence.dwell_s,
-            mass_share=silence.mass_share,
-            mass_least=silence.mass_least,
-            mass_window_s=silence.mass_window_s,
-            proof_reports=silence.proof_reports,
-            proof_s=silence.proof_s,
-        ),
-        only_known=settings.gateway.policy == "known",
-        media_bytes_per_day=settings.worker.media_bytes_per_day,
-    )
+    configured = {name: _value(settings, name) for name in SETTINGS}
     return WorkerOptions(
-        policies,
+        # Until the log says that it holds, so that nothing is judged by other rules in the first seconds.
+        Policies(only_known=settings.gateway.policy == "known").having(configured),
         settings.worker.batch_bytes,
         settings.worker.snapshot_s,
         quarantine=Limits(settings.quarantine.kept_per_hour, settings.quarantine.most_bytes),
+        configured=configured,
     )
+
+
+def _value(settings: Settings, name: str) -> Any:
+    group, _, key = name.partition(".")
+    return getattr(getattr(settings, group), key)
 
 
 def run_worker(settings: Settings) -> None:

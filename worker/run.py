@@ -18,7 +18,7 @@ restored from the snapshot and the logs up to the committed cursors, and the sam
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from store import cursors, damage, pieces, quarantine
+from store import cursors, damage, decisions, pieces, quarantine
 from store.blobs import Blobs
 from store.fleet import LIVE_CHANNEL
 from store.log import FIRST, CursorAhead, LogCorrupt, LogError, LogRecord
@@ -121,6 +121,8 @@ class WorkerOptions:
     """The latest of all terminals is written at most so often."""
     quarantine: Limits = field(default_factory=Limits)
     """How much of what cannot be used is kept."""
+    configured: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that facts depend on, by name, as the configuration has them: entered as a decision."""
     bind_plates: bool = True
     """A plate in a registration fills vehicles and installations where nobody has."""
 
@@ -290,6 +292,8 @@ class Worker:
             self._reader = MergedReader(self._log_directory)
         if self._connection is None:
             self._connection = self._connect(self._dsn)
+            if self.options.configured:
+                decisions.configure(self._connection, self.options.configured)
             self._claimed.clear()
             self._placement.forget()
             self._fleet = None

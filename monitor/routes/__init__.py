@@ -1,5 +1,5 @@
 """What can be asked, one file per desk: `people`, `fleet`, `areas`, `alarms`, `tickets`, `records`,
-`exports`, `live`, `explain`."""
+`exports`, `live`, `explain`, `settings`."""
 
 from typing import Annotated, Any, TypeAlias
 
@@ -23,6 +23,7 @@ To: TypeAlias = Annotated[Moment | None, Query(alias="to", description="Before t
 IdPath: TypeAlias = Annotated[int, Path(ge=1, le=MAX_INT)]
 BigIdPath: TypeAlias = Annotated[int, Path(ge=1, le=MAX_BIGINT)]
 IdFilter: TypeAlias = Annotated[int | None, Query(ge=1, le=MAX_INT)]
+WordPath: TypeAlias = Annotated[str, Path(max_length=100, pattern=r"^[^\x00]*$")]
 WordFilter: TypeAlias = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 
 _MEANINGS = {

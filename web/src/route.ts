@@ -2,7 +2,7 @@
 
 import { ref } from 'vue'
 
-const PAGES = ['desk', 'alarms', 'tickets', 'vehicles', 'terminals', 'import', 'holds', 'quarantine', 'explain', 'health', 'users', 'audit'] as const
+const PAGES = ['desk', 'alarms', 'tickets', 'vehicles', 'terminals', 'import', 'holds', 'quarantine', 'explain', 'health', 'settings', 'users', 'audit'] as const
 export type PageName = (typeof PAGES)[number]
 
 const steps = (): string[] => location.hash.split('/').slice(1)

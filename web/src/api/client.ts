@@ -62,6 +62,7 @@ export const api = {
   list: <Item>(path: string, query?: Query) => call<Page<Item>>('GET', address(path, query)),
   post: withJson('POST'),
   patch: withJson('PATCH'),
+  put: withJson('PUT'),
   delete: <Answer>(path: string, query?: Query) => call<Answer>('DELETE', address(path, query)),
   /** A file, sent as its bytes: the server finds out its encoding. */
   sendCsv: <Answer>(path: string, query: Query, file: Blob) => call<Answer>('POST', address(path, query), file, 'text/csv'),

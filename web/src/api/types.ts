@@ -22,6 +22,19 @@ export interface User extends Person {
   created_at: Time
 }
 
+/** A setting that facts depend on, in the unit of its name. */
+export interface FactSetting {
+  name: string
+  value: number | null
+  configured: number | null
+  set_by: string | null
+  set_at: Time | null
+  is_taken: boolean
+  least: number
+  most: number
+  is_whole: boolean
+}
+
 export interface TerminalName {
   id: number
   identity: string

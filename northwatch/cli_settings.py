@@ -1,0 +1,69 @@
+"""`northwatch settings`: settings that facts depend on, changed without a restart."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from northwatch.screen import Screen, echo
+from northwatch.times import shown
+
+settings = typer.Typer(
+    help="Settings of silence, tickets and media: what people say wins over the configuration.",
+    no_args_is_help=True,
+)
+
+ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
+NameArgument: TypeAlias = Annotated[str, typer.Argument(help="As in the configuration: silence.moving_s")]
+
+
+@settings.command("list")
+def list_settings(config: ConfigOption = None) -> None:
+    """Say what is in force, what the configuration says, and who has said otherwise."""
+    from rich.table import Table
+
+    from store import settings as kept
+
+    table = Table("setting", "in force", "configured", "set by", "")
+    for row in _in_database(config, kept.settings):
+        set_by = f"{row['set_by']}, {shown(row['set_at'])}" if row["set_at"] else ""
+        waits = "" if row["is_taken"] else "not yet taken"
+        table.add_row(row["name"], _number(row["value"]), _number(row["configured"]), set_by, waits)
+    Screen().print(table)
+
+
+@settings.command("set")
+def set_one(
+    name: NameArgument,
+    value: Annotated[float, typer.Argument(help="In the unit of its name")],
+    config: ConfigOption = None,
+) -> None:
+    """Let it be so from now on, until it is reset."""
+    _change(config, name, value)
+
+
+@settings.command()
+def reset(name: NameArgument, config: ConfigOption = None) -> None:
+    """Let it be as the configuration says."""
+    _change(config, name, None)
+
+
+def _change(config: Path | None, name: str, value: float | None) -> None:
+    from store import settings as kept
+
+    by = f"shell:{getpass.getuser()}"
+    row = _in_database(config, lambda connection: kept.change(connection, name, value, by=by))
+    echo(f"{row['name']} is {_number(row['value'])} from now on")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.12g}"
+
+
+def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    from northwatch.wiring import in_database, settings_for
+
+    return asyncio.run(in_database(settings_for(config), work))
