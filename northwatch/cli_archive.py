@@ -155,6 +155,12 @@ def _print(proof: "Proof") -> None:
             f"chunk {gap.chunk}: {gap.end - gap.begin} bytes of log {gap.log} before it were never archived:"
             " archiving was off"
         )
+    for skipped in proof.skipped:
+        say(
+            f"chunk {skipped.chunk}: {skipped.end - skipped.begin} bytes of log {skipped.log} at position"
+            f" {skipped.begin} were damaged and skipped at {shown(skipped.at)} by {skipped.by}; they are kept"
+            f" in damaged/{skipped.kept}"
+        )
     for aside in proof.set_aside:
         say(
             f"chunk {aside.chunk} of {aside.day} is set aside: its records are whole and as received,"
@@ -190,9 +196,11 @@ def _told(proof: "Proof") -> dict[str, object]:
     from dataclasses import asdict
 
     gaps = [each._asdict() for each in proof.gaps]
+    skipped = [each._asdict() for each in proof.skipped]
     broken = proof.broken._asdict() if proof.broken else None
     aside = [each._asdict() for each in proof.set_aside]
-    return asdict(proof) | {"gaps": gaps, "set_aside": aside, "broken": broken, "removed": proof.removed}
+    lists = {"gaps": gaps, "skipped": skipped, "set_aside": aside, "removed": proof.removed}
+    return asdict(proof) | lists | {"broken": broken}
 
 
 def _told_of_media(proof: "MediaProof") -> dict[str, object]:

@@ -12,7 +12,7 @@ of a day are proved from that day alone, so any period can be.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,7 +22,7 @@ from store import heads
 from store.archive import chunk_paths, days, head_of
 from store.chunk import RECORDS, Chunk, ChunkDamaged, Span, first_link, link_after
 from store.heads import HeadsBroken, Removed, Sealed, SetAside
-from store.log import LogReader
+from store.log import LogReader, Skip, skips_in
 from store.merge import logs_in
 
 Progress = Callable[[int, int], None]
@@ -55,6 +55,19 @@ class Gap(NamedTuple):
     end: int
 
 
+class Skipped(NamedTuple):
+    """Part of a log that was damaged, and that a person let pass: the chunk has the rest."""
+
+    chunk: int
+    log: str
+    begin: int
+    end: int
+    by: str
+    at: datetime
+    kept: str
+    """Where its bytes are, below the directory of the logs."""
+
+
 @dataclass(slots=True)
 class Proof:
     """What was proved."""
@@ -67,6 +80,7 @@ class Proof:
     last: date | None = None
     removed: list[Removed] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
     broken: Break | None = None
 
@@ -97,7 +111,8 @@ def prove(
         identity: of the terminal whose blocks alone are read; heads, roots and index are checked anyway
         between: first and last day
         copied: lines of a copy of the heads, which must be the beginning of the heads here
-        logs: which have let go of what the archive has, and so know if its end is missing
+        logs: which have let go of what the archive has, and so know if its end is missing, and what of them
+            was damaged and skipped
     """
     proof = Proof()
     try:
@@ -109,7 +124,8 @@ def prove(
         asked = [
             each for each in sealed if between[0] <= each.day <= between[1] and each.day not in is_removed
         ]
-        _prove_chunks(directory, (asked, sealed), proof, identity=identity, progress=progress)
+        skips = {} if logs is None else _skips(logs)
+        _prove_chunks(directory, (asked, sealed), proof, skips, identity=identity, progress=progress)
     except _Broken as broken:
         proof.broken = broken.found
     return proof
@@ -161,6 +177,11 @@ def _prove_end(directory: Path, sealed: list[Sealed], logs: Path) -> None:
             raise _Broken(Break(heads.FILE_NAME, what, line=len(sealed)))
 
 
+def _skips(logs: Path) -> Mapping[str, list[Skip]]:
+    """Give what readers pass in each log."""
+    return {str(LogReader(place, slot=slot).log_id): skips_in(place) for slot, place in logs_in(logs).items()}
+
+
 def _last_spans(directory: Path, last: Sealed) -> Mapping[str, Span]:
     where = _of(last, "")
     try:
@@ -177,6 +198,7 @@ def _prove_chunks(
     directory: Path,
     asked: tuple[list[Sealed], list[Sealed]],
     proof: Proof,
+    skips: Mapping[str, list[Skip]],
     *,
     identity: str | None,
     progress: Progress,
@@ -211,6 +233,11 @@ def _prove_chunks(
             if log in ends and span.begin != ends[log]:
                 proof.gaps.append(Gap(head.chunk, log, ends[log], span.begin))
             ends[log] = span.end
+            proof.skipped += [
+                Skipped(head.chunk, log, each.begin, each.end, each.by, each.at, each.kept)
+                for each in skips.get(log, ())
+                if span.begin <= each.begin < span.end
+            ]
         proof.first, proof.last = proof.first or head.day, head.day
         proof.chunks += 1
         proof.bytes += head.file_bytes

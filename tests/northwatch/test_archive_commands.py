@@ -12,8 +12,10 @@ import pytest
 
 from protocol import jsonl
 from store.blobs import Blobs
+from store.log import LogReader
 from tests.northwatch.test_commands import Run, runner
 from tests.store.archives import DAY_US, Machine
+from tests.store.test_damage import bend, skip_all
 from tests.worker.stories import Story, facts, work
 from tests.worker.test_fragments import picture
 
@@ -152,3 +154,19 @@ def test_a_chunk_that_is_set_aside_is_read_proved_and_told(run: Run, machine: Ma
     (aside,) = json.loads(run("verify", "--archive", "--json").stdout)["set_aside"]
     assert aside["chunk"] == 3
     assert len(run("frames", IDENTITY, *PERIOD).stdout.splitlines()) == 21
+
+
+def test_what_was_damaged_and_skipped_is_named(run: Run, machine: Machine) -> None:
+    log = LogReader(machine.logs / "0")
+    _, *unread = log.read(log.consumed())
+    bend(machine.logs / "0", unread[0].position + 40)
+    (damage,) = skip_all(machine.logs / "0", machine.logs)
+    machine.consume()
+    machine.seal()
+    done = run("verify", "--archive")
+    assert done.exit_code == 0
+    said = f"{damage.end - damage.begin} bytes of log {log.log_id} at position {damage.begin}"
+    assert said in " ".join(done.stdout.split()) and "by anna" in done.stdout
+    (told,) = json.loads(run("verify", "--archive", "--json").stdout)["skipped"]
+    assert (told["begin"], told["end"], told["by"]) == (damage.begin, damage.end, "anna")
+    assert json.loads(run("verify", "--archive", "--to", "2026-09-22", "--json").stdout)["skipped"] == []
