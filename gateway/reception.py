@@ -3,7 +3,9 @@
 | frame                                     | answer                                                        |
 |-------------------------------------------|---------------------------------------------------------------|
 | 0x0001 终端通用应答                       | none                                                          |
-| 0x0100 终端注册                           | 0x8100, result 1 to 4 only for a real conflict                |
+| 0x0100 终端注册                           | 0x8100, result 1 to 4 only for a real conflict, which it is   |
+|                                           | too that the terminal speaks, authenticated, on another link  |
+| … whose body cannot be decoded            | 0x8001/2                                                      |
 | 0x0102 终端鉴权                           | 0x8001: 0 for the terminal's code, 1 for any other            |
 | 0x0003 终端注销                           | 0x8001/0; the session ends                                    |
 | 0x0004 查询服务器时间请求                 | 0x8004                                                        |
@@ -42,7 +44,7 @@ import structlog
 
 from gateway.credentials import Credentials
 from gateway.downlinks import KeptPackets
-from gateway.fleet import Fleet
+from gateway.fleet import Conflict, Fleet
 from gateway.links import Link, LinkTable
 from gateway.repairs import (
     MEDIA_ID_BYTES,
@@ -77,7 +79,7 @@ ASK_FRAGMENTS: Final = 0x0005
 TERMINAL_KEY: Final = 0x0A00
 PLATFORM_KEY: Final = 0x8A00
 
-DONE, FAILED, NOT_SUPPORTED = 0, 1, 3
+DONE, FAILED, UNREADABLE, NOT_SUPPORTED = 0, 1, 2, 3
 """Results in 0x8001."""
 UNKNOWN_TERMINAL: Final = 4
 """Result in 0x8100."""
@@ -365,13 +367,17 @@ class Reception:
             self.repairs.note(int.from_bytes(frame.raw_id), frame, edition_of(frame, known), at)
 
     def _register(self, session: Session, frame: Frame) -> bytes:
-        """终端注册. A body that cannot be read registers a terminal without a vehicle."""
-        session.edition = edition_of(frame)
-        fields = decode_frame(frame, session.edition)
-        plate = ("", 0)
-        if not isinstance(fields, Undecodable):
-            plate = (str(fields["plate_number"]).strip(), int(fields["plate_color"]))
+        """终端注册. A body that cannot be read says nothing of a terminal, and gets no code."""
+        edition = edition_of(frame)
+        fields = decode_frame(frame, edition)
+        if isinstance(fields, Undecodable):
+            self._complain(session, "the registration cannot be read")
+            return self._general_reply(session.link, frame, UNREADABLE)
+        session.edition = edition
+        plate = (str(fields["plate_number"]).strip(), int(fields["plate_color"]))
         conflict = self._fleet.conflict(session.identity, plate, only_known=self.only_known)
+        if conflict is None and self._sessions.speaks_beside(session, self._now):
+            conflict = Conflict(3, "the terminal speaks on another link")
         if conflict is None:
             return self._register_reply(session.link, frame, DONE)
         self._complain(session, conflict.reason)

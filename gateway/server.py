@@ -515,7 +515,7 @@ class Gateway:
 
     def _hear(self, news: list[News]) -> None:
         """Take note of what another gateway process tells."""
-        self._sessions.hear(news, self._now_us())
+        self._sessions.hear(news, self._loop.time(), self._now_us())
         self.wake()
 
     def _now_us(self) -> int:

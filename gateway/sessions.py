@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from gateway.clones import Shared, TakeOvers, Voice, replaces
 from gateway.downlinks import KeptPackets
+from gateway.elsewhere import Elsewhere
 from gateway.links import Link, LinkTable
 from gateway.siblings import News, What
 from gateway.standing import Standings, Verdict
@@ -30,6 +31,11 @@ from store.storage import sync_directory
 RESERVED_US: Final = 3_600_000_000
 """So far ahead numbers are reserved on disk: one write an hour keeps them unique when the clock is set
 back.
+"""
+
+SPOKE_S: Final = 60.0
+"""Who was heard so lately has a link that works, and a code: whoever else wants one is somebody else. Most
+terminals say something once a minute, or far more often.
 """
 
 
@@ -120,6 +126,7 @@ class Sessions:
         self._shared: dict[int, Shared] = {}
         """Terminals with several sessions."""
         self._take_overs = TakeOvers()
+        self._elsewhere = Elsewhere()
         self.opened: list[SessionOpened] = []
         """To be written before the frames of this turn."""
         self.closed: list[SessionClosed] = []
@@ -168,6 +175,7 @@ class Sessions:
         self.news.append(News(What.PROVED, session.number, session.key))
         session.link.prove()
         self._judge(session)
+        self._elsewhere.here(session.key)
         if self._standings.prove(session.identity):
             self.judge([session.identity])
         if session.key in self._shared:
@@ -198,13 +206,40 @@ class Sessions:
         for session in list(link.sessions.values()):
             self.close(session, reason)
 
-    def hear(self, news: Iterable[News], now_us: int) -> None:
+    def speaks_beside(self, session: Session, now: float) -> bool:
+        """Tell whether a terminal that somebody speaks as, and has not authenticated, has done so on another
+        link and was heard there within `SPOKE_S`. Of other processes it is asked. `now` is the loop's clock.
+        """
+        if session.is_authenticated:
+            return False
+        if any(each is not session and self._spoke(each, now) for each in self._all_of(session.key)):
+            return True
+        may_speak, is_to_ask = self._elsewhere.may_speak(session.key, now)
+        if is_to_ask:
+            self.news.append(News(What.ASKED, session.number, session.key))
+        return may_speak
+
+    def hear(self, news: Iterable[News], now: float, now_us: int) -> None:
         """Take note of the sessions of other gateway processes: a newer one of the same terminal ends ours,
         and ours goes on when the newer one has ended.
         """
         for what, number, key in news:
-            if what is What.PROVED and self._standings.prove(identity := f"{key:X}"):
-                self.judge([identity])
+            if what is What.ASKED:
+                self.news += [
+                    News(What.SPEAKS, each.number, key)
+                    for each in self._all_of(key)
+                    if self._spoke(each, now)
+                ]
+                continue
+            if what is What.SPEAKS:
+                self._elsewhere.speaks(key)
+                continue
+            if what is What.ENDED:
+                self._elsewhere.ended(key, number)
+            if what is What.PROVED:
+                self._elsewhere.proved(key, number)
+                if self._standings.prove(identity := f"{key:X}"):
+                    self.judge([identity])
             current = self._by_key.get(key)
             if current is None or current.number > number:
                 continue
@@ -294,6 +329,12 @@ class Sessions:
         self.news.append(
             News(What.PROVED if session.is_authenticated else What.OPENED, session.number, session.key)
         )
+
+    def _spoke(self, session: Session, now: float) -> bool:
+        """Tell whether a session has authenticated and its link was heard of late."""
+        link = session.link
+        is_open = not link.is_lost and not link.transport.is_closing()
+        return session.is_authenticated and is_open and now - self._table.heard[link.slot] < SPOKE_S
 
     def _all_of(self, key: int) -> list[Session]:
         """Give all sessions of a terminal."""

@@ -40,6 +40,10 @@ class What(IntEnum):
     PROVED = 2
     """Its terminal has authenticated."""
     ENDED = 3
+    ASKED = 4
+    """Somebody wants the code of its terminal, which has authenticated elsewhere, see `gateway.elsewhere`."""
+    SPEAKS = 5
+    """Its terminal has authenticated in it, and spoke there of late."""
 
 
 class News(NamedTuple):

@@ -76,6 +76,11 @@ class Device:
         assert reply["result"] == 0
         assert await self.result(self.terminal.authenticate(reply["auth_code"])) == 0
 
+    async def come_back(self, gateway: Gateway) -> None:
+        """Authenticate with the code that it has."""
+        code = gateway.credentials.code(self.terminal.address.raw_id.hex().upper().lstrip("0"))
+        assert await self.result(self.terminal.authenticate(code)) == 0
+
     async def closed(self) -> None:
         """Wait until the gateway has closed the link; more answers may come before."""
         with suppress(ConnectionError):

@@ -253,7 +253,8 @@ async def test_a_terminal_that_restarts_is_not_told_complete_for_its_older_pictu
         await send(older, before)
         assert await next_message(older) == (MEDIUM_REPLY, {"media_id": 1})
         newer = await Device.connect(gateway)
-        await newer.sign_in()
+        assert await newer.result(newer.terminal.heartbeat()) == 0
+        await newer.come_back(gateway)
         after = pieces(newer, MEDIUM, picture(2))
         assert before[0].serial == after[0].serial and len(before) == len(after)
         await send(newer, after[:-1])

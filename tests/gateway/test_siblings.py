@@ -39,7 +39,7 @@ async def test_a_terminal_that_hops_ends_its_older_session(pair: list[Gateway], 
     first = await Device.connect(pair[0])
     await first.sign_in()
     second = await Device.connect(pair[1])
-    await second.sign_in()
+    await second.come_back(pair[1])
     await first.closed()
     assert await second.result(second.terminal.report(report())) == 0
     await until(lambda: pair[0].health()["connections"] == 0)

@@ -8,10 +8,14 @@ from typing import Any, Final
 
 import pytest
 
+from gateway import sessions
+from gateway.elsewhere import ANSWER_S, Elsewhere
 from gateway.fleet import FleetNews, FleetTerminal
 from gateway.server import Gateway
 from gateway.standing import VERDICTS, Case, Standing
+from protocol.edition import Edition
 from protocol.frame import parse
+from protocol.messages import encode_body
 from store.log import LogWriter
 from store.records import CloseReason, FrameFlag, SessionClosed, SessionOpened
 from tests.gateway.authority import Authority
@@ -192,8 +196,6 @@ async def test_who_authenticates_is_no_stranger_on_any_of_its_links(tmp_path: Pa
 
 
 async def test_who_authenticates_is_no_stranger_to_other_processes(tmp_path: Path) -> None:
-    for slot in range(2):
-        (tmp_path / "log" / str(slot)).mkdir(parents=True)
     logs = [LogWriter(tmp_path / "log" / str(slot)) for slot in range(2)]
     async with (
         running(tmp_path, logs[0], slot=0, reuse_port=True) as first,
@@ -225,3 +227,111 @@ async def test_a_new_code_ends_what_the_old_one_opened(tmp_path: Path) -> None:
     log = logged(tmp_path / "log")
     assert log.of(SessionClosed)[0].reason == CloseReason.NEW_CODE
     assert parse(log.frames[-1].content).msg_id == 0x0102 and log.frames[-1].flags == 0
+
+
+REGISTRATION: Final = {
+    "province_id": 21,
+    "city_id": 100,
+    "manufacturer_id": "ABCDE",
+    "terminal_model": "T1",
+    "terminal_id": "0000001",
+    "plate_color": 2,
+    "plate_number": "辽A12345",
+}
+
+
+async def registered(device: Device, edition: Edition = Edition.E2013, **differs: object) -> dict[str, Any]:
+    """Register, and give the answer."""
+    device.terminal.say(0x0100, encode_body(0x0100, edition, REGISTRATION | differs))
+    device.flush()
+    return await device.fields()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"?", bytes(20), encode_body(0x0100, Edition.E2013, REGISTRATION)[:24]]
+)
+async def test_a_registration_that_cannot_be_read_gets_no_code(tmp_path: Path, body: bytes) -> None:
+    async with running(tmp_path) as gateway:
+        device = await Device.connect(gateway, "1")
+        device.terminal.say(0x0100, body)
+        device.flush()
+        answer = await device.answer()
+        assert answer.frame.msg_id == 0x8001 and answer.frame.body[-1] == 2, "消息有误"
+        assert (await registered(device))["auth_code"]
+
+
+async def test_nobody_gets_the_code_of_a_terminal_that_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as gateway:
+        honest, other = await Device.connect(gateway, "1"), await Device.connect(gateway, "1")
+        assert (await registered(other))["auth_code"] == (await registered(honest))["auth_code"]
+        await honest.come_back(gateway)
+        await other.closed()
+        thief = await Device.connect(gateway, "1")
+        for _ in range(3):
+            reply = await registered(thief)
+            assert reply["result"] == 3 and "auth_code" not in reply
+        assert (await registered(honest))["auth_code"], "it may ask itself"
+        monkeypatch.setattr(sessions, "SPOKE_S", 0.0)  # as if it had not spoken for so long
+        assert (await registered(thief))["auth_code"], "its link may be dead, and this be its next"
+        monkeypatch.undo()
+        assert (await registered(thief))["result"] == 3
+        await honest.close()
+        await until(lambda: len(gateway._table) == 1)
+        await thief.come_back(gateway)
+
+
+async def test_nobody_gets_the_code_at_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = [LogWriter(tmp_path / "log" / str(slot)) for slot in range(2)]
+    async with (
+        running(tmp_path, logs[0], slot=0, reuse_port=True) as first,
+        running(tmp_path, logs[1], slot=1, reuse_port=True) as second,
+    ):
+        honest = await Device.connect(first, "1")
+        await honest.sign_in()
+        await until(lambda: second._sessions._elsewhere._sessions)
+        for _ in range(3):
+            told = second._siblings.received
+            thief = await Device.connect(second, "1")
+            assert (await registered(thief))["result"] == 3
+            await until(lambda told=told: second._siblings.received > told)
+            assert not second._sessions._elsewhere._asked, "it was told that the terminal speaks"
+            await thief.close()
+        await honest.close()
+        await until(lambda: not second._sessions._elsewhere._sessions)
+        assert (await registered(await Device.connect(second, "1")))["auth_code"]
+    for log in logs:
+        log.close()
+
+
+def test_who_is_not_heard_elsewhere_gets_its_code_at_the_second_try() -> None:
+    elsewhere = Elsewhere()
+    assert elsewhere.may_speak(1, 0.0) == (False, False)
+    elsewhere.proved(1, 7)
+    assert [elsewhere.may_speak(1, at) for at in (0.0, 1.0)] == [(True, True), (True, False)]
+    elsewhere.speaks(1)
+    assert elsewhere.may_speak(1, 2.0) == (True, True), "it is asked again"
+    assert elsewhere.may_speak(1, 2.0 + ANSWER_S) == (False, False), "nobody knows of it any more"
+    elsewhere.proved(1, 8)
+    elsewhere.ended(1, 7)
+    assert elsewhere.may_speak(1, 9.0) == (True, True), "an older session has ended"
+    elsewhere.ended(1, 8)
+    assert elsewhere.may_speak(1, 9.0) == (False, False)
+
+
+@pytest.mark.parametrize("changed", ["manufacturer_id", "terminal_model", "terminal_id"])
+async def test_another_device_with_the_number_does_not_make_the_code_worthless(
+    tmp_path: Path, changed: str
+) -> None:
+    async with knowing(tmp_path, {"1": FleetTerminal(known=True)}, policy="known") as gateway:
+        device = await Device.connect(gateway, "1")
+        code = (await registered(device))["auth_code"]
+        assert await device.result(device.terminal.authenticate(code)) == 0
+        assert (await registered(device, **{changed: "X"}))["auth_code"] == code
+        await device.close()
+        other = await Device.connect(gateway, "1")
+        assert (await registered(other, **{changed: "Y"}))["result"] == 0
+        assert await other.result(other.terminal.authenticate(code)) == 0
