@@ -170,6 +170,12 @@ class Binding(Given):
     vehicle_id: Id
 
 
+class WithoutCode(Given):
+    """Whether what a terminal says counts without its authentication code."""
+
+    allowed: bool
+
+
 class OptionalNote(Given):
     """A word about it, if one likes."""
 
@@ -290,6 +296,8 @@ class Terminal(BaseModel):
     edition: Edition
     known: bool
     blocked: bool
+    code_epoch: int
+    speaks_without_code: bool
     province_id: int | None
     city_id: int | None
     manufacturer_id: str | None

@@ -139,6 +139,31 @@ def claim(identity: Identity, config: ConfigOption = None) -> None:
     echo(f"{identity} is known")
 
 
+@terminals.command("new-code")
+def new_code(identity: Identity, config: ConfigOption = None) -> None:
+    """Make a terminal's authentication code worthless; it gets another when it registers again."""
+    _change(config, identity, lambda fleet, db, row: fleet.renew_code(db, row["id"], by=_who()))
+    echo(f"the code of {identity} is worthless; its link is closed within seconds")
+
+
+@terminals.command("without-code")
+def without_code(
+    identity: Identity,
+    allow: Annotated[bool, typer.Option("--allow/--forbid", help="Whether it counts")] = True,
+    config: ConfigOption = None,
+) -> None:
+    """Let what a terminal says count without its authentication code, for devices that cannot authenticate.
+
+    Anybody who knows its number can speak for it then.
+    """
+    _change(
+        config,
+        identity,
+        lambda fleet, db, row: fleet.let_speak_without_code(db, row["id"], allow, by=_who()),
+    )
+    echo(f"{identity} counts {'without its code' if allow else 'with its code only'}")
+
+
 @terminals.command()
 def bind(identity: Identity, plate: str, color: ColorOption = 2, config: ConfigOption = None) -> None:
     """Say that a terminal is installed in a vehicle; the vehicle is entered if it is new."""

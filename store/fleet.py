@@ -15,7 +15,7 @@ from typing import LiteralString
 import psycopg
 
 from store.audit import audit
-from store.decisions import ACCEPTED, BLOCKED, Decision, decide
+from store.decisions import ACCEPTED, BLOCKED, CODE_EPOCH, SPEAKS_WITHOUT_CODE, Decision, decide
 from store.refusals import AlreadyBound, AlreadyExists, NotBound, NotFound, Unacceptable
 from store.select import (
     Connection,
@@ -55,7 +55,8 @@ LEFT JOIN terminals t ON t.id = i.terminal_id
 """
 
 _TERMINAL: LiteralString = """
-SELECT t.id, t.identity, t.edition, t.known, t.blocked, t.province_id, t.city_id, t.manufacturer_id, t.model,
+SELECT t.id, t.identity, t.edition, t.known, t.blocked, t.code_epoch, t.speaks_without_code,
+       t.province_id, t.city_id, t.manufacturer_id, t.model,
        t.maker_terminal_id, t.registered_plate, t.registered_plate_color, t.registered_at, t.authenticated_at,
        t.iccid, t.note, t.first_seen_at, t.created_at,
        coalesce(s.link, 'closed') AS link, s.last_received_at, coalesce(s.mode, 'unknown') AS mode,
@@ -326,7 +327,7 @@ async def block_terminal(
         "note = coalesce(%(note)s, note)",
         {"note": note},
         audited=(by, "terminal.blocked", {"note": note}),
-        decided=(BLOCKED, True),
+        decided={BLOCKED: True},
     )
 
 
@@ -342,7 +343,7 @@ async def unblock_terminal(connection: Connection, terminal_id: int, *, by: str)
         _AS_IT_IS,
         {},
         audited=(by, "terminal.unblocked", {}),
-        decided=(BLOCKED, False),
+        decided={BLOCKED: False},
     )
 
 
@@ -353,7 +354,48 @@ async def accept_terminal(connection: Connection, terminal_id: int, *, by: str) 
         NotFound
     """
     return await _change_terminal(
-        connection, terminal_id, _AS_IT_IS, {}, audited=(by, "terminal.claimed", {}), decided=(ACCEPTED, True)
+        connection, terminal_id, _AS_IT_IS, {}, audited=(by, "terminal.claimed", {}), decided={ACCEPTED: True}
+    )
+
+
+async def renew_code(connection: Connection, terminal_id: int, *, by: str) -> Row:
+    """Make the terminal's code worthless. Gateways close its link at their next look at the fleet; it gets
+    another when it registers again.
+
+    Raises:
+        NotFound
+    """
+    epoch = (await terminal(connection, terminal_id))["code_epoch"] + 1
+    return await _change_terminal(
+        connection,
+        terminal_id,
+        _AS_IT_IS,
+        {},
+        audited=(by, "terminal.code_renewed", {"epoch": epoch}),
+        decided={CODE_EPOCH: epoch},
+    )
+
+
+async def let_speak_without_code(
+    connection: Connection, terminal_id: int, is_allowed: bool, *, by: str
+) -> Row:
+    """Say whether what the terminal says counts without its code. One that may is known: a device that cannot
+    authenticate proves nothing, so a person answers for it.
+
+    Raises:
+        NotFound
+    """
+    return await _change_terminal(
+        connection,
+        terminal_id,
+        _AS_IT_IS,
+        {},
+        audited=(
+            by,
+            "terminal.without_code_allowed" if is_allowed else "terminal.without_code_forbidden",
+            {},
+        ),
+        decided={SPEAKS_WITHOUT_CODE: is_allowed} | ({ACCEPTED: True} if is_allowed else {}),
     )
 
 
@@ -364,7 +406,7 @@ async def _change_terminal(
     values: Row,
     *,
     audited: tuple[str, str, Row],
-    decided: tuple[str, bool] | None = None,
+    decided: Row | None = None,
 ) -> Row:
     row = await fetch_one(
         connection,
@@ -375,8 +417,8 @@ async def _change_terminal(
         raise NotFound("terminal", terminal_id)
     by, action, detail = audited
     if decided is not None:
-        kind, value = decided
-        await decide(connection, by, [Decision(kind, row["identity"], value)])
+        decisions = [Decision(kind, row["identity"], value) for kind, value in decided.items()]
+        await decide(connection, by, decisions)
     await audit(connection, by, action, row["identity"], **detail)
     await tell_viewers(connection)
     return await terminal(connection, terminal_id)

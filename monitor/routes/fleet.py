@@ -27,6 +27,7 @@ from monitor.models import (
     Vehicle,
     VehicleChange,
     VehicleDay,
+    WithoutCode,
 )
 from monitor.problems import Problem
 from monitor.routes import CHANGES, DEFAULT_LIMIT, Cursor, From, IdPath, Limit, Search, To, problems
@@ -203,6 +204,23 @@ async def unblock(terminal_id: IdPath, center: At, by: ByAdmin) -> Row:
     """Let a terminal in again."""
     async with center.database() as connection:
         return await fleet.unblock_terminal(connection, terminal_id, by=by["name"])
+
+
+@router.post("/terminals/{terminal_id}/new-code", response_model=Terminal, responses=CHANGES | problems(404))
+async def renew_code(terminal_id: IdPath, center: At, by: ByAdmin) -> Row:
+    """Make a terminal's authentication code worthless; gateways close its link within seconds, and it gets
+    another when it registers again."""
+    async with center.database() as connection:
+        return await fleet.renew_code(connection, terminal_id, by=by["name"])
+
+
+@router.put(
+    "/terminals/{terminal_id}/without-code", response_model=Terminal, responses=CHANGES | problems(404)
+)
+async def let_speak_without_code(terminal_id: IdPath, given: WithoutCode, center: At, by: ByAdmin) -> Row:
+    """Say whether what a terminal says counts without its authentication code. One that may is known."""
+    async with center.database() as connection:
+        return await fleet.let_speak_without_code(connection, terminal_id, given.allowed, by=by["name"])
 
 
 @router.post("/terminals/{terminal_id}/bind", response_model=Terminal, responses=CHANGES | problems(404, 409))

@@ -96,6 +96,28 @@ async def test_lobby_claim_block_and_views(root: httpx.AsyncClient, facts: Facts
     assert (await root.get("/api/v1/terminals", params={"view": "broken"})).status_code == 422
 
 
+async def test_a_code_is_renewed_and_done_without(root: httpx.AsyncClient, facts: Facts) -> None:
+    terminal = await facts.terminal("13912345678")
+    path = f"/api/v1/terminals/{terminal}"
+    for epoch in (1, 2):
+        assert (await root.post(f"{path}/new-code")).json()["code_epoch"] == epoch
+    shown = (await root.get(path)).json()
+    assert (shown["known"], shown["speaks_without_code"]) == (False, False)
+    for allowed in (True, False):
+        shown = (await root.put(f"{path}/without-code", json={"allowed": allowed})).json()
+        assert (shown["known"], shown["speaks_without_code"]) == (True, allowed), "a person answers for it"
+    for method, part in (("POST", "new-code"), ("PUT", "without-code")):
+        answer = await root.request(method, f"/api/v1/terminals/99/{part}", json={"allowed": True})
+        assert answer.status_code == 404
+    audited = (await root.get("/api/v1/audit")).json()["items"]
+    assert [each["action"] for each in audited if each["action"].startswith("terminal.")] == [
+        "terminal.without_code_forbidden",
+        "terminal.without_code_allowed",
+        "terminal.code_renewed",
+        "terminal.code_renewed",
+    ]
+
+
 async def test_a_clone_is_shown_for_a_day(root: httpx.AsyncClient, facts: Facts) -> None:
     cloned, over = await facts.terminal(), await facts.terminal()
     for terminal, ago in ((cloned, "1 hour"), (over, "2 days")):

@@ -89,3 +89,16 @@ async def test_every_reason_to_refuse_a_registration(gateway: Gateway, root: htt
         ("3", "辽A·00002"): 4,
         ("3", "辽A00003"): 4,
     }
+
+
+async def test_a_new_code_ends_the_link_and_the_old_code(gateway: Gateway, root: httpx.AsyncClient) -> None:
+    terminal = (await root.post("/api/v1/terminals", json={"identity": IDENTITY})).json()["id"]
+    await holds(lambda: gateway.fleet.terminal(IDENTITY).known)
+    device = await Device.connect(gateway, IDENTITY)
+    await device.sign_in("", 0)
+    old = gateway.credentials.code(IDENTITY)
+    assert (await root.post(f"/api/v1/terminals/{terminal}/new-code")).status_code == 200
+    await device.closed()
+    again = await Device.connect(gateway, IDENTITY)
+    assert await again.result(again.terminal.authenticate(old)) == 1
+    await again.sign_in("", 0)

@@ -62,6 +62,10 @@ def test_terminals_are_added_bound_and_blocked(run: Run) -> None:
     assert run("terminal", "unbind", "13900000001").exit_code == 1
     assert run("terminal", "block", "13900000009").exit_code == 1
     assert run("terminal", "list", "--view", "odd").exit_code == 2
+    assert "worthless" in run("terminal", "new-code", "13900000001").stdout
+    assert "without its code\n" in run("terminal", "without-code", "13900000001").stdout
+    assert "with its code only" in run("terminal", "without-code", "13900000001", "--forbid").stdout
+    assert run("terminal", "new-code", "13900000009").exit_code == 1
 
 
 def test_periods_are_held_listed_and_released(run: Run) -> None:

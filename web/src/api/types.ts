@@ -239,6 +239,8 @@ export interface Terminal extends TerminalName {
   edition: Edition
   known: boolean
   blocked: boolean
+  code_epoch: number
+  speaks_without_code: boolean
   province_id: number | null
   city_id: number | null
   manufacturer_id: string | null
