@@ -151,6 +151,8 @@ class Driver:
             if not self.code:
                 link.register(f"辽A{self.number:05}", 2)
                 reply = await self._wait_for(link, reader, writer, 0x8100)
+                if reply["result"] != 0:  # it is blocked for a while
+                    return
                 self.code = reply["auth_code"]
             link.authenticate(self.code)
             if (await self._wait_for(link, reader, writer, 0x8001))["result"] != 0:

@@ -1,6 +1,9 @@
-"""kill -9 of anything at any moment: what was answered is there once, and all is as in a calm pass."""
+"""kill -9 of anything at any moment, while people decide: what was answered is there once, and all is as in a
+calm pass.
+"""
 
 import asyncio
+import contextlib
 import random
 import shutil
 import tempfile
@@ -15,6 +18,8 @@ import pytest
 
 from northwatch.wiring import worker_options
 from protocol.edition import Edition
+from store import decisions
+from store.decisions import BLOCKED, SETTING, Decision
 from tests.crash.installation import Installation
 from tests.crash.promises import CATCH_UP_S, assert_answered_once, assert_told_whole, wait_until_read
 from tests.crash.terminals import Driver
@@ -33,10 +38,15 @@ SHORT_SILENCE = {
     "NORTHWATCH_SILENCE__DWELL_S": "1",
     "NORTHWATCH_SILENCE__MASS_LEAST": "6",
     "NORTHWATCH_WORKER__SNAPSHOT_S": "1",
+    "NORTHWATCH_GATEWAY__FLEET_REFRESH_S": "0.3",
     "NORTHWATCH_QUARANTINE__KEPT_PER_HOUR": "1000000",
 }
 """So that tickets open and close, and snapshots are taken, while things are killed; and that what is owed in
 quarantine can be found there."""
+
+SETTINGS = {"silence.moving_s": (2.0, 3.0, 60.0), "silence.dwell_s": (0.0, 1.0, 5.0)}
+"""What is decided of each, now this and now that."""
+ATTEMPTS = 6000
 
 Facts: TypeAlias = dict[str, Counter[tuple[object, ...]]]
 
@@ -75,6 +85,7 @@ async def drive_and_kill(place: Installation, kills: int, chance: random.Random)
     drivers = [Driver(n, EDITIONS[n % 3], place.port, rests_at=30 + 40 * n) for n in range(TERMINALS)]
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
+        deciding = tasks.create_task(decide(place, drivers, chance.randrange(1 << 32)))
         for driver in drivers:
             tasks.create_task(driver.drive(stop, rate_s=0.02))
         if len(place.gateways) > 1:
@@ -87,8 +98,44 @@ async def drive_and_kill(place: Installation, kills: int, chance: random.Random)
             await asyncio.to_thread(place.start, part)
             if part in place.gateways:
                 await asyncio.to_thread(place.wait_for_gateway)
+        deciding.cancel()
+        await let_all_speak(place, drivers)
         stop.set()
     return drivers
+
+
+async def decide(place: Installation, drivers: list[Driver], seed: int) -> None:
+    """Change settings, and block terminals for a while, again and again. A database that is killed meanwhile
+    may have taken it or not.
+    """
+    chance = random.Random(seed)
+    while True:
+        await asyncio.sleep(chance.uniform(0.1, 0.7))
+        setting, value = chance.choice(list(SETTINGS.items()))
+        driver = chance.choice(drivers[::5])
+        said = [
+            Decision(SETTING, setting, chance.choice(value)),
+            Decision(BLOCKED, driver.identity, chance.random() < 0.3),
+        ]
+        with contextlib.suppress(psycopg.Error):
+            await asyncio.to_thread(_decide, place, said)
+
+
+def _decide(place: Installation, said: list[Decision]) -> None:
+    with place.connect() as database, database.transaction():
+        decisions.decide_now(database, "anna", said)
+
+
+async def let_all_speak(place: Installation, drivers: list[Driver]) -> None:
+    """Unblock every terminal: each has to have its answers before the end."""
+    for _ in range(ATTEMPTS):
+        try:
+            _decide(place, [Decision(BLOCKED, driver.identity, False) for driver in drivers])
+        except psycopg.Error:  # the database was killed just now
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise TimeoutError("the database does not come back")
 
 
 async def go_on_without(place: Installation, gateway: str, drivers: list[Driver]) -> None:
@@ -163,9 +210,25 @@ def test_answered_reports_survive_any_kill(
         )
 
 
+def copy_decisions(place: Installation, dsn: str) -> None:
+    """Let a fresh database know what people decided, and not when the worker came to it."""
+    with place.connect() as live, psycopg.connect(dsn) as calm:
+        for columns in ("decision_versions (version, decided_at, decided_by)", "decisions"):
+            with (
+                live.cursor().copy(f"COPY {columns} TO STDOUT") as rows,
+                calm.cursor().copy(f"COPY {columns} FROM STDIN") as copy,
+            ):
+                for row in rows:
+                    copy.write(row)
+        newest = decisions.newest(live)
+        calm.execute("UPDATE decision_counter SET version = %s", [newest])
+    print(f"{newest} versions were decided")
+
+
 def calm_pass(place: Installation, server: Server) -> Facts:
     """Read the same logs once, without interruption, into a fresh database."""
     dsn = server.clone()
+    copy_decisions(place, dsn)
     worker = Worker(worker_options(place.settings()), dsn, place.whole_logs(), place.directory / "calm")
     try:
         while worker.step():
