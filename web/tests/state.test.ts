@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Alarm, Health, LiveMessage, State, Ticket } from '../src/api/types'
-import { apply, count, deskOrder, emptyDesk, kindOf, passes, waiting, type Desk } from '../src/desk/state'
+import { alarmingOf, apply, count, deskOrder, emptyDesk, heard, kindOf, passes, waiting, type Desk } from '../src/desk/state'
 
 const AT = '2026-03-01T08:00:00.000Z'
 const health = { state: 'ok', at: AT, problems: [], parts: {} } as unknown as Health
@@ -116,4 +116,16 @@ describe('filters', () => {
     }
     expect(counts).toMatchObject({ all: 4, online: 1, alarming: 1, moving: 1, silent: 1, never: 1 })
   })
+})
+
+describe('alarms of strangers', () => {
+  const ofStranger = alarm(9, { severity: 1, stranger: true, terminal: { id: 7, identity: '1397' } } as Partial<Alarm>)
+
+  it('ring for nobody', () => {
+    expect(heard([ofStranger])).toBeNull()
+    expect(heard([ofStranger, alarm(1), alarm(2, { severity: 3 })])).toBe(2)
+    expect(heard([alarm(1, { severity: 1, desk: 'taken' }), alarm(2)])).toBe(2)
+  })
+
+  it('do not count as alarming', () => expect([...alarmingOf([ofStranger, alarm(1)])]).toEqual([1]))
 })

@@ -5,7 +5,7 @@ import { address, person } from '../api/client'
 import { read } from '../api/read'
 import type { Alarm, LiveMessage, Severity, Ticket } from '../api/types'
 import { setServerTime } from '../time'
-import { apply, count, emptyDesk, putAlarm, putTicket, type Difference } from './state'
+import { alarmingOf, apply, count, emptyDesk, putAlarm, putTicket, type Difference } from './state'
 
 const SILENCE_MS = 25_000 // the server gives a sign of life at least every 15 s
 const FIRST_RETRY_MS = 500
@@ -31,7 +31,7 @@ export const worstAlarms = computed(() => {
 export const emergencies = computed(
   () => new Set([...desk.value.alarms.values()].filter(({ severity, stranger, desk: at }) => severity === 1 && at === 'free' && !stranger).map(({ terminal }) => terminal.id)),
 )
-export const alarming = computed<ReadonlySet<number>>(() => new Set(worstAlarms.value.keys()))
+export const alarming = computed(() => alarmingOf(desk.value.alarms.values()))
 /** Terminals that somebody watches over: all but the blocked ones. */
 export const watched = computed(() => [...desk.value.states.values()].filter(({ blocked }) => !blocked))
 export const counts = computed(() => count(watched.value, alarming.value))

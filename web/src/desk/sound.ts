@@ -1,8 +1,8 @@
 // Alarms that can be heard. A browser plays nothing before a click, so a shift starts with one.
 
 import { onScopeDispose, ref } from 'vue'
-import type { Alarm } from '../api/types'
 import { desk, onDifference } from './live'
+import { heard } from './state'
 
 const EMERGENCY = 1
 const URGENT = 2
@@ -51,15 +51,15 @@ function soundEmergency(): void {
   play(SIREN, 0.25)
 }
 
-/** Sound new alarms, and emergencies again until somebody takes them. To be called in a component. */
+/** Sound new alarms, and emergencies again until somebody takes them; strangers ring for nobody. To be called in a component. */
 export function useAlarmSound(): void {
   const stop = onDifference(({ raised }) => {
-    const free = raised.filter((alarm: Alarm) => alarm.desk === 'free')
-    if (free.some(({ severity }) => severity === EMERGENCY)) soundEmergency()
-    else if (free.some(({ severity }) => severity === URGENT)) play(CHIME, 0.12)
+    const worst = heard(raised)
+    if (worst === EMERGENCY) soundEmergency()
+    else if (worst === URGENT) play(CHIME, 0.12)
   })
   const again = setInterval(() => {
-    const isWaiting = [...desk.value.alarms.values()].some(({ severity, desk: at }) => severity === EMERGENCY && at === 'free')
+    const isWaiting = heard(desk.value.alarms.values()) === EMERGENCY
     if (isWaiting && Date.now() - soundedAt > AGAIN_MS) soundEmergency()
   }, CHECK_MS)
   onScopeDispose(() => {

@@ -92,6 +92,15 @@ export function putTicket(desk: Desk, ticket: Ticket): void {
 export const deskOrder = (alarms: Iterable<Alarm>): Alarm[] =>
   [...alarms].sort((a, b) => Number(a.stranger) - Number(b.stranger) || a.severity - b.severity || compare(a.began_at, b.began_at) || a.id - b.id)
 
+/** How bad the worst is that may be heard: nobody has taken it, and it is no stranger's, who could ring all day. */
+export function heard(alarms: Iterable<Alarm>): Severity | null {
+  const loud = [...alarms].filter(({ desk, stranger }) => desk === 'free' && !stranger)
+  return loud.reduce<Severity | null>((worst, { severity }) => (!worst || severity < worst ? severity : worst), null)
+}
+
+/** The terminals that have an alarm on the desk; strangers, whose alarms are counted apart, are none of them. */
+export const alarmingOf = (alarms: Iterable<Alarm>): ReadonlySet<number> => new Set([...alarms].filter(({ stranger }) => !stranger).map(({ terminal }) => terminal.id))
+
 /**
  * The order shown while a hand is over the list: rows stay where they are, also those that left the desk, and new
  * ones wait outside. Returns how many wait and how bad the worst of them is.
