@@ -109,10 +109,13 @@ class Pipeline:
         self._by_hand_left = TURN_BY_HAND
         for portion, size in _portions(self._admitted(links)):
             read = self._read_columns if size >= COLUMNS_PAY_BYTES else self._read_singly
+            unread = [link.unread for link in portion]
             try:
                 frames, rejected, replies = read(portion, now, now_us)
             except Exception:  # a mistake of ours must not cost those whose data it did not come from
                 logger.exception("batch not read", links=len(portion))
+                for link, data in zip(portion, unread, strict=True):
+                    link.unread = data
                 frames, rejected, replies = self._read_apart(portion, now, now_us)
             if len(frames.sessions):
                 records.append(frames)
@@ -144,10 +147,11 @@ class Pipeline:
             if self._by_hand_left <= 0:
                 self.left.append(link)
                 continue
+            unread = link.unread
             try:
                 frames, rejected, answers = self._read_singly([link], now, now_us)
             except Exception:
-                logger.exception("link not read", peer=link.peer, data=link.unread[:MAX_FRAME].hex())
+                logger.exception("link not read", peer=link.peer, data=unread[:MAX_FRAME].hex())
                 link.unread = b""
                 self._sessions.forsaken.append((link, CloseReason.ERROR))
                 continue

@@ -40,9 +40,12 @@ class Spool:
     def __init__(self, directory: Path | None = None, size: int = SIZE) -> None:
         """`directory` says on which disk; None: where temporary files are."""
         self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 - closed by `close`
+        self._descriptor = self._file.fileno()
         self._size = size
         self._written = self._read = 0
         self._is_ended = self._is_closed = False
+        self._users = 0
+        """Reader and writer, while they use the disk."""
         self._changed = threading.Condition()
 
     def write(self, data: bytes) -> None:
@@ -75,19 +78,35 @@ class Spool:
                 raise ReaderGone
             place = self._read % self._size
             size = min(PIECE, self._written - self._read, self._size - place)
-            data = os.pread(self._file.fileno(), size, place)
-            if len(data) < size:
-                raise OSError(errno.EIO, f"{size} bytes were written to the spool, {len(data)} are there")
+            self._users += 1
+        try:  # without the lock: nobody else touches these bytes, and a slow disk holds up nobody else
+            data = os.pread(self._descriptor, size, place)
+        finally:
+            self._leave()
+        if len(data) < size:
+            raise OSError(errno.EIO, f"{size} bytes were written to the spool, {len(data)} are there")
+        with self._changed:
             self._read += size
             self._changed.notify_all()
-            return data
+        return data
 
     def close(self) -> None:
         """Give the room back; whoever writes or waits is told."""
         with self._changed:
             self._is_closed = True
-            self._file.close()
+            self._give_back()
             self._changed.notify_all()
+
+    def _leave(self) -> None:
+        """Whoever used the disk has done so."""
+        with self._changed:
+            self._users -= 1
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Close the file once nobody uses it: its number may then be another file's."""
+        if self._is_closed and not self._users:
+            self._file.close()
 
     def _write(self, piece: bytes) -> None:
         with self._changed:
@@ -99,7 +118,12 @@ class Spool:
             if not has_room:
                 raise ReaderTooSlow(f"nothing was read for {PATIENCE_S:.0f} s")
             place = self._written % self._size
+            self._users += 1
+        try:
             for part, at in ((piece[: self._size - place], place), (piece[self._size - place :], 0)):
-                DiskFile(self._file.fileno()).write(part, at)
+                DiskFile(self._descriptor).write(part, at)
+        finally:
+            self._leave()
+        with self._changed:
             self._written += len(piece)
             self._changed.notify_all()

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -53,7 +54,7 @@ class Blobs:
             new = {path: content for path, content in wanted.items() if not _is_wanted(path, len(content))}
         for path, content in new.items():
             path.parent.mkdir(exist_ok=True)
-            place_file(path, [content])
+            place_file(path, [content], _draft(path))
         # Also where nothing is new: who gave a name first may have been killed before it was durable.
         for directory in dict.fromkeys(path.parent for path in wanted):
             sync_directory(directory)
@@ -103,6 +104,11 @@ class Blobs:
         with (self.directory / "lock").open("ab") as file:
             fcntl.flock(file, kind)
             yield
+
+
+def _draft(path: Path) -> Path:
+    """Say where a content is written: the same may come to another process, or thread, at the same time."""
+    return path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.new")
 
 
 def _is_wanted(path: Path, size: int) -> bool:

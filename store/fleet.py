@@ -39,7 +39,6 @@ MAX_PLATE = 32  # characters; 0x0100's plate has no length of its own, a plate h
 MAX_TEXT = 500
 
 VEHICLE_FIELDS = ("plate", "plate_color", "vin", "owner", "contact", "note")
-TERMINAL_FIELDS = ("edition", "note")
 
 _AS_IT_IS: LiteralString = "note = note"
 """A row has to be changed to be given."""

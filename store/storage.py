@@ -146,9 +146,11 @@ def keep_file(path: Path, pieces: Iterable[bytes]) -> None:
     sync_directory(path.parent)
 
 
-def place_file(path: Path, pieces: Iterable[bytes]) -> None:
-    """Make a file as a whole in a directory that is there; whoever syncs that makes its name durable."""
-    draft = path.with_suffix(".new")
+def place_file(path: Path, pieces: Iterable[bytes], draft: Path | None = None) -> None:
+    """Make a file as a whole in a directory that is there; whoever syncs that makes its name durable. Until
+    it is whole it is `draft`, which must be nobody else's.
+    """
+    draft = draft or path.with_suffix(".new")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         with os.fdopen(descriptor, "wb") as file:

@@ -187,3 +187,35 @@ def test_an_unescaped_checksum_is_kept_raw_by_columns_too(
         and odd in data
     )
     assert len(set(sessions)) == 2
+
+
+@pytest.mark.parametrize("step", ["_note_all", "_judge", "_answer", "_note_fragments", "_receive_rows"])
+def test_a_mistake_in_reading_a_batch_loses_no_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Whichever step fails once, and though it was done: link by link all is read again and answered."""
+    gate = Gate(tmp_path, only_known=False)
+    really = getattr(Pipeline, step)
+    failed: list[str] = []
+
+    def fail_once(self: Pipeline, *args: Any, **how: Any) -> Any:
+        done = really(self, *args, **how)
+        if not failed:
+            failed.append(step)
+            raise RuntimeError("a mistake of ours")
+        return done
+
+    monkeypatch.setattr(pipeline, "COLUMNS_PAY_BYTES", 0)
+    monkeypatch.setattr(Pipeline, step, fail_once)
+    links = gate.links[:2]
+    for number, link in enumerate(links):
+        plains = [
+            Frame(msg_id, POOL[number + 4].to_bytes(6), serial, bytes(28), None, fragment)
+            for serial, (msg_id, fragment) in enumerate([(0x0100, None), (0x0200, None), (0x0801, (2, 1))])
+        ]
+        link.unread = b"".join(each.encode() for each in plains)
+    records, answers = gate.pipeline.read(links, 1.0, 1)
+    assert failed and gate.counts.mistakes == 1
+    written = [each for each in records if isinstance(each, Frames)]
+    assert sum(len(each.sessions) for each in written) == 6
+    assert {link.slot for link, data in answers if data.count(b"\x7e") >= 6} == {link.slot for link in links}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from monitor import spool
 from monitor.spool import ReaderGone, ReaderTooSlow, Spool
+from store.storage import DiskFile
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 16), st.integers(1, 16))
@@ -80,3 +81,26 @@ def test_what_is_missing_is_an_error_and_no_end() -> None:
     file._file.truncate(5)
     with pytest.raises(OSError, match="5 are there"):
         file.read()
+
+
+def test_a_slow_disk_holds_up_only_who_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is read while more is being written, and closing waits for nobody."""
+    file, started, goes_on = Spool(size=10), threading.Event(), threading.Event()
+    file.write(b"01234")
+    write = DiskFile.write
+
+    def slow(disk: DiskFile, data: bytes, offset: int) -> None:
+        started.set()
+        assert goes_on.wait(60)
+        write(disk, data, offset)
+
+    monkeypatch.setattr(DiskFile, "write", slow)
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit(file.write, b"56789")
+        assert started.wait(60)
+        assert file.read() == b"01234"
+        file.close()
+        assert not writing.done()
+        goes_on.set()
+        writing.result(60)
+    assert file._file.closed

@@ -4,6 +4,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,25 @@ def test_a_hundred_media_cost_no_more_syncs_than_they_and_their_directories_are(
     contents = [bytes([number]) for number in range(100)]
     synced = watched(lambda: Blobs(tmp_path / "media").put_all(contents))
     assert len(synced) <= 200
+
+
+def test_two_that_put_the_same_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one puts all of it while the other has written it and not yet given it its name."""
+    blobs, content, sync = Blobs(tmp_path / "media"), bytes(1000), os.fsync
+    others: list[bytes] = []
+
+    def meanwhile(descriptor: int) -> None:
+        sync(descriptor)
+        if not others and Path(f"/proc/self/fd/{descriptor}").readlink().suffix:
+            others.append(b"")
+            others[0] = in_thread(lambda: blobs.put(content))
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    assert blobs.put(content) == others[0]
+    assert blobs.fault(others[0]) is None
+    assert [each.name for each in blobs.path(others[0]).parent.iterdir()] == [others[0].hex()]
+
+
+def in_thread(work: Callable[[], bytes]) -> bytes:
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
