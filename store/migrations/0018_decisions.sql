@@ -74,12 +74,17 @@ BEGIN
     RETURN given;
 END $$;
 
--- Who was known when versions began.
+-- Who was known when versions began; and of these who reports and has never authenticated goes on being believed.
+UPDATE terminals t SET speaks_without_code = true
+  FROM terminal_states s
+ WHERE s.terminal_id = t.id AND s.last_received_at IS NOT NULL AND t.known AND t.authenticated_at IS NULL;
 INSERT INTO decision_versions (version, decided_by)
 SELECT 1, 'upgrade' WHERE EXISTS (SELECT FROM terminals WHERE known OR blocked);
 INSERT INTO decisions (version, kind, subject, value)
 SELECT 1, 'accepted', identity, 'true'::jsonb FROM terminals WHERE known
  UNION ALL
-SELECT 1, 'blocked', identity, 'true'::jsonb FROM terminals WHERE blocked;
+SELECT 1, 'blocked', identity, 'true'::jsonb FROM terminals WHERE blocked
+ UNION ALL
+SELECT 1, 'speaks_without_code', identity, 'true'::jsonb FROM terminals WHERE speaks_without_code;
 INSERT INTO decision_counter (version) SELECT count(*) FROM decision_versions;
 INSERT INTO decisions_taken (version) SELECT version FROM decision_counter;

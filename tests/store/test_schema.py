@@ -9,7 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from store import hours, schema
+from store import decisions, hours, schema
+from store.decisions import ACCEPTED, BLOCKED, SPEAKS_WITHOUT_CODE
 from store.placement import Placement
 from tests.mortal import mortal, wait_until_alone
 
@@ -199,6 +200,35 @@ def test_positions_of_an_older_version_say_the_same(empty_dsn: str, tmp_path: Pa
         assert len(connection.execute("SELECT DISTINCT body_hash FROM positions").fetchall()) == 40
         with connection.transaction():
             Placement().ensure(connection, [date(2026, 5, 1), date(2026, 5, 2)])
+
+
+_OLD_TERMINALS = """
+INSERT INTO terminals (identity, known, blocked, authenticated_at)
+VALUES ('1', true, false, now()), ('2', true, false, NULL), ('3', true, false, NULL),
+       ('4', false, true, now()), ('5', false, false, now()), ('6', false, false, NULL);
+INSERT INTO terminal_states (terminal_id, last_received_at)
+SELECT id, now() FROM terminals WHERE identity <> '3';
+"""
+
+
+def test_who_was_believed_before_an_update_is_believed_after_it(empty_dsn: str, tmp_path: Path) -> None:
+    """0018: who was known is accepted, even without a code; who only reported is in the lobby."""
+    before = _first(17, tmp_path)
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        schema.migrate(connection, before)
+        connection.execute(_OLD_TERMINALS)
+        schema.migrate(connection)
+        said = decisions.at(connection, decisions.taken(connection), decisions.OF_TERMINALS)
+        rows = connection.execute(
+            "SELECT identity FROM terminals WHERE speaks_without_code AND NOT forgotten"
+        ).fetchall()
+        assert decisions.newest(connection) == 1
+    assert {(each.kind, each.subject) for each in said if each.value} == {
+        *((ACCEPTED, identity) for identity in "123"),
+        (BLOCKED, "4"),
+        (SPEAKS_WITHOUT_CODE, "2"),
+    }
+    assert rows == [("2",)]
 
 
 def test_hours_outlive_the_positions_they_were_counted_from(empty_dsn: str, tmp_path: Path) -> None:
