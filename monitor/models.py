@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from store.fleet import MAX_IDENTITY, MAX_PLATE, MAX_TEXT
-from store.people import MAX_PASSWORD, MIN_PASSWORD
+from store.passwords import MAX_PASSWORD, MIN_PASSWORD
 
 Item = TypeVar("Item")
 
@@ -226,12 +226,17 @@ class Person(Someone):
     """Who is signed in."""
 
     role: Role
+    must: Literal["change_password"] | None = Field(
+        description="What this person has to do before the account can do anything else."
+    )
 
 
-class User(Person):
+class User(Someone):
     """A user, as admins see them."""
 
+    role: Role
     disabled: bool
+    must_change_password: bool
     created_at: datetime
 
 

@@ -3,6 +3,7 @@
     Problem             the answer is this problem document
     ├── NotSignedIn     401
     ├── AdminOnly       403
+    ├── DutyFirst       403, the account can do nothing before its person has done something
     └── NotAllowedNow   409, with the thing as it is now
 
 What `store` refuses (`store.refusals`) and what the database does (it is away) are translated here as well,
@@ -107,6 +108,14 @@ class AdminOnly(Problem):
 
     def __init__(self) -> None:
         super().__init__(403, "admin_only", "Only an admin may do this.")
+
+
+class DutyFirst(Problem):
+    """The account can do nothing before its person has done something, `change_password` for example."""
+
+    def __init__(self, duty: str) -> None:
+        what = {"change_password": "choose a password of your own"}[duty]
+        super().__init__(403, f"must_{duty}", f"First {what}; this account can do nothing else until then.")
 
 
 class NotAllowedNow(Problem):

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from monitor.problems import AdminOnly, NotSignedIn, Problem
+from monitor.problems import AdminOnly, DutyFirst, NotSignedIn, Problem
 from monitor.throttle import network_of
 from store import people
 from store.select import Row
@@ -52,10 +52,8 @@ def center_of(connection: HTTPConnection) -> "Center":
     return center
 
 
-async def signed_in(
-    connection: HTTPConnection, cookie: Annotated[str | None, Depends(_cookie)] = None
-) -> Row:
-    """Give the user who asks.
+async def anybody(connection: HTTPConnection, cookie: Annotated[str | None, Depends(_cookie)] = None) -> Row:
+    """Give the user who asks, whatever that person has to do first (`must`).
 
     Raises:
         NotSignedIn
@@ -64,6 +62,23 @@ async def signed_in(
     if user is None:
         raise NotSignedIn
     return user
+
+
+async def signed_in(user: Annotated[Row, Depends(anybody)]) -> Row:
+    """Give the user who asks.
+
+    Raises:
+        NotSignedIn
+        DutyFirst
+    """
+    if user["must"]:
+        raise DutyFirst(user["must"])
+    return user
+
+
+def duty(user: Row) -> str | None:
+    """Say what a person has to do before the account can do anything else, None where there is nothing."""
+    return "change_password" if user["must_change_password"] else None
 
 
 def address_of(connection: HTTPConnection) -> str:
@@ -95,18 +110,23 @@ async def _look_up(center: "Center", cookie: str) -> Row | None:
     async with center.database() as connection:
         user = await people.signed_in(connection, cookie, center.options.sign_in_lasts)
     center.remembered.note(cookie, user is not None, time.monotonic())
-    return user
+    return user and {**user, "must": duty(user)}
+
+
+def may_look(user: Row | None) -> bool:
+    """Is it somebody, who has nothing to do first?"""
+    return user is not None and user["must"] is None
 
 
 async def until_signed_out(connection: HTTPConnection, every_s: float) -> None:
-    """Look so often whether this connection's cookie still is somebody's, and return when it is not. While
-    the database is away, whoever was in stays in.
+    """Look so often whether this connection's cookie still is somebody's who may use it, and return when it
+    is not. While the database is away, whoever was in stays in.
     """
     center, cookie = center_of(connection), connection.cookies.get(COOKIE)
     while True:
         await asyncio.sleep(every_s)
         with suppress(Exception):
-            if await user_of(center, cookie, address_of(connection)) is None:
+            if not may_look(await user_of(center, cookie, address_of(connection))):
                 return
 
 
@@ -120,7 +140,7 @@ async def watching(
     """
     center, shown = center_of(connection), connection.cookies.get(COOKIE, "")
     if not (center.health.database_is_away and center.remembered.knows(shown, time.monotonic())):
-        await signed_in(connection)
+        await signed_in(await anybody(connection))
 
 
 async def admin(user: Annotated[Row, Depends(signed_in)]) -> Row:
@@ -138,6 +158,8 @@ At = Annotated[Any, Depends(center_of)]
 """The `Center`, as a route's parameter."""
 By = Annotated[Row, Depends(signed_in)]
 """The user who asks, as a route's parameter."""
+ByAnybody = Annotated[Row, Depends(anybody)]
+"""… who may have something to do first."""
 ByAdmin = Annotated[Row, Depends(admin)]
 """The admin who asks, as a route's parameter."""
 

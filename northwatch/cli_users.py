@@ -18,6 +18,7 @@ ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="
 PasswordOption: TypeAlias = Annotated[
     str | None, typer.Option(help="The password; without it a random one is made and shown once")
 ]
+TO_BE_CHANGED = "\n(to be changed when it is first used: nothing else works before)"
 
 
 @users.command()
@@ -38,7 +39,7 @@ def add(
             connection, name, role=role, password=chosen, display_name=display_name, by=_who()
         ),
     )
-    echo(f"{name} added as {role}" + ("" if password else f"; password: {chosen}"))
+    echo(f"{name} added as {role}" + ("" if password else f"; password: {chosen}") + TO_BE_CHANGED)
 
 
 @users.command("list")
@@ -67,7 +68,7 @@ def password(name: str, password: PasswordOption = None, config: ConfigOption = 
         await people.set_password(connection, user["id"], chosen, by=_who())
 
     _in_database(config, change)
-    echo(f"{name} has a new password" + ("" if password else f": {chosen}"))
+    echo(f"{name} has a new password" + ("" if password else f": {chosen}") + TO_BE_CHANGED)
 
 
 @users.command()

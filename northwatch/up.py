@@ -212,6 +212,7 @@ def _welcome(settings: Settings, password: str | None, demo: int | None) -> Pane
         ("web page", f"{scheme}://{_reachable(monitor.host)}:{monitor.port}"),
         ("user", "admin" if password else "as before; `northwatch user password NAME` sets a new password"),
         ("password", f"{password}   (shown this once)" if password else ""),
+        ("", "the page asks for one of your own when you first sign in" if password else ""),
         ("in clear", wiring.IN_CLEAR if monitor.is_in_clear else ""),
         ("terminals", _terminal_ports(settings.gateway)),
         ("demo fleet", f"{demo} vehicles around Liaoning" if demo else ""),

@@ -1,13 +1,11 @@
 """People: users, their passwords and sign-ins.
 
-A password is kept as its argon2id hash only, a sign-in as the SHA-256 of its cookie: a stolen table opens
-nothing. Functions here run inside the caller's transaction; commit before answering.
+A sign-in is kept as the SHA-256 of its cookie: a stolen table opens nothing. Functions here run inside the
+caller's transaction; commit before answering.
 
 Refusals: `store.refusals`.
 """
 
-import asyncio
-import functools
 import hashlib
 import re
 import secrets
@@ -15,10 +13,9 @@ from datetime import timedelta
 from typing import LiteralString
 
 import psycopg
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 
 from store.audit import audit
+from store.passwords import check_password, hash_password
 from store.refusals import AlreadyExists, LastAdmin, NotFound, Unacceptable
 from store.select import Connection, Row, fetch_all, fetch_one
 
@@ -26,10 +23,6 @@ ROLES = ("admin", "operator")
 FIRST_ADMIN = "admin"
 NAME = re.compile(r"[\w.@-]{1,64}")
 """Letters of any script, digits and `. _ @ -`: what a person can type at a desk at night."""
-MIN_PASSWORD, MAX_PASSWORD = (
-    10,
-    256,
-)  # NIST SP 800-63B asks for length, not for symbols; the upper end bounds work
 SIGN_IN_LASTS = timedelta(hours=12)  # one shift
 KEY_BYTES = 32
 COOKIE_BYTES = 32
@@ -37,9 +30,7 @@ COOKIE_FORM = re.compile(r"[A-Za-z0-9_-]{43}")
 """What so many bytes look like."""
 _EVERYBODY = 4711  # advisory lock: one at a time decides whether an admin is the last
 
-_hasher = PasswordHasher()
-
-USER: LiteralString = "id, name, display_name, role, disabled, created_at"
+USER: LiteralString = "id, name, display_name, role, disabled, must_change_password, created_at"
 
 
 async def ensure_admin(connection: Connection) -> str | None:
@@ -58,7 +49,7 @@ async def ensure_admin(connection: Connection) -> str | None:
 async def add_user(
     connection: Connection, name: str, *, role: str, password: str, display_name: str = "", by: str
 ) -> Row:
-    """Add a user and give it.
+    """Add a user and give it. Its person must change the password, because somebody else has chosen it.
 
     Raises:
         Unacceptable: name, role or password.
@@ -68,13 +59,14 @@ async def add_user(
         raise Unacceptable("name", "1 to 64 letters, digits or . _ @ -")
     if role not in ROLES:
         raise Unacceptable("role", "admin or operator")
+    check_password(password, name, display_name)
     password_hash = await hash_password(password)
     try:
         async with connection.transaction():
             user = await fetch_one(
                 connection,
-                "INSERT INTO users (name, display_name, role, password_hash)"
-                f" VALUES (%s, %s, %s, %s) RETURNING {USER}",
+                "INSERT INTO users (name, display_name, role, password_hash, must_change_password)"
+                f" VALUES (%s, %s, %s, %s, true) RETURNING {USER}",
                 (name, display_name, role, password_hash),
             )
     except psycopg.errors.UniqueViolation:
@@ -131,33 +123,23 @@ async def edit_user(connection: Connection, user_id: int, changes: Row, *, by: s
 async def set_password(
     connection: Connection, user_id: int, password: str, *, by: str, keep: str | None = None
 ) -> None:
-    """Give the user a new password; all its sign-ins end, except the one whose cookie is `keep`.
+    """Give the user a new password; all its sign-ins end, except the one whose cookie is `keep`. Who was
+    given it `by` somebody else must change it.
 
     Raises:
         NotFound
-        Unacceptable: the password is too short or too long.
+        Unacceptable: the password may not be chosen.
     """
-    password_hash = await hash_password(password)
-    user = await fetch_one(
-        connection,
-        "UPDATE users SET password_hash = %s WHERE id = %s RETURNING name",
-        (password_hash, user_id),
-    )
+    user = await fetch_one(connection, f"SELECT {USER} FROM users WHERE id = %s", (user_id,))
     if user is None:
         raise NotFound("user", user_id)
+    check_password(password, user["name"], user["display_name"])
+    await connection.execute(
+        "UPDATE users SET password_hash = %s, must_change_password = %s WHERE id = %s",
+        (await hash_password(password), by != user["name"], user_id),
+    )
     await end_sign_ins(connection, user_id, but=keep)
     await audit(connection, by, "user.password", user["name"])
-
-
-async def hash_password(password: str) -> str:
-    """Give the argon2id hash, worked out in a thread because it takes a tenth of a second.
-
-    Raises:
-        Unacceptable: the password is too short or too long.
-    """
-    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise Unacceptable("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters")
-    return await asyncio.to_thread(_hasher.hash, password)
 
 
 async def credentials(connection: Connection, name: str) -> Row | None:
@@ -167,18 +149,6 @@ async def credentials(connection: Connection, name: str) -> Row | None:
     return await fetch_one(
         connection, "SELECT id, name, password_hash, disabled FROM users WHERE name = %s", (name,)
     )
-
-
-async def password_matches(password_hash: str | None, password: str) -> bool:
-    """Check a password, taking as long for an unknown user (None). Needs no connection while it works."""
-
-    def check() -> bool:
-        try:
-            return _hasher.verify(password_hash or _nobody(), password) and password_hash is not None
-        except (VerificationError, InvalidHashError):
-            return False
-
-    return await asyncio.to_thread(check)
 
 
 async def open_sign_in(connection: Connection, user_id: int, lasts: timedelta = SIGN_IN_LASTS) -> str:
@@ -199,7 +169,8 @@ async def signed_in(connection: Connection, cookie: str, lasts: timedelta = SIGN
     """
     row = await fetch_one(
         connection,
-        "SELECT u.id, u.name, u.display_name, u.role, s.expires_at < now() + %(lasts)s / 2 AS old"
+        "SELECT u.id, u.name, u.display_name, u.role, u.must_change_password,"
+        " s.expires_at < now() + %(lasts)s / 2 AS old"
         " FROM sign_ins s JOIN users u ON u.id = s.user_id"
         " WHERE s.token_hash = %(token)s AND s.expires_at > now() AND NOT u.disabled",
         {"token": _token_hash(cookie), "lasts": lasts},
@@ -233,12 +204,6 @@ async def device_key(connection: Connection) -> bytes:
     row = await fetch_one(connection, "SELECT key FROM signing_keys WHERE purpose = 'devices'")
     assert row is not None
     return bytes(row["key"])
-
-
-@functools.cache
-def _nobody() -> str:
-    """Checked when the name is unknown, so that time does not tell which names exist."""
-    return _hasher.hash(secrets.token_hex())
 
 
 def _token_hash(cookie: str) -> bytes:

@@ -48,6 +48,10 @@ PROBLEMS: Final = MappingProxyType(
         "half_a_byte": "{digits} hex digits are half a byte too many",
         "too_many_bytes": "at most {bytes} bytes are explained at a time",
         "unknown_profile": "is one of {known}",
+        "password_length": "has to be {least} to {most} characters",
+        "password_is_name": "is little more than the person's name",
+        "password_is_common": "is one of those that are guessed first",
+        "password_unchanged": "is the present one",
         "no_reason": "1 to {characters} characters: who asked for it, and why",
     }
 )

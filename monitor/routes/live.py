@@ -21,6 +21,7 @@ from monitor.signing import (
     address_of,
     center_of,
     is_same_origin,
+    may_look,
     until_signed_out,
     user_of,
     watching,
@@ -112,7 +113,7 @@ async def follow(socket: WebSocket) -> None:
         await socket.close(live.CLOSE_TRY_LATER, "too many viewers")
         return
     try:
-        if await user_of(center, cookie, address_of(socket)) is None:
+        if not may_look(await user_of(center, cookie, address_of(socket))):
             await socket.close(live.CLOSE_NOT_SIGNED_IN)
         else:
             await _show(socket)

@@ -37,15 +37,18 @@ from monitor.routes import (
 from monitor.signing import (
     COOKIE,
     At,
-    By,
     ByAdmin,
+    ByAnybody,
     address_of,
+    duty,
     forget_cookie,
     set_cookie,
 )
 from monitor.throttle import Attempt, network_of, too_many_attempts
 from store import people
 from store.audit import NOBODY, audit, audit_folded, audit_page
+from store.passwords import password_matches
+from store.refusals import Unacceptable
 from store.select import Row
 
 router = APIRouter(tags=["people"])
@@ -81,9 +84,9 @@ async def sign_in(given: Credentials, request: Request, response: Response, cent
             )
     center.remembered.note(cookie, True, time.monotonic())
     is_secure = center.options.secure_cookie or request.url.scheme == "https"
-    set_cookie(response, cookie, secure=is_secure)
     remember_device(response, key, person["name"], device, secure=is_secure)
-    return person
+    set_cookie(response, cookie, secure=is_secure)
+    return {**person, "must": duty(person)}
 
 
 @asynccontextmanager
@@ -106,7 +109,7 @@ async def _proved(center: Center, attempt: Attempt, password: str) -> Row | None
         known = await people.credentials(connection, attempt.name)
     # No connection is held while the hash is worked out.
     async with center.throttle.hashing(attempt):
-        is_right = await people.password_matches(known["password_hash"] if known else None, password)
+        is_right = await password_matches(known["password_hash"] if known else None, password)
     return known if known and is_right and not known["disabled"] else None
 
 
@@ -127,7 +130,7 @@ async def _note_in_vain(center: Center, action: str, attempt: Attempt) -> None:
 
 
 @router.post("/sign-out", status_code=204, responses=CHANGES)
-async def sign_out(request: Request, response: Response, center: At, by: By) -> None:
+async def sign_out(request: Request, response: Response, center: At, by: ByAnybody) -> None:
     """Sign out; the cookie opens nothing any more."""
     async with center.database() as connection:
         await people.close_sign_in(connection, request.cookies[COOKIE])
@@ -137,19 +140,22 @@ async def sign_out(request: Request, response: Response, center: At, by: By) -> 
 
 
 @router.get("/me", response_model=Person, responses=problems())
-async def me(by: By) -> Row:
+async def me(by: ByAnybody) -> Row:
     """Who am I?"""
     return by
 
 
 @router.post("/me/password", status_code=204, responses=CHANGES | problems(429))
-async def change_password(given: PasswordChange, request: Request, center: At, by: By) -> None:
-    """Change one's own password; one's other sign-ins end."""
+async def change_password(given: PasswordChange, request: Request, center: At, by: ByAnybody) -> None:
+    """Change one's own password; one's other sign-ins end. The new one has 10 characters or more, and is
+    neither the person's name nor one of those that are guessed first."""
     # Whoever is signed in is known by that.
     async with _attempt(center, Attempt(by["name"], address_of(request), request.cookies[COOKIE])) as attempt:
         if await _proved(center, attempt, given.old_password) is None:
             await _note_in_vain(center, "user.password_failed", attempt)
             raise Problem(403, "wrong_password", "The old password is wrong.")
+    if given.new_password == given.old_password:
+        raise Unacceptable("new_password", "password_unchanged")
     async with center.database() as connection:
         await people.set_password(
             connection, by["id"], given.new_password, by=by["name"], keep=request.cookies[COOKIE]
@@ -187,7 +193,7 @@ async def edit_user(user_id: IdPath, given: UserChange, center: At, by: ByAdmin)
 
 @router.post("/users/{user_id}/password", status_code=204, responses=CHANGES | problems(404))
 async def set_password(user_id: IdPath, given: NewPassword, center: At, by: ByAdmin) -> None:
-    """Give a user a new password; all sign-ins of that user end."""
+    """Give a user a new password, to be changed when it is first used; all sign-ins of that user end."""
     async with center.database() as connection:
         await people.set_password(connection, user_id, given.password, by=by["name"])
 

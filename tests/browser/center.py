@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import psutil
 
 from northwatch.sim.roads import ROADS, Place
@@ -72,7 +73,8 @@ class Center:
         )
         self._lines: list[str] = []
         threading.Thread(target=self._listen, daemon=True).start()
-        self.password = until(self._first_password)
+        self.password = "watching over the road"
+        self._change_password(until(self._first_password))
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -86,6 +88,14 @@ class Center:
         assert self._process.poll() is None, self.said
         found = re.search(r"password\s+(\S+)\s+\(shown this once\)", self.said)
         return found[1] if found else None
+
+    def _change_password(self, first: str) -> None:
+        """Have the administrator choose a password, as everybody has to at first."""
+        with httpx.Client(base_url=f"{self.url}/api/v1", timeout=PATIENCE_S, trust_env=False) as client:
+            given = {"name": ADMIN, "password": first}
+            client.post("/sign-in", json=given).raise_for_status()
+            change = {"old_password": first, "new_password": self.password}
+            client.post("/me/password", json=change).raise_for_status()
 
     def kill(self, name: str) -> None:
         """Kill one of its processes; `up` starts it again."""

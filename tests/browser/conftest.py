@@ -81,11 +81,12 @@ def arrive(center: Center) -> Iterator[Arrive]:
 
 @pytest.fixture
 def sign_in(browser: Browser, center: Center) -> Iterator[SignIn]:
-    """Sign in, in a window of its own, and give the desk. Errors of the page fail the test."""
+    """Sign in, in a window of its own, and give the desk; a password that is the first one is changed to
+    another one. Errors of the page fail the test."""
     contexts: list[BrowserContext] = []
     errors: list[str] = []
 
-    def new_page(name: str = ADMIN, password: str = "", locale: str = "zh-CN") -> Page:
+    def new_page(name: str = ADMIN, password: str = "", locale: str = "zh-CN", *, own: str = "") -> Page:
         context = browser.new_context(viewport=SCREEN, locale=locale, reduced_motion="reduce")
         contexts.append(context)
         context.set_default_timeout(PATIENCE_S * 1000)
@@ -95,6 +96,10 @@ def sign_in(browser: Browser, center: Center) -> Iterator[SignIn]:
         page.get_by_test_id("sign-in-name").fill(name)
         page.get_by_test_id("sign-in-password").fill(password or center.password)
         page.get_by_test_id("sign-in-submit").click()
+        if own:
+            page.get_by_test_id("me-old-password").fill(password)
+            page.get_by_test_id("me-new-password").fill(own)
+            page.get_by_test_id("form-submit").click()
         page.locator("[data-testid=lamp-live][data-state=open]").wait_for()
         return page
 

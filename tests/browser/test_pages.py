@@ -26,7 +26,7 @@ def test_an_operator_watches_and_an_administrator_arranges(sign_in: SignIn, arri
     admin.get_by_test_id("user-new-password").fill("night shift 2026")
     admin.get_by_test_id("form-submit").click()
     expect(admin.locator("[data-testid=user-item][data-name=zhao]")).to_be_visible()
-    operator = sign_in("zhao", "night shift 2026")
+    operator = sign_in("zhao", "night shift 2026", own="day shift 2027")
     expect(operator.get_by_test_id("me")).to_contain_text("赵敏")
     expect(operator.get_by_test_id("nav-users")).to_have_count(0)
     operator.get_by_test_id("nav-vehicles").click()

@@ -25,6 +25,8 @@ from tests.ports import reserve
 
 PATIENCE_S = 300
 """How long is waited for what must come; far longer than it takes."""
+PASSWORD = "watching over the road"
+"""The administrator's, after the first one."""
 
 Found = TypeVar("Found")
 
@@ -54,8 +56,11 @@ class Service:
 
     def __enter__(self) -> "Service":
         self.start()
-        self._password = until(self._first_password, "the first password")
-        self._sign_in()
+        first = until(self._first_password, "the first password")
+        self._sign_in(first)
+        change = {"old_password": first, "new_password": PASSWORD}
+        status, _, _ = self.request("POST", "/api/v1/me/password", change)
+        assert status == 204, status
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,8 +134,8 @@ class Service:
             for child in stopped:
                 child.resume()
 
-    def _sign_in(self) -> None:
-        given = {"name": "admin", "password": self._password}
+    def _sign_in(self, password: str) -> None:
+        given = {"name": "admin", "password": password}
         status, head, _ = self.request("POST", "/api/v1/sign-in", given)
         assert status == 200, status
         self._cookie = head["set-cookie"].split(";")[0]
@@ -141,11 +146,12 @@ class Service:
         return self._cookie
 
     def request(
-        self, method: str, path: str, body: object = None, *, timeout_s: float = PATIENCE_S
+        self, method: str, path: str, body: object = None, *, timeout_s: float = PATIENCE_S, cookie: str = ""
     ) -> tuple[int, dict[str, str], bytes]:
-        """Ask the monitor as the page does; return status, head and body."""
+        """Ask the monitor as the page does, as the administrator unless another session is given; return
+        status, head and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.web_port, timeout=timeout_s)
-        head = {"Cookie": self._cookie, "Origin": f"http://127.0.0.1:{self.web_port}"}
+        head = {"Cookie": cookie or self._cookie, "Origin": f"http://127.0.0.1:{self.web_port}"}
         data = None
         if isinstance(body, bytes):
             data = body

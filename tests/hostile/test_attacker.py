@@ -22,7 +22,7 @@ GATE_S = 10.0
 LOOK_S = 60.0
 SETTINGS = {"GATEWAY__EXEMPT_NETWORKS": "10.255.255.255/32"}
 """The limits for each address hold for the attacker, too."""
-OPERATOR, PASSWORD = "nightshift", "eleven-quiet-lamps"
+OPERATOR, FIRST, PASSWORD = "nightshift", "to be changed soon", "eleven-quiet-lamps"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * 3600)]
 
@@ -69,12 +69,16 @@ def test_chance_stops_nothing(
 
 def _operator(service: Service) -> str:
     """Make an operator, whose right to look and to handle alarms the attacker has stolen."""
-    given = {"name": OPERATOR, "password": PASSWORD, "role": "operator"}
+    given = {"name": OPERATOR, "password": FIRST, "role": "operator"}
     status, _, body = service.request("POST", "/api/v1/users", given)
     assert status == 201, body
-    status, head, body = service.request("POST", "/api/v1/sign-in", {"name": OPERATOR, "password": PASSWORD})
+    status, head, body = service.request("POST", "/api/v1/sign-in", {"name": OPERATOR, "password": FIRST})
     assert status == 200, body
-    return head["set-cookie"].split(";")[0]
+    cookie = head["set-cookie"].split(";")[0]
+    change = {"old_password": FIRST, "new_password": PASSWORD}
+    status, _, body = service.request("POST", "/api/v1/me/password", change, cookie=cookie)
+    assert status == 204, body
+    return cookie
 
 
 def _paths(service: Service) -> dict[str, list[str]]:

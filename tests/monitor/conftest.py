@@ -17,6 +17,7 @@ from monitor.connections import ConnectionLimits, Server
 from monitor.options import MonitorOptions
 from monitor.signing import COOKIE
 from store import people
+from store.passwords import hash_password
 from store.select import Connection
 from tests.monitor.facts import Facts
 
@@ -89,7 +90,7 @@ async def serve(
 @pytest.fixture(scope="session")
 def password_hash() -> str:
     """Worked out once: argon2 is slow on purpose."""
-    return asyncio.run(people.hash_password(PASSWORD))
+    return asyncio.run(hash_password(PASSWORD))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from monitor.throttle import (
     Throttle,
 )
 from store import people
+from store.passwords import password_matches
 from store.select import Connection
 from tests.monitor.conftest import PASSWORD, Served
 
@@ -120,7 +121,7 @@ async def test_first_admin_is_made_once(db: Connection) -> None:
     password = await people.ensure_admin(db)
     assert password is not None
     known = await people.credentials(db, "admin")
-    assert known is not None and await people.password_matches(known["password_hash"], password)
+    assert known is not None and await password_matches(known["password_hash"], password)
     assert await people.ensure_admin(db) is None
 
 

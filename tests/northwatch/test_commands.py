@@ -39,7 +39,9 @@ def run(tmp_path: Path, dsn: str) -> Run:
 
 def test_users_are_added_listed_renewed_and_disabled(run: Run, connection: psycopg.Connection[Any]) -> None:
     assert "password: " in run("user", "add", "mei", "--role", "admin", "--display-name", "王梅").stdout
-    assert run("user", "add", "li", "--password", "long enough 1").stdout == "li added as operator\n"
+    added = run("user", "add", "li", "--password", "long enough 1").stdout
+    assert added.startswith("li added as operator\n") and "to be changed" in added
+    assert "guessed first" in run("user", "add", "bo", "--password", "password2026!").stderr
     assert "already" in run("user", "add", "li").stderr
     listed = run("user", "list").stdout
     assert "王梅" in listed and "operator" in listed

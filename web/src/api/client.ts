@@ -71,8 +71,7 @@ export const api = {
 /** Ask who is signed in and what the center is called. */
 export async function start(): Promise<void> {
   try {
-    person.value = await api.get<Person>('/me')
-    settings.value = await api.get<Settings>('/settings')
+    await enter(await api.get<Person>('/me'))
   } catch (error) {
     if (!(error instanceof ApiError)) throw error
     person.value = null
@@ -81,9 +80,13 @@ export async function start(): Promise<void> {
 }
 
 export async function signIn(name: string, password: string): Promise<void> {
-  const answer = await api.post<Person>('/sign-in', { name, password })
-  settings.value = await api.get<Settings>('/settings')
-  person.value = answer
+  await enter(await api.post<Person>('/sign-in', { name, password }))
+}
+
+/** Go on as the person who is signed in; who has something to do first is told nothing else before. */
+export async function enter(who: Person): Promise<void> {
+  if (!who.must) settings.value = await api.get<Settings>('/settings')
+  person.value = who
 }
 
 export async function signOut(): Promise<void> {

@@ -15,10 +15,13 @@ export interface Someone {
 
 export interface Person extends Someone {
   role: Role
+  must: 'change_password' | null
 }
 
-export interface User extends Person {
+export interface User extends Someone {
+  role: Role
   disabled: boolean
+  must_change_password: boolean
   created_at: Time
 }
 
