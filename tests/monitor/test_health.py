@@ -141,6 +141,7 @@ async def test_neighbours_are_asked(options: MonitorOptions, gateway: Endpoint, 
     )
     async with serve(told) as served:
         user = await people.add_user(db, "anna", role="operator", password="long enough", by="test")
+        await people.set_password(db, user["id"], "and of her own", by="anna")
         served.cookies["anna"] = await people.open_sign_in(db, user["id"])
         async with served.client("anna") as anna, served.client() as stranger:
 
@@ -209,6 +210,7 @@ async def _with_anna(server: Embedded) -> AsyncIterator[tuple[Served, Facts]]:
         await psycopg.AsyncConnection.connect(server.dsn(), autocommit=True, row_factory=dict_row) as db,
     ):
         user = await people.add_user(db, "anna", role="operator", password="long enough", by="test")
+        await people.set_password(db, user["id"], "and of her own", by="anna")
         served.cookies["anna"] = await people.open_sign_in(db, user["id"])
         yield served, Facts(db)
 

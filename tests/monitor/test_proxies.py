@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.addresses import Address, Network
 from monitor.options import MonitorOptions
 from monitor.proxies import Origin, origin, read_address
-from monitor.signing import TRIES_PER_NAME_AND_ADDRESS
+from monitor.throttle import TRIES_PER_NAME_AND_ADDRESS
 from store.select import Connection
 from tests.monitor.conftest import PASSWORD, PATIENCE_S, Served, serve
 
