@@ -202,3 +202,33 @@ async def test_audit_says_who_changed_what(root: httpx.AsyncClient, anna: httpx.
     only = (await root.get("/api/v1/audit", params={"action": "vehicle.added"})).json()
     assert len(only["items"]) == 1
     assert (await anna.get("/api/v1/audit")).status_code == 403
+
+
+async def test_a_password_that_somebody_else_chose_serves_for_choosing_another(
+    root: httpx.AsyncClient, stranger: httpx.AsyncClient
+) -> None:
+    new = {"name": "mei", "role": "operator", "password": "chosen by root"}
+    added = (await root.post("/api/v1/users", json=new)).json()
+    assert added["must_change_password"]
+    given = {"name": "mei", "password": "chosen by root"}
+    assert (await stranger.post("/api/v1/sign-in", json=given)).json()["must"] == "change_password"
+    for each in ("vehicles", "live", "settings", "health", "exports/trips"):
+        path = f"/api/v1/{each}"
+        refused = await stranger.get(path)
+        assert (path, refused.status_code, refused.json()["code"]) == (path, 403, "must_change_password")
+    for wrong, code in (
+        ("chosen by root", "password_unchanged"),
+        ("mei20261129", "password_is_name"),
+        ("woaini1314", "password_is_common"),
+    ):
+        change = {"old_password": "chosen by root", "new_password": wrong}
+        refused = await stranger.post("/api/v1/me/password", json=change)
+        assert (wrong, refused.status_code, refused.json()["errors"][0]["code"]) == (wrong, 422, code)
+    change = {"old_password": "chosen by root", "new_password": "a quiet road at night"}
+    assert (await stranger.post("/api/v1/me/password", json=change)).status_code == 204
+    assert (await stranger.get("/api/v1/me")).json()["must"] is None
+    assert (await stranger.get("/api/v1/vehicles")).status_code == 200
+    again = {"password": "chosen by root too"}
+    assert (await root.post(f"/api/v1/users/{added['id']}/password", json=again)).status_code == 204
+    given = {"name": "mei", "password": "chosen by root too"}
+    assert (await stranger.post("/api/v1/sign-in", json=given)).json()["must"] == "change_password"
