@@ -694,6 +694,7 @@ export const en: Record<keyof typeof zh, string> = {
   'subject.fleet': 'file of {name} lines',
   'subject.record': 'record {name}',
   'subject.quarantine': 'quarantine {name}',
+  'subject.setting': 'setting {name}',
   'detail.network': 'network',
   'detail.count': 'times',
   'detail.address': 'address',
@@ -741,4 +742,5 @@ export const en: Record<keyof typeof zh, string> = {
   'detail.terminals_added': 'terminals added',
   'detail.terminals_changed': 'terminals changed',
   'detail.bound': 'bound',
+  'detail.value': 'value',
 }

@@ -692,6 +692,7 @@ export const zh = {
   'subject.fleet': '文件，{name} 行',
   'subject.record': '记录 {name}',
   'subject.quarantine': '隔离区 {name}',
+  'subject.setting': '参数 {name}',
   'detail.network': '网段',
   'detail.count': '次数',
   'detail.address': '地址',
@@ -739,4 +740,5 @@ export const zh = {
   'detail.terminals_added': '新增终端',
   'detail.terminals_changed': '修改终端',
   'detail.bound': '装车',
+  'detail.value': '值',
 }
