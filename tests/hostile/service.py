@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import psutil
 import psycopg
 
+from monitor.signing import COOKIE
 from store.embedded import Embedded
 from tests.ports import reserve
 
@@ -160,7 +161,10 @@ class Service:
         try:
             connection.request(method, path, data, head)
             answer = connection.getresponse()
-            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+            given = [(name.lower(), value) for name, value in answer.getheaders()]
+            # Beside the session's cookie there is that of the device.
+            session = [each for each in given if each[1].startswith(f"{COOKIE}=")]
+            return answer.status, dict(given + session), answer.read()
         finally:
             connection.close()
 
