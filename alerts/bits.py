@@ -37,8 +37,6 @@ arrival, so the terminals of a batch are read together and not one after the oth
 A terminal that names more than `MAX_PLACES` other places for a condition in a minute names none after that:
 the alarm that stands goes on, and a new one is about no place.
 
-Left unread is also what strangers say, who have not authenticated, beyond `MAX_STRANGER_BITS` of all of them.
-
 Within a batch, what came back is folded into the change that raised it, so that a flapping alarm is at most
 three changes, however often it flaps.
 
@@ -104,11 +102,6 @@ MAX_PLACES: Final = 16
 """No vehicle comes to another place every four seconds; who invents places would fill the desk with them. Of
 live reports only: those stored over a day may name as many in a minute of receipt, and wait for nobody."""
 
-MAX_STRANGER_BITS: Final = 6_000
-"""So many bits of all that is said without authentication are read in a minute of receipt, in order of
-arrival: of 200 terminals that say everything, or of 100 with one alarm that report each second. Who invents
-terminals by the ten thousand would make everybody wait for their alarms."""
-
 OVERSPEED, AREA, ROUTE, SECTION = 1, 20, 21, 22
 """The bits whose alarms are about a place."""
 
@@ -144,8 +137,6 @@ class Reports:
     """Codes of `alerts.objects`, where the batch has such items at all."""
     crossed_place: I64 | None = None
     timed_section: I64 | None = None
-    is_stranger: Flags | None = None
-    """Said without authentication."""
 
     def __len__(self) -> int:
         return len(self.terminal)
@@ -250,14 +241,9 @@ def judge(state: AlarmState, reports: Reports) -> Judgement:
     if rows is not None:
         reports = reports.take(rows)
     rows = np.arange(len(reports)) if rows is None else rows
-    unread = _crowded_out(state, reports)
-    left_out = rows[unread].tolist()
-    if left_out:
-        kept = np.delete(np.arange(len(rows)), unread)
-        rows, reports = rows[kept], reports.take(kept)
     stirred = _stirred(state, reports)
     if not len(stirred):
-        return Judgement([], [], left_out)
+        return Judgement([], [])
     rows = rows[stirred]
     columns, found = _Columns(state, reports.take(stirred), rows), _Found()
     read = dict[int, _Terminal]()
@@ -270,9 +256,7 @@ def judge(state: AlarmState, reports: Reports) -> Judgement:
     for terminal in read.values():
         terminal.leave()
     state.remember(found.known)
-    return Judgement(
-        [each for each in found.changes if each], list(found.seen.values()), left_out + found.unread
-    )
+    return Judgement([each for each in found.changes if each], list(found.seen.values()), found.unread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,24 +327,6 @@ class _Report:
         if bit in (AREA, ROUTE):
             return self.places[1]
         return self.places[2] if bit == SECTION else 0
-
-
-def _crowded_out(state: AlarmState, reports: Reports) -> I64:
-    """Give the reports of strangers that are not read, because strangers have said enough in that minute."""
-    if reports.is_stranger is None:
-        return np.zeros(0, np.int64)
-    bits = np.bitwise_count(reports.alarm_bits & _DEFINED[reports.edition]) * reports.is_stranger
-    rows: I64 = bits.nonzero()[0]
-    if not len(rows):
-        return rows
-    rows = rows[np.argsort(reports.frame[rows], kind="stable")]
-    minute = reports.received_us[rows] // MINUTE_US
-    begins = (np.append(state.crowd[0], minute[:-1]) != minute).nonzero()[0]
-    until = np.cumsum(bits[rows], dtype=np.int64)
-    before = until - bits[rows]
-    base = np.append(-state.crowd[1], before[begins])[np.searchsorted(begins, np.arange(len(rows)), "right")]
-    state.crowd[:] = minute[-1], until[-1] - base[-1]
-    return np.sort(rows[before - base >= MAX_STRANGER_BITS])
 
 
 def _stirred(state: AlarmState, reports: Reports) -> I64:

@@ -85,8 +85,6 @@ class AlarmState:
     """What became of this terminal's alarms in that minute; see `alerts.bits.MAX_CHANGES`."""
     missed: U32
     """Bits that the operator ends, of reports that were not read since."""
-    crowd: I64
-    """A minute of receipt, and how many bits all strangers together have said in it."""
     shared: I64
     """A minute of receipt, and how many changes all terminals made in it beyond their own; see
     `alerts.bits.SHARED_CHANGES`."""
@@ -109,7 +107,6 @@ class AlarmState:
             minute=np.full(terminals, NEVER, np.int64),
             changes=np.zeros(terminals, np.uint32),
             missed=np.zeros(terminals, np.uint32),
-            crowd=np.array([NEVER, 0]),
             shared=np.array([NEVER, 0]),
             keys=np.zeros(0, np.int64),
             episodes=np.zeros(0, _EPISODE),
@@ -121,7 +118,7 @@ class AlarmState:
     def grow(self, terminals: int) -> None:
         """Make room for terminals up to that number; existing ones keep their index."""
         new = AlarmState.empty(max(0, terminals - len(self)))
-        for name in new.to_arrays().keys() - {"crowd", "shared", "keys", "episodes"}:
+        for name in new.to_arrays().keys() - {"shared", "keys", "episodes"}:
             setattr(self, name, extended(getattr(self, name), getattr(new, name)))
 
     def copy(self) -> Self:

@@ -290,7 +290,7 @@ def worker_options(settings: Settings) -> "WorkerOptions":
     configured = {name: _value(settings, name) for name in SETTINGS}
     return WorkerOptions(
         # Until the log says that it holds, so that nothing is judged by other rules in the first seconds.
-        Policies(only_known=settings.gateway.policy == "known").having(configured),
+        Policies().having(configured),
         settings.worker.batch_bytes,
         settings.worker.snapshot_s,
         quarantine=Limits(settings.quarantine.kept_per_hour, settings.quarantine.most_bytes),

@@ -139,10 +139,8 @@ WITH r AS ({given}), open AS (
  RETURNING a.id, r.n
 ), same AS ({same}
 ), new AS (
-    INSERT INTO alarms (terminal_id, vehicle_id, reports, stranger, {columns})
-    SELECT r.terminal_id, i.vehicle_id, times,
-           (SELECT NOT known AND authenticated_at IS NULL FROM terminals t WHERE t.id = r.terminal_id),
-           {columns}
+    INSERT INTO alarms (terminal_id, vehicle_id, reports, {columns})
+    SELECT r.terminal_id, i.vehicle_id, times, {columns}
       FROM r LEFT JOIN installations i ON i.terminal_id = r.terminal_id AND i.installed_at < r.received_at
                                       AND coalesce(i.removed_at > r.received_at, true)
      WHERE n NOT IN (SELECT n FROM open UNION ALL SELECT n FROM same)

@@ -26,7 +26,7 @@ CONFLICT): the server cannot choose to join, for which it would read all of the 
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
 
@@ -220,6 +220,17 @@ class PositionRows:
 
     def __len__(self) -> int:
         return len(self.terminal_id)
+
+
+def joined(first: PositionRows, second: PositionRows) -> PositionRows:
+    """Give the rows of both, the first ones first. The data of the first begins with that of the second."""
+    if not len(second):
+        return first
+    columns = [each.name for each in fields(first) if each.name != "data"]
+    return PositionRows(
+        **{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in columns},
+        data=first.data,
+    )
 
 
 @dataclass(frozen=True, slots=True)

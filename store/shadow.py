@@ -35,7 +35,7 @@ _LOCK: Final = 0x6E77_0008
 _PREFIX: Final = "replay_"
 _COPIED: Final = (
     *("terminals", "position_records", "quarantine", "messages", "media", "link_events"),
-    *("alarms", "alarm_changes", "quarantine_counts", "quarantine_size"),
+    *("alarms", "alarm_changes", "quarantine_counts", "quarantine_size", "claims"),
 )
 _MARKS: LiteralString = """
 SELECT relname FROM pg_class
@@ -44,7 +44,7 @@ SELECT relname FROM pg_class
 """Where the worker writes down what it made stale of derived facts; a shadow has none."""
 _NUMBERED: Final = (
     *("position_records", "quarantine", "messages", "media", "link_events", "alarms", "differences"),
-    "quarantine_counts",
+    *("quarantine_counts", "claims"),
 )
 """Tables that name terminals."""
 _STRANGERS: Final = 1 << 30

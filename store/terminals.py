@@ -67,13 +67,14 @@ CREATE TEMPORARY TABLE IF NOT EXISTS staged_states (
     terminal_id integer, link integer, link_changed_at timestamptz, last_received_at timestamptz, mode
     integer, silent_since timestamptz, reported_at timestamptz, received_at timestamptz, lat double precision,
     lon double precision, fix_at timestamptz, speed_kmh real, heading_deg integer, altitude_m integer,
-    alarm_bits bigint, status_bits bigint, mileage_km double precision
+    alarm_bits bigint, status_bits bigint, mileage_km double precision, without_code_at timestamptz,
+    without_code bigint
 ) ON COMMIT DELETE ROWS
 """
 
 _STATE_COLUMNS = """
 link_changed_at, last_received_at, silent_since, reported_at, received_at, lat, lon, fix_at, speed_kmh,
-heading_deg, altitude_m, alarm_bits, status_bits, mileage_km
+heading_deg, altitude_m, alarm_bits, status_bits, mileage_km, without_code_at, without_code
 """
 
 _MERGE_STATES = f"""
@@ -94,11 +95,13 @@ _US = {
     "reported_us": "s.reported_at",
     "received_us": "s.received_at",
     "fix_us": "s.fix_at",
+    "without_code_us": "s.without_code_at",
     "ticket_us": "k.opened_at",
 }
 _RECALL = f"""
 SELECT t.id, t.identity, t.edition, s.link = 'open' AS linked, s.mode, s.lat, s.lon, s.speed_kmh,
        s.heading_deg, s.altitude_m, s.alarm_bits, s.status_bits, s.mileage_km,
+       s.without_code, t.speaks_without_code,
        {", ".join(f"(extract(epoch FROM {at}) * 1000000)::bigint AS {name}" for name, at in _US.items())},
        (SELECT max(session) FROM link_events e WHERE e.terminal_id = t.id) AS session
   FROM terminals t

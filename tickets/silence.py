@@ -109,6 +109,8 @@ class SilenceState(PerTerminal):
     mode: U8
     authenticated: Flags
     """Has authenticated at least once."""
+    without_code_us: I64
+    """When it last said something without its code, which does not count; `NEVER` before the first time."""
     blocked: Flags
     """By a person; the worker sets it."""
     silent_since_us: I64
@@ -128,6 +130,7 @@ class SilenceState(PerTerminal):
             heard_us=np.full(terminals, NEVER, np.int64),
             mode=np.zeros(terminals, np.uint8),
             authenticated=np.zeros(terminals, np.bool_),
+            without_code_us=np.full(terminals, NEVER, np.int64),
             blocked=np.zeros(terminals, np.bool_),
             silent_since_us=np.full(terminals, NEVER, np.int64),
             silent_at_us=np.full(terminals, NEVER, np.int64),

@@ -77,6 +77,10 @@ class Batch:
     session: I64
     received_us: I64
     authenticated: Flags
+    lobby: Flags
+    """A stranger said it (`worker.standing`)."""
+    unproven: Flags
+    """It was said without the terminal's code, and does not count."""
     number: I64
     """Which of all frames of `held` it is, those that are not used included."""
     held: list[LogRecord]
@@ -101,7 +105,7 @@ class Batch:
 
     def _of_rows(self, rows: I64) -> "Batch":
         """Give the batch of some of its frames, ascending, but for `frames` itself; events stay."""
-        columns = ("session", "received_us", "authenticated", "number")
+        columns = ("session", "received_us", "authenticated", "lobby", "unproven", "number")
         return replace(
             self,
             parts=[replace(part, rows=_among(rows, part.rows)) for part in self.parts],
@@ -187,6 +191,8 @@ def _with_frames(
         "session": read.sessions.astype(np.int64),
         "received_us": np.repeat(received_us, np.diff(first, append=len(length))),
         "authenticated": (read.flags & FrameFlag.AUTHENTICATED) != 0,
+        "lobby": (read.flags & FrameFlag.LOBBY) != 0,
+        "unproven": (read.flags & FrameFlag.UNPROVEN) != 0,
         "number": np.arange(len(length)),
     }
     batch = Batch(

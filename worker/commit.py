@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from protocol.columns import FrameBatch
 from store import (
     alarms,
+    claims,
     clones,
     decisions,
     journeys,
@@ -24,6 +26,7 @@ from store import (
 )
 from store.binary import Column, floats, times
 from store.blobs import Blobs
+from store.claims import Proof
 from store.cursors import Connection
 from store.media import Medium
 from store.messages import Message
@@ -31,6 +34,7 @@ from store.placement import Placement, days_of
 from store.positions import PositionRows
 from store.quarantine import Quarantined
 from store.records import SessionOpened
+from store.terminals import Registration
 from store.times import from_us
 from worker.batch import I64, Batch, Place
 from worker.decided import KINDS
@@ -135,7 +139,8 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     pieces.write(connection, facts.pieces)
     links.insert(connection, facts.links)
     clones.put(connection, facts.clones)
-    bound = terminals.register(connection, facts.registrations, bind=bind)
+    claims.put(connection, facts.claims)
+    bound = terminals.register(connection, _registrations(connection, facts), bind=bind)
     if facts.editions:
         terminals.set_edition(connection, facts.editions)
     if facts.authenticated:
@@ -147,6 +152,13 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
 
 def _make_days(placement: Placement, connection: Connection, rows: PositionRows) -> None:
     placement.ensure(connection, days_of(rows.placed_us), days_of(rows.received_us)[0])
+
+
+def _registrations(connection: Connection, facts: Facts) -> list[Registration]:
+    """Give what terminals said of themselves, in order of the log."""
+    in_order = [each for _, each in sorted(facts.registrations, key=itemgetter(0))]
+    said = [claims.prove(connection, each) if isinstance(each, Proof) else each for each in in_order]
+    return [each for each in said if each is not None]
 
 
 def unwritable(places: Places, facts: Facts) -> set[Place]:
@@ -192,13 +204,14 @@ def write_states(connection: Connection, fleet: Fleet) -> int:
     if not len(chosen):
         return 0
     latest, silence = fleet.terminals[chosen], fleet.silence
+    heard_us = np.maximum(silence.heard_us[chosen], latest["lobby_us"])
     terminals.put_states(
         connection,
         [
             Column("terminal_id", ">i4", latest["id"]),
             Column("link", ">i4", latest["linked"]),
             times("link_changed_at", latest["link_changed_us"], nullable=True),
-            times("last_received_at", silence.heard_us[chosen], nullable=True),
+            times("last_received_at", heard_us, nullable=True),
             Column("mode", ">i4", silence.mode[chosen]),
             times("silent_since", silence.silent_since_us[chosen], nullable=True),
             times("reported_at", latest["reported_us"], nullable=True),
@@ -212,6 +225,8 @@ def write_states(connection: Connection, fleet: Fleet) -> int:
             Column("alarm_bits", ">i8", latest["alarm_bits"]),
             Column("status_bits", ">i8", latest["status_bits"]),
             floats("mileage_km", latest["mileage_km"]),
+            times("without_code_at", silence.without_code_us[chosen], nullable=True),
+            Column("without_code", ">i8", latest["without_code"]),
         ],
     )
     return len(chosen)

@@ -28,8 +28,6 @@ class Policies:
 
     silence: SilencePolicy = field(default_factory=SilencePolicy)
     tickets: TicketPolicy = field(default_factory=TicketPolicy)
-    only_known: bool = False
-    """Policy `known`: of who has not authenticated nothing is put together."""
     media_bytes_per_day: int = 1 << 30
     """What a terminal may have stored of its media in a day of UTC."""
 

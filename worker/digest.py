@@ -4,6 +4,7 @@ The log's ticks are the only clock. Whatever is decided here is decided the same
 however it is cut into batches.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
@@ -13,9 +14,8 @@ import numpy.typing as npt
 
 from alerts import bits
 from protocol.columns import BadBody, PositionBatch, batch_locations, locations, single_locations
-from store import alarms, tickets
+from store import alarms, positions, tickets
 from store.binary import stable_order
-from store.positions import HASH_COLLISION, SEARCH_BACK, PositionRows
 from store.quality import Quality
 from store.quarantine import Quarantined
 from tickets import policy, silence
@@ -25,8 +25,7 @@ from worker.decided import Policies
 from worker.evidence import evidence
 from worker.facts import Facts
 from worker.fleet import Fleet
-from worker.fragments import Piece
-from worker.links import follow_gateways, follow_links, forget_sessions
+from worker.links import follow_gateways, follow_links, follow_speakers, forget_sessions
 from worker.messages import (
     BATCH_LOCATION,
     LOCATION,
@@ -39,8 +38,9 @@ from worker.messages import (
     read_others,
     within_allowance,
 )
-from worker.reports import Reports, joined, position_rows, read_reports, with_bodies
+from worker.reports import Reports, joined, read_reports, remember_latest, rows_of, source_of, with_bodies
 from worker.runs import Runs, newest
+from worker.standing import Unproven, find_apart, follow_claims, keep_apart, lobby_positions
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U8: TypeAlias = npt.NDArray[np.uint8]
@@ -51,7 +51,6 @@ _SECONDS = (1 << _SECONDS_BITS) - 1
 """Room for the seconds since 1970 of any time that six BCD bytes can say."""
 SAME_TICK_US: Final = 500_000
 """Ticks closer together than this are one: each gateway ticks once a second."""
-_SEARCH_BACK_US = int(SEARCH_BACK.total_seconds() * 1e6)
 
 
 def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Facts:
@@ -60,14 +59,55 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     The fleet knows every session of the batch and what was decided before it, and `terminal` is the index of
     every frame's (`recognise`). `policies` hold until something else is decided.
     What reports say is judged for the whole batch at once, terminal by terminal; links, silence and tickets
-    go from tick to tick.
+    go from tick to tick. What does not count is set apart first (`worker.standing`).
     """
     facts, policies = Facts(), fleet.decided.over(policies)
     if batch.decided:
         facts.decided = batch.decided, batch.log_time_us
-    rows, facts.only_counted = within_allowance(batch, fleet, terminal)
-    edition = follow_editions(batch, fleet, terminal, facts, rows)
-    assembled = assemble(batch, fleet, terminal, edition, facts, rows, only_known=policies.only_known)
+    apart = find_apart(batch, terminal, fleet)
+    claimed = follow_claims(batch, terminal, fleet, facts, apart)
+    if apart is None:
+        _digest(batch, terminal, fleet, policies, facts, claimed)
+        return facts
+    keep_apart(batch, terminal, fleet, facts, apart)
+    lobby, source = lobby_positions(batch, terminal, fleet, facts, apart.lobby)
+    claimed = {int(np.searchsorted(apart.counted, row)): edition for row, edition in claimed.items()}
+    unproven = Unproven.of(batch, terminal, apart.unproven)
+    _digest(
+        batch.take(apart.counted), terminal[apart.counted], fleet, policies, facts, claimed, unproven=unproven
+    )
+    assert facts.positions is not None
+    counted, source_of_counted = len(facts.positions), facts.source
+    facts.positions = positions.joined(facts.positions, lobby)
+    facts.source = lambda row: source_of_counted(row) if row < counted else source(row - counted)
+    return facts
+
+
+def gather(batch: Batch, terminal: I64, fleet: Fleet) -> None:
+    """Remember the messages of a batch of which everything else is known already."""
+    apart = find_apart(batch, terminal, fleet)
+    if apart is not None:
+        batch, terminal = batch.take(apart.counted), terminal[apart.counted]
+    rows, _ = within_allowance(batch, fleet, terminal)
+    edition = follow_editions(batch, fleet, terminal, Facts(), rows)
+    assemble(batch, fleet, terminal, edition, Facts(), rows)
+
+
+def _digest(
+    batch: Batch,
+    terminal: I64,
+    fleet: Fleet,
+    policies: Policies,
+    facts: Facts,
+    claimed: Mapping[int, int],
+    *,
+    unproven: Unproven | None = None,
+) -> None:
+    """Say what frames mean that count."""
+    rows, left = within_allowance(batch, fleet, terminal)
+    facts.only_counted.update(left)
+    edition = follow_editions(batch, fleet, terminal, facts, rows, claimed)
+    assembled = assemble(batch, fleet, terminal, edition, facts, rows)
     answers = read_others(
         batch,
         fleet,
@@ -85,14 +125,11 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     reports = replace(reports, quality=reports.quality | _doubts(fleet, runs.key, reports, late))
     said = _Said(batch, terminal, edition, order, reports, runs, late)
     _judge_alarms(fleet, said, facts)
-    _note_authentication(fleet, said, facts)
-    _follow_ticks(fleet, said, policies, facts)
+    _follow_ticks(fleet, said, unproven, policies, facts)
     forget_sessions(batch.events(), fleet)
-    facts.positions = _rows(fleet, said)
-    facts.source = partial(
-        _source, batch, facts.positions, reports.row, {each.row: each.pieces for each in assembled.whole}
-    )
-    return facts
+    facts.positions = rows_of(fleet, batch, reports, runs, late)
+    pieces = {each.row: each.pieces for each in assembled.whole}
+    facts.source = partial(source_of, batch, facts.positions, reports.row, pieces)
 
 
 def _reports(
@@ -176,17 +213,22 @@ class _Said:
         if rows.start == rows.stop:
             return
         order, live = self.within(rows)
-        _remember_latest(fleet, self.reports, self.runs.key, live)
+        remember_latest(fleet, self.reports, self.runs.key, live)
         fleet.keep_frames(self.batch.frames, order, self.terminal[order], self.batch.received_us)
         self.remembered = frames
 
 
-def _follow_ticks(fleet: Fleet, said: _Said, policies: Policies, facts: Facts) -> None:
+def _follow_ticks(
+    fleet: Fleet, said: _Said, unproven: Unproven | None, policies: Policies, facts: Facts
+) -> None:
     """Follow links and silence from tick to tick, and decide what it means for repair work."""
-    for part in said.batch.parts:
+    for number, part in enumerate(said.batch.parts):
         follow_links(part.events, fleet, facts)
         if part.rows.start < part.rows.stop:
+            follow_speakers(said.batch, said.terminal, part, fleet, facts)
             _listen(fleet, said, part.rows)
+        if unproven is not None:
+            unproven.note(fleet, number)
         if part.tick_us is not None:
             follow_gateways(part.slot, part.tick_us, fleet, facts)
             decided = _judge_tick(fleet, part.tick_us, policies)
@@ -278,7 +320,6 @@ def _judge_alarms(fleet: Fleet, said: _Said, facts: Facts) -> None:
             overspeed_place=reports.overspeed_place,
             crossed_place=reports.crossed_place,
             timed_section=reports.timed_section,
-            is_stranger=~said.batch.authenticated[reports.row],
         ),
     )
     reports.quality[judgement.unread] |= Quality.ALARMS_UNREAD
@@ -331,37 +372,6 @@ def _alarm_change(change: bits.AlarmChange, terminal_id: int, reports: Reports) 
         again_us=change.again_us,
         gone_us=change.gone_us,
     )
-
-
-def _remember_latest(fleet: Fleet, reports: Reports, reporter: I64, live: I64) -> None:
-    """Keep the newest live report of each terminal; `live` is by terminal.
-
-    A live report with a wrong clock came over the link just now, so it says where the vehicle is; only its
-    time is not kept.
-    """
-    latest = fleet.terminals
-    for chosen, names in (
-        (live, ("received_us", "speed_kmh", "heading_deg", "altitude_m", "alarm_bits", "status_bits")),
-        (live[reports.moves_forward[live]], ("reported_us",)),
-        (live[reports.has_fix[live]], ("lat", "lon")),
-        (live[~np.isnan(reports.mileage_km[live])], ("mileage_km",)),
-    ):
-        rows = newest(reporter, chosen)
-        for name in names:
-            latest[name][reporter[rows]] = getattr(reports, name)[rows]
-        if "lat" in names:
-            latest["fix_us"][reporter[rows]] = reports.placed_us[rows]
-
-
-def _note_authentication(fleet: Fleet, said: _Said, facts: Facts) -> None:
-    """Note the first authenticated frame of each session."""
-    noted, session = fleet.terminals["authenticated_session"], said.batch.session
-    is_new = said.batch.authenticated & (noted[said.terminal] != session)
-    for row in np.flatnonzero(is_new).tolist():
-        index = said.terminal[row]
-        if noted[index] != session[row]:
-            noted[index] = session[row]
-            facts.authenticated[int(fleet.terminals["id"][index])] = int(said.batch.received_us[row])
 
 
 def _judge_tick(fleet: Fleet, tick_us: int, policies: Policies) -> policy.Decisions:
@@ -433,30 +443,3 @@ def _quarantine_bad(batch: Batch, fleet: Fleet, terminal: I64, bad: list[BadBody
                 terminal_id=int(fleet.terminals["id"][index]) if index >= 0 else None,
             )
         )
-
-
-def _source(
-    batch: Batch, rows: PositionRows, frames: I64, pieces: dict[int, list[Piece]], report: int
-) -> list[Quarantined]:
-    """Give the frame that brought a report whose key another one has, or the pieces in which it came."""
-    row, terminal_id = int(frames[report]), int(rows.terminal_id[report])
-    detail = f"another report of {rows.reported_raw[report].tobytes().hex()} has its short hash"
-    if pieces.get(row):
-        return [piece.quarantined(HASH_COLLISION, detail, terminal_id) for piece in pieces[row]]
-    return [quarantined(batch, terminal_id, row, reason=HASH_COLLISION, detail=detail)]
-
-
-def _rows(fleet: Fleet, said: _Said) -> PositionRows:
-    """Give the rows for `positions`, and remember whose clock is wrong."""
-    reports, reporter = said.reports, said.runs.key
-    is_wrong = reports.placed_us != reports.reported_us
-    clock_wrong = fleet.terminals["clock_wrong_us"]
-    np.maximum.at(clock_wrong, reporter[is_wrong], reports.received_us[is_wrong])
-    return position_rows(
-        said.batch,
-        reports,
-        terminal_id=fleet.terminals["id"][reporter],
-        late=said.late,
-        repeated=fleet.are_repeated(said.runs, reports.body_hash),
-        searched=reports.received_us - np.maximum(clock_wrong[reporter], 0) < _SEARCH_BACK_US,
-    )

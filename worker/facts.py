@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from store.alarms import Change as AlarmChange
+from store.claims import Claim, Proof
 from store.clones import Clone
 from store.links import LinkEvent
 from store.media import Medium
@@ -35,7 +36,9 @@ class Facts:
     pieces: PieceChanges = field(default_factory=PieceChanges)
     links: list[LinkEvent] = field(default_factory=list)
     clones: list[Clone] = field(default_factory=list)
-    registrations: list[Registration] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    registrations: list[tuple[int, Registration | Proof]] = field(default_factory=list)
+    """Each with the number of its frame among those of the batch; a proof makes one of its claim."""
     editions: dict[int, str] = field(default_factory=dict)
     """terminals.id → the edition by which it speaks from now on."""
     authenticated: dict[int, int] = field(default_factory=dict)
@@ -46,4 +49,5 @@ class Facts:
     @property
     def is_visible(self) -> bool:
         """Somebody who looks at a screen should see it now."""
-        return bool(self.alarms or self.tickets or self.links or self.clones or self.registrations)
+        several = (self.alarms, self.tickets, self.links, self.clones, self.claims, self.registrations)
+        return any(several)

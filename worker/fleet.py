@@ -55,7 +55,9 @@ TERMINAL: Final = np.dtype(
         ("session", "<i8"),  # the newest one: the terminal's epoch
         ("linked", "?"),
         ("link_changed_us", "<i8"),
-        ("authenticated_session", "<i8"),  # the last one whose authentication is written down
+        ("authenticated_session", "<i8"),  # the newest one that has authenticated
+        ("lobby_us", "<i8"),  # last heard as a stranger
+        ("without_code", "<i8"),  # how often it said something without its code
         ("reported_us", "<i8"),  # what follows is of the newest live report
         ("received_us", "<i8"),
         ("speed_kmh", "<f4"),

@@ -37,19 +37,13 @@ class Hold(StrEnum):
     """Within whose limits a piece is held. Pieces of two holds are never put together."""
 
     UPLOADS = "uploads"
-    """Fragments of who has authenticated."""
-    STRANGERS = "strangers"
-    """What comes from who has not."""
+    """Fragments."""
     PACKETS = "packets"
-    """Of media of 2011, from who has authenticated."""
+    """Of media of 2011."""
 
 
 LIMITS: Final = {
     Hold.UPLOADS: Limits(),
-    # A batch of reports fits, and a picture of a terminal that has no code; nobody takes the place of others.
-    Hold.STRANGERS: Limits(
-        terminal_uploads=2, terminal_bytes=MIB // 4, uploads=256, bytes=4 * MIB, complete=16_384
-    ),
     # The medium's id names it and not a serial, so a terminal may go on when it is in reach again.
     Hold.PACKETS: Limits(patience_us=DAY_US, age_us=DAY_US, bytes=16 * MIB),
 }

@@ -12,7 +12,7 @@ from store.quarantine import Quarantined
 from store.records import Cloned, CloseReason, Rejected, SessionClosed, SessionOpened, Started
 from tickets import silence
 from tickets.silence import NEVER
-from worker.batch import Happened
+from worker.batch import I64, Batch, Happened, Part
 from worker.facts import Facts
 from worker.fleet import Fleet
 from worker.sessions import slots_of
@@ -67,6 +67,34 @@ def follow_links(happened: Sequence[Happened], fleet: Fleet, facts: Facts) -> No
                 )
 
 
+def follow_speakers(batch: Batch, terminal: I64, part: Part, fleet: Fleet, facts: Facts) -> None:
+    """Take note of who has said something that counts in a newer session than before: that is its link.
+
+    Who has a code proves its session so; an older one that did before it was known is passed over. The events
+    of the part have been followed, also those that came later.
+    """
+    rows, known = part.rows, fleet.terminals
+    whose, session, proved = terminal[rows], batch.session[rows], batch.authenticated[rows]
+    newest = np.where(proved, known["authenticated_session"][whose], known["session"][whose])
+    found = np.flatnonzero(session > newest)
+    if not len(found):
+        return
+    for row in found.tolist():
+        index, number = int(whose[row]), int(session[row])
+        one, at_us = known[index : index + 1], int(batch.received_us[rows][row])
+        if number <= one["authenticated_session" if proved[row] else "session"][0]:
+            continue
+        if proved[row]:
+            one["authenticated_session"] = number
+            facts.authenticated[int(one["id"][0])] = at_us
+        one["session"], one["linked"], one["link_changed_us"], one["changed"] = number, True, at_us, True
+    for each in part.events:
+        if isinstance(each.event, SessionClosed):
+            closed = int(fleet.sessions.terminals(np.array([each.event.session]))[0])
+            if closed >= 0:
+                _close(fleet, closed, each.event.session, each.at_us)
+
+
 def follow_gateways(slot: int, tick_us: int, fleet: Fleet, facts: Facts) -> None:
     """Take note of a gateway's tick: it lives, and others that did not tick for long do not."""
     ticked, lost = fleet.gateways["ticked_us"], fleet.gateways["lost_us"]
@@ -104,7 +132,7 @@ def _open(fleet: Fleet, index: int, session: int, at_us: int) -> None:
     slot = session % SLOTS
     ticked[slot] = max(ticked[slot], at_us)
     terminal = fleet.terminals[index : index + 1]
-    if session > terminal["session"][0]:
+    if session > terminal["session"][0] and not fleet.silence.authenticated[index]:
         terminal["session"] = session
         terminal["linked"] = True
         terminal["link_changed_us"] = at_us

@@ -9,7 +9,8 @@ it can be, and only as far as that is cheap.
 
 import sys
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from protocol.columns import FrameBatch
 from protocol.edition import Edition, registered_edition
 from protocol.frame import CIPHER_BITS, FRAGMENT_BIT, MAX_BODY
 from protocol.message import MESSAGES, UP, Undecodable, decode_body
-from protocol.reassembly import MIB, Forgotten, Key, Status, is_sensible, key_of
+from protocol.reassembly import Forgotten, Key, Status, is_sensible, key_of
 from store.binary import stable_order
 from store.media import Medium
 from store.messages import Message
@@ -68,16 +69,9 @@ MEDIA_QUOTA = "media_quota"
 `protocol.errors`.
 """
 
-
-NOT_AUTHENTICATED: Final = "not authenticated"
-"""Detail of a fragment that is not put together."""
-
 CHECKED: Final = Allowance(1_000_000, each=4 << 10, together=64 << 10)
 """Of messages that give no facts so many bytes are read a second, to know whether they can be: 10 µs each at
 worst. What comes above that is kept all the same."""
-
-STRANGERS_MEDIA: Final = 16 * MIB
-"""Bytes of media a day of a terminal that has not authenticated: some hundred pictures."""
 
 LEAST_MEDIUM: Final = 4 << 10
 """Bytes that a medium counts for at least: its block on the disk."""
@@ -90,10 +84,18 @@ _PACKET_HEAD: Final = 16
 """Where 0x0801 of 2011 counts its packets, and where the content begins."""
 
 
-def follow_editions(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts, rows: Sequence[int]) -> U8:
+def follow_editions(
+    batch: Batch,
+    fleet: Fleet,
+    terminal: I64,
+    facts: Facts,
+    rows: Sequence[int],
+    claimed: Mapping[int, int] = MappingProxyType({}),
+) -> U8:
     """Give the edition of every frame as a number, and remember it for the terminal.
 
     The header says 2019, else the layout of the last registration among `rows` counts, else it is 2013.
+    `claimed` says of rows which edition a registration had that counts from there on.
     """
     frames, known = batch.frames, fleet.terminals["edition"]
     before = known[terminal]
@@ -102,12 +104,13 @@ def follow_editions(batch: Batch, fleet: Fleet, terminal: I64, facts: Facts, row
     is_registration = np.zeros(len(terminal), np.bool_)
     is_registration[rows] = True
     is_registration &= (frames.msg_id == REGISTER) & ~(frames.is_2019 | frames.is_fragment)
-    if is_registration.any():
+    if claimed or is_registration.any():
         order = stable_order(terminal)
         lengths, which = np.unique(frames.body_length[is_registration], return_inverse=True)
         numbers = [EDITIONS.index(registered_edition(length)) for length in lengths.tolist()]
         told = np.full(len(terminal), _NOTHING, np.int64)
-        told[is_registration] = np.array(numbers)[which]
+        told[list(claimed)] = list(claimed.values())
+        told[is_registration] = np.array(numbers, np.int64)[which]
         # The last registration up to every frame: its place, if it is one of this terminal's.
         runs = Runs.of(terminal[order])
         place = np.maximum.accumulate(np.where(told[order] != _NOTHING, np.arange(len(order)), _NOTHING))
@@ -215,10 +218,12 @@ def _read(
         if isinstance(fields, Undecodable):
             return UNDECODABLE_BODY, fields.error
         if msg_id == REGISTER:
-            facts.registrations.append(_registration(batch, fleet, terminal, edition, row, fields))
+            terminal_id = int(fleet.terminals["id"][terminal[row]])
+            registered = registration(batch, terminal_id, row, said, fields)
+            facts.registrations.append((int(batch.number[row]), registered))
         elif msg_id == MEDIUM:
             medium = medium_of(kept, fields, is_joined=message.is_joined)
-            if not _has_room(batch, fleet, terminal, row, medium, media_bytes_per_day):
+            if not _has_room(fleet, int(terminal[row]), medium, media_bytes_per_day):
                 return MEDIA_QUOTA, f"more than {media_bytes_per_day} bytes in a day, or too many at once"
             facts.media.append(medium)
     if msg_id not in NOT_KEPT and msg_id != MEDIUM:
@@ -239,16 +244,13 @@ def _report_offset(msg_id: int, edition: Edition, body: bytes) -> int | Undecoda
     return _SERIAL_BYTES if "ack_serial" in fields else 0
 
 
-def _has_room(
-    batch: Batch, fleet: Fleet, terminal: I64, row: int, medium: Medium, media_bytes_per_day: int
-) -> bool:
+def _has_room(fleet: Fleet, terminal: int, medium: Medium, media_bytes_per_day: int) -> bool:
     """Say whether a terminal may have another medium stored today."""
-    index, is_authenticated = int(terminal[row]), bool(batch.authenticated[row])
-    if not fleet.reading.may_store(index, medium.received_us, is_authenticated=is_authenticated):
+    if not fleet.reading.may_store(terminal, medium.received_us):
         return False
-    most = media_bytes_per_day if is_authenticated else min(media_bytes_per_day, STRANGERS_MEDIA)
-    allowance = Allowance(DAY_US, each=most, together=sys.maxsize)
-    return fleet.stored.allows(allowance, index, max(len(medium.content), LEAST_MEDIUM), medium.received_us)
+    allowance = Allowance(DAY_US, each=media_bytes_per_day, together=sys.maxsize)
+    size = max(len(medium.content), LEAST_MEDIUM)
+    return fleet.stored.allows(allowance, terminal, size, medium.received_us)
 
 
 def _is_checked(fleet: Fleet, terminal: int, message: Message) -> bool:
@@ -271,7 +273,6 @@ def within_allowance(batch: Batch, fleet: Fleet, terminal: I64) -> tuple[list[in
         rows,
         batch.frames.msg_id[rows].tolist(),
         batch.frames.is_fragment[rows].tolist(),
-        batch.authenticated[rows].tolist(),
         terminal[rows].tolist(),
         batch.received_us[rows].tolist(),
     )
@@ -310,12 +311,8 @@ def assemble(
     edition: U8,
     facts: Facts,
     rows: Sequence[int],
-    *,
-    only_known: bool,
 ) -> Assembled:
-    """Put messages together that came in pieces in these frames, and leave out what was there already. With
-    `only_known` nothing is put together of who has not authenticated.
-    """
+    """Put messages together that came in pieces in these frames, and leave out what was there already."""
     rows = [row for row in rows if _may_be_piece(batch, row)]
     numbered = np.array(rows, np.int64)
     whole: list[Whole] = []
@@ -323,17 +320,6 @@ def assemble(
         forgotten: list[Forgotten[Piece]] = []
         for row in numbered[slice(*np.searchsorted(numbered, (part.rows.start, part.rows.stop)))].tolist():
             numbers = _numbers(batch, row, edition)
-            if numbers.total > 1 and only_known and not batch.authenticated[row]:
-                facts.quarantined.append(
-                    quarantined(
-                        batch,
-                        int(fleet.terminals["id"][terminal[row]]),
-                        row,
-                        reason=FRAGMENT,
-                        detail=NOT_AUTHENTICATED,
-                    )
-                )
-                continue
             completed, given_up = _take(batch, fleet, int(terminal[row]), row, numbers, facts)
             whole += completed
             forgotten += given_up
@@ -346,24 +332,13 @@ def assemble(
     return Assembled(whole, set(rows))
 
 
-def gather(batch: Batch, terminal: I64, fleet: Fleet, *, only_known: bool) -> None:
-    """Remember the messages of a batch of which everything else is known already."""
-    rows, _ = within_allowance(batch, fleet, terminal)
-    edition = follow_editions(batch, fleet, terminal, Facts(), rows)
-    assemble(batch, fleet, terminal, edition, Facts(), rows, only_known=only_known)
-
-
 def _take(
     batch: Batch, fleet: Fleet, terminal: int, row: int, numbers: "_Numbers", facts: Facts
 ) -> tuple[list[Whole], list[Forgotten[Piece]]]:
     """Take a piece; give the message if it is whole now, and what was given up for it."""
     piece = _piece(batch, row)
     key = Key(terminal, int(batch.frames.msg_id[row]), numbers.number, numbers.total)
-    hold = Hold.UPLOADS
-    if not batch.authenticated[row]:
-        hold = Hold.STRANGERS
-    elif numbers.is_packet:
-        hold = Hold.PACKETS
+    hold = Hold.PACKETS if numbers.is_packet else Hold.UPLOADS
     taken = fleet.fragments.take(hold, key, numbers.place, piece)
     if taken.status is not Status.REPEATED and key.total > 1:
         terminal_id = int(fleet.terminals["id"][terminal])
@@ -472,12 +447,12 @@ def quarantined(batch: Batch, terminal_id: int, row: int, *, reason: str, detail
     )
 
 
-def _registration(
-    batch: Batch, fleet: Fleet, terminal: I64, edition: U8, row: int, body: dict[str, Any]
+def registration(
+    batch: Batch, terminal_id: int, row: int, said: Edition, body: Mapping[str, Any]
 ) -> Registration:
-    said: Edition = EDITIONS[edition[row]]
+    """Give what a 0x0100 of this edition says."""
     return Registration(
-        terminal_id=int(fleet.terminals["id"][terminal[row]]),
+        terminal_id=terminal_id,
         at_us=int(batch.received_us[row]),
         edition=said.value,
         province_id=body["province_id"],

@@ -27,8 +27,8 @@ _REGISTER, _MEDIUM = 0x0100, 0x0801
 
 MESSAGES: Final = Allowance(10 * _SECOND_US, each=1_000, together=sys.maxsize)
 """A hundred a second: peripherals that pass on what they measure send ten or twenty."""
-STRANGERS: Final = Allowance(10 * _SECOND_US, each=1_000, together=10_000)
-"""Of who has not authenticated."""
+WITHOUT_CODE: Final = Allowance(10 * _SECOND_US, each=100, together=10_000)
+"""Of what does not count, each to be kept in quarantine. Who lost its code reports every few seconds."""
 PIECES: Final = Allowance(10 * _SECOND_US, each=12_000, together=sys.maxsize)
 """Fragments and packets of media: a terminal may send a mebibyte a second in pieces of a kilobyte."""
 REGISTRATIONS: Final = Allowance(60 * _SECOND_US, each=6, together=sys.maxsize)
@@ -36,8 +36,6 @@ REGISTRATIONS: Final = Allowance(60 * _SECOND_US, each=6, together=sys.maxsize)
 more. Each may name another vehicle."""
 MEDIA: Final = Allowance(10 * _SECOND_US, each=64, together=sys.maxsize)
 """Each is a file that is synced. Sixteen pictures of each of four cameras are more than a terminal takes."""
-STRANGERS_MEDIA: Final = MEDIA._replace(together=MEDIA.each)
-"""Of who has not authenticated: all of them together have stored what one terminal may."""
 
 
 class Asked(NamedTuple):
@@ -47,7 +45,6 @@ class Asked(NamedTuple):
     """Of its frame in the batch."""
     msg_id: int
     is_fragment: bool
-    is_authenticated: bool
     terminal: int
     """By its index."""
     received_us: int
@@ -58,29 +55,28 @@ class Reading:
     """What terminals have used of their allowances."""
 
     messages: Spent = field(default_factory=Spent)
-    strangers: Spent = field(default_factory=Spent)
+    without_code: Spent = field(default_factory=Spent)
     pieces: Spent = field(default_factory=Spent)
     registrations: Spent = field(default_factory=Spent)
     media: Spent = field(default_factory=Spent)
-    strangers_media: Spent = field(default_factory=Spent)
 
     def allows(self, asked: Asked) -> bool:
         """Say whether a message is read; if so, it is counted as read."""
         if asked.msg_id == _REGISTER:
             spent, allowance = self.registrations, REGISTRATIONS
-        elif not asked.is_authenticated:
-            spent, allowance = self.strangers, STRANGERS
         elif asked.is_fragment or asked.msg_id == _MEDIUM:
             spent, allowance = self.pieces, PIECES
         else:
             spent, allowance = self.messages, MESSAGES
         return spent.allows(allowance, asked.terminal, 1, asked.received_us)
 
-    def may_store(self, terminal: int, at_us: int, *, is_authenticated: bool) -> bool:
+    def may_store(self, terminal: int, at_us: int) -> bool:
         """Say whether a terminal may have one more medium stored; if so, it is counted as stored."""
-        if is_authenticated:
-            return self.media.allows(MEDIA, terminal, 1, at_us)
-        return self.strangers_media.allows(STRANGERS_MEDIA, terminal, 1, at_us)
+        return self.media.allows(MEDIA, terminal, 1, at_us)
+
+    def may_keep(self, terminal: int, at_us: int) -> bool:
+        """Say whether one more of what a terminal says without its code is kept; if so, it is counted."""
+        return self.without_code.allows(WITHOUT_CODE, terminal, 1, at_us)
 
     def to_arrays(self) -> dict[str, I64]:
         """Give everything as named arrays; `from_arrays` restores it."""

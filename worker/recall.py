@@ -54,18 +54,20 @@ def _recall_one(fleet: Fleet, index: int, row: dict[str, Any]) -> None:
         if row[name] is not None:
             terminal[name] = row[name]
     fleet.silence.authenticated[index] = row["authenticated_us"] is not None
+    terminal["without_code"] = row["without_code"] or 0
+    counts = fleet.silence.authenticated[index] or row["speaks_without_code"]
     if row["mode"] is not None:
         fleet.silence.mode[index] = Mode[row["mode"].upper()]
     for column, name in (
-        (fleet.silence.heard_us, "heard_us"),
+        (fleet.silence.heard_us if counts else fleet.terminals["lobby_us"], "heard_us"),
+        (fleet.silence.without_code_us, "without_code_us"),
         (fleet.silence.silent_since_us, "silent_since_us"),
         (fleet.silence.silent_at_us, "silent_since_us"),
         (fleet.tickets.opened_us, "ticket_us"),
-        (fleet.alarms.live_us, "reported_us"),
-        (fleet.terminals["newest_us"], "reported_us"),
     ):
         column[index] = NEVER if row[name] is None else row[name]
-    if row["reported_us"] is not None:
+    if counts and row["reported_us"] is not None:
+        fleet.alarms.live_us[index] = fleet.terminals["newest_us"][index] = row["reported_us"]
         fleet.alarms.edition[index] = edition
         fleet.alarms.live[index] = fleet.silence.alarm_bits[index] = row["alarm_bits"]
 

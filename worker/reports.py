@@ -4,18 +4,23 @@ Everything here follows from the bytes and their receive time alone. What depend
 before (is it late, does it raise an alarm) is decided in `worker.digest`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from alerts.objects import crossed_places, overspeed_places, timed_sections
 from protocol.columns import PositionBatch, body_hashes
-from store.positions import PositionRows
+from store.positions import HASH_COLLISION, SEARCH_BACK, PositionRows
 from store.quality import judge
+from store.quarantine import Quarantined
 from worker.batch import Batch
-from worker.fleet import FRAME_BYTES
+from worker.fleet import FRAME_BYTES, Fleet
+from worker.fragments import Piece
+from worker.messages import quarantined
+from worker.runs import Runs, newest
 
 I64: TypeAlias = npt.NDArray[np.int64]
 I32: TypeAlias = npt.NDArray[np.int32]
@@ -24,7 +29,10 @@ F32: TypeAlias = npt.NDArray[np.float32]
 U32: TypeAlias = npt.NDArray[np.uint32]
 U8: TypeAlias = npt.NDArray[np.uint8]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+Source: TypeAlias = Callable[[int], list[Quarantined]]
+"""Gives what brought a position, by its row."""
 
+_SEARCH_BACK_US: Final = int(SEARCH_BACK.total_seconds() * 1e6)
 BLIND_ZONE = 1
 """Type of a 0x0704 (位置数据类型) whose reports were stored while there was no network."""
 
@@ -168,3 +176,52 @@ def with_bodies(data: U8, bodies: list[bytes]) -> tuple[U8, I64]:
         [data, np.frombuffer(b"".join(bodies), np.uint8), np.zeros(FRAME_BYTES, np.uint8)]
     )
     return longer, len(data) + np.cumsum(lengths) - lengths
+
+
+def remember_latest(fleet: Fleet, reports: Reports, reporter: I64, live: I64) -> None:
+    """Keep the newest live report of each terminal; `live` is by terminal.
+
+    A live report with a wrong clock came over the link just now, so it says where the vehicle is; only its
+    time is not kept.
+    """
+    latest = fleet.terminals
+    for chosen, names in (
+        (live, ("received_us", "speed_kmh", "heading_deg", "altitude_m", "alarm_bits", "status_bits")),
+        (live[reports.moves_forward[live]], ("reported_us",)),
+        (live[reports.has_fix[live]], ("lat", "lon")),
+        (live[~np.isnan(reports.mileage_km[live])], ("mileage_km",)),
+    ):
+        rows = newest(reporter, chosen)
+        for name in names:
+            latest[name][reporter[rows]] = getattr(reports, name)[rows]
+        if "lat" in names:
+            latest["fix_us"][reporter[rows]] = reports.placed_us[rows]
+
+
+def rows_of(fleet: Fleet, batch: Batch, reports: Reports, runs: Runs, late: Flags) -> PositionRows:
+    """Give the rows for `positions`, and remember whose clock is wrong. `runs` are of the terminals of the
+    reports.
+    """
+    reporter = runs.key
+    is_wrong = reports.placed_us != reports.reported_us
+    clock_wrong = fleet.terminals["clock_wrong_us"]
+    np.maximum.at(clock_wrong, reporter[is_wrong], reports.received_us[is_wrong])
+    return position_rows(
+        batch,
+        reports,
+        terminal_id=fleet.terminals["id"][reporter],
+        late=late,
+        repeated=fleet.are_repeated(runs, reports.body_hash),
+        searched=reports.received_us - np.maximum(clock_wrong[reporter], 0) < _SEARCH_BACK_US,
+    )
+
+
+def source_of(
+    batch: Batch, rows: PositionRows, frames: I64, pieces: dict[int, list[Piece]], report: int
+) -> list[Quarantined]:
+    """Give the frame that brought a report whose key another one has, or the pieces in which it came."""
+    row, terminal_id = int(frames[report]), int(rows.terminal_id[report])
+    detail = f"another report of {rows.reported_raw[report].tobytes().hex()} has its short hash"
+    if pieces.get(row):
+        return [piece.quarantined(HASH_COLLISION, detail, terminal_id) for piece in pieces[row]]
+    return [quarantined(batch, terminal_id, row, reason=HASH_COLLISION, detail=detail)]

@@ -44,10 +44,9 @@ from worker import snapshot
 from worker.batch import I64, WHOLE_RECORD, Batch, Place, divide, read_batch
 from worker.commit import Places, prepare, recognise, unwritable, write, write_states
 from worker.decided import Policies
-from worker.digest import digest
+from worker.digest import digest, gather
 from worker.fleet import Fleet
 from worker.fragments import held
-from worker.messages import gather
 from worker.poison import is_not_now, poisonous
 from worker.recall import recall
 from worker.snapshot import Snapshot
@@ -374,8 +373,7 @@ class Worker:
             fleet = recall(self._connection)
             # The log says which messages were whole already, as far as it is there; what waits is in a table.
             begin = {log_id: min(at, target[log_id]) for log_id, at in self._reader.consumed().items()}
-            only_known = self.options.policies.only_known
-            self._replay(Snapshot(begin, fleet), target, partial(gather, only_known=only_known))
+            self._replay(Snapshot(begin, fleet), target, gather)
         return Snapshot(target, fleet)
 
     def _all_is_there(self, start: Positions, target: Positions) -> bool:

@@ -16,14 +16,18 @@ from worker.runs import Runs
 
 I64: TypeAlias = npt.NDArray[np.int64]
 
-SESSION: Final = np.dtype([("number", "<i8"), ("terminal", "<i8")])
+SESSION: Final = np.dtype([("number", "<i8"), ("terminal", "<i8"), ("claim", "<i8")])
 UNKNOWN: Final = -1
 """In the place of a terminal: the session is closed, or was never open."""
+NO_CLAIM: Final = 0
+"""In the place of a claim: the session has said nothing of itself that waits for its authentication."""
 LEAST_ROOM: Final = 64
 
 
 class Sessions:
-    """The open sessions, each with the index of its terminal."""
+    """The open sessions, each with the index of its terminal, and with a number for what it has claimed and
+    not proved.
+    """
 
     __slots__ = ("_closed", "_count", "_rows")
 
@@ -59,7 +63,7 @@ class Sessions:
         at, is_there = self._find(np.array(sorted(numbers), np.int64))
         at = at[is_there]
         self._closed += int((self._rows["terminal"][at] != UNKNOWN).sum())
-        self._rows["terminal"][at] = UNKNOWN
+        self._rows["terminal"][at], self._rows["claim"][at] = UNKNOWN, NO_CLAIM
         if 2 * self._closed > self._count:
             self._replace(self.to_array())
 
@@ -70,11 +74,18 @@ class Sessions:
 
     def terminals(self, numbers: I64) -> I64:
         """Return the index of the terminal of each session, -1 where the session is not known."""
-        runs = Runs.of(numbers)  # a terminal that has much to say says it at once
-        at, is_there = self._find(runs.keys)
-        found = np.full(len(runs.keys), UNKNOWN, np.int64)
-        found[is_there] = self._rows["terminal"][at[is_there]]
-        return runs.spread(found)
+        return self._of("terminal", numbers, UNKNOWN)
+
+    def claim(self, claims: Mapping[int, int]) -> None:
+        """Remember what sessions that are open claim, by their numbers, or that it waits no more."""
+        at, is_there = self._find(np.array(list(claims), np.int64))
+        self._rows["claim"][at[is_there]] = np.array(list(claims.values()), np.int64)[is_there]
+
+    def claims(self, numbers: I64) -> I64:
+        """Return the claim of each session, `NO_CLAIM` where none waits."""
+        if not self._rows["claim"][: self._count].any():
+            return np.full(len(numbers), NO_CLAIM, np.int64)
+        return self._of("claim", numbers, NO_CLAIM)
 
     def to_array(self) -> "npt.NDArray[np.void]":
         """Return the open sessions as an array of their own, ascending by number."""
@@ -85,6 +96,13 @@ class Sessions:
     def copy(self) -> Self:
         """Return sessions that change independently of these."""
         return type(self)(self.to_array())
+
+    def _of(self, name: str, numbers: I64, unknown: int) -> I64:
+        runs = Runs.of(numbers)  # a terminal that has much to say says it at once
+        at, is_there = self._find(runs.keys)
+        found = np.full(len(runs.keys), unknown, np.int64)
+        found[is_there] = self._rows[name][at[is_there]]
+        return runs.spread(found)
 
     def _find(self, numbers: I64) -> tuple[I64, npt.NDArray[np.bool_]]:
         """Return where each number stands or would stand, and whether it does."""

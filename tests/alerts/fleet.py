@@ -35,7 +35,6 @@ class Report:
     is_late: bool = False
     is_plausible: bool = True
     places: tuple[int, int, int] = (0, 0, 0)
-    is_stranger: bool = False
 
 
 def columns(frames: Iterable[Iterable[Report]]) -> Reports:
@@ -57,7 +56,6 @@ def columns(frames: Iterable[Iterable[Report]]) -> Reports:
         overspeed_place=column((r.places[0] for _, r in rows), np.int64),
         crossed_place=column((r.places[1] for _, r in rows), np.int64),
         timed_section=column((r.places[2] for _, r in rows), np.int64),
-        is_stranger=column((r.is_stranger for _, r in rows), np.bool_),
     )
 
 

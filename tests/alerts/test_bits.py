@@ -14,7 +14,6 @@ from alerts import bits
 from alerts.bits import (
     MAX_CHANGES,
     MAX_PLACES,
-    MAX_STRANGER_BITS,
     OWN_CHANGES,
     SHARED_CHANGES,
     Change,
@@ -377,7 +376,6 @@ def reports_of(terminals: int, *, late: bool = True) -> st.SearchStrategy[list[l
         is_late=st.booleans() if late else st.just(False),
         is_plausible=st.sampled_from([True, True, True, False]),
         places=st.tuples(st.integers(0, 2), st.integers(0, 2), st.just(0)),
-        is_stranger=st.sampled_from([False, False, True]),
     )
     stored = st.lists(one, min_size=1, max_size=4)
     return st.lists(st.one_of(one.map(lambda r: [r]), stored), max_size=25).map(in_order)
@@ -449,7 +447,7 @@ def test_batches_do_not_matter_where_terminals_change_too_much(
     story: tuple[list[list[Report]], list[int]], most: int
 ) -> None:
     frames, cuts = story
-    with patch.object(bits, "MAX_CHANGES", most), patch.object(bits, "MAX_STRANGER_BITS", 2):
+    with patch.object(bits, "MAX_CHANGES", most):
         whole = outcome(frames, [])
         assert outcome(frames, cuts) == whole
         assert outcome(frames, list(range(1, len(frames)))) == whole
@@ -721,19 +719,6 @@ def test_many_that_change_too_much_leave_room_for_each() -> None:
     # A minute later the wild ones are read again.
     judgement = judge(state, columns([[Report(n, 160, 61, 1)] for n in range(terminals)]))
     assert not judgement.unread and {each.terminal for each in judgement.changes} == set(range(terminals))
-
-
-def test_strangers_crowd_out_each_other_and_nobody_else() -> None:
-    state = AlarmState.empty(1_001)
-    crowd = [[Report(n, 0, 0, 0xFFFF_FFFF, is_stranger=True)] for n in range(1_000)]
-    judgement = judge(state, columns([*crowd, [Report(1_000, 0, 0, 1)]]))
-    told = {change.terminal for change in judgement.changes}
-    assert 1_000 in told and len(judgement.changes) <= MAX_STRANGER_BITS + 32
-    assert told - {1_000} == set(range(len(told) - 1)), "the first to say it are heard"
-    assert judgement.unread == list(range(len(told) - 1, 1_000))
-    # A minute later there is room again.
-    later = [[Report(n, 60, 60, 0xFFFF_FFFF, is_stranger=True)] for n in range(999, 899, -1)]
-    assert {change.terminal for change in judge(state, columns(later)).changes} == set(range(900, 1_000))
 
 
 def book_of(judgement: Judgement) -> Book:

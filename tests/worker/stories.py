@@ -45,6 +45,17 @@ FEW_STORIES = settings(
 """Of a property whose examples are whole stories: one that is shorter takes longer to find than to debug."""
 SMALL = LogLimits(quota_bytes=1 << 30, free_floor_bytes=0, segment_bytes=1 << 20)
 
+APART = FrameFlag.UNPROVEN | FrameFlag.LOBBY
+"""Of frames that do not count."""
+REGISTRATION: dict[str, Any] = {
+    "province_id": 21,
+    "city_id": 100,
+    "manufacturer_id": "70111",
+    "terminal_model": "BD-1",
+    "terminal_id": "0000001",
+    "plate_color": 2,
+}
+
 _FACTS: dict[str, LiteralString] = {
     "terminals": """
         SELECT identity, edition, registered_plate, registered_plate_color, model, registered_at,
@@ -54,6 +65,7 @@ _FACTS: dict[str, LiteralString] = {
         SELECT identity, v.plate, v.plate_color, x.installed_at, x.removed_at
           FROM installations x JOIN terminals t ON t.id = x.terminal_id
           JOIN vehicles v ON v.id = x.vehicle_id""",
+    "claims": "SELECT identity, x.* FROM claims x JOIN terminals t ON t.id = x.terminal_id",
     "positions": "SELECT identity, x.* FROM positions x JOIN terminals t ON t.id = x.terminal_id",
     "quarantine": "SELECT identity, x.* FROM quarantine x LEFT JOIN terminals t ON t.id = x.terminal_id",
     "messages": "SELECT identity, x.* FROM messages x JOIN terminals t ON t.id = x.terminal_id",
@@ -111,9 +123,11 @@ class Story:
             self.now_us += SECOND
             self.event(Tick(len(self.sessions)))
 
-    def frames(self, frames: Sequence[tuple[int, bytes]], *, authenticated: bool = True) -> None:
-        """Write plain frames of sessions as one record."""
-        flags = FrameFlag.AUTHENTICATED if authenticated else 0
+    def frames(
+        self, frames: Sequence[tuple[int, bytes]], *, authenticated: bool = True, flags: int = 0
+    ) -> None:
+        """Write plain frames of sessions as one record, with the gateway's verdict as `flags`."""
+        flags |= FrameFlag.AUTHENTICATED if authenticated and not flags & APART else 0
         self.writer.append(self.record(frames, flags), self.now_us)
 
     def record(self, frames: Sequence[tuple[int, bytes]], flags: int) -> Frames:
@@ -157,9 +171,14 @@ class Story:
         """Write one frame as a record of its own."""
         self.frames([(session, self.plain(session, msg_id, body))], **how)
 
-    def tell(self, session: int, **fields: Any) -> None:
+    def tell(self, session: int, *, flags: int = 0, **fields: Any) -> None:
         """Write one 0x0200 as a record of its own."""
-        self.frames([(session, self.report(session, **fields))])
+        self.frames([(session, self.report(session, **fields))], flags=flags)
+
+    def register(self, session: int, *, plate: str = "辽A00001", flags: int = 0, **fields: Any) -> None:
+        """Write one 0x0100 as a record of its own."""
+        said = REGISTRATION | {"plate_number": plate} | fields
+        self.say(session, 0x0100, said, authenticated=False, flags=flags)
 
     def sync(self) -> int:
         return self.writer.sync()

@@ -20,7 +20,7 @@ from protocol.edition import Edition
 from protocol.messages import encode_body
 from store import schema
 from store.embedded import Embedded
-from store.records import CloseReason
+from store.records import CloseReason, FrameFlag
 from tests.databases import Server
 from tests.worker.faults import ever_later
 from tests.worker.stories import FEW_STORIES, Story, begin, facts, finish, work, worker
@@ -39,7 +39,8 @@ ACTIONS = (
     "unknown",
     "reconnect",
 )
-ACTIONS += ("silent", "deregister", "restart", "several", "pieces", "flap")
+ACTIONS += ("silent", "deregister", "restart", "several", "pieces", "flap", "forged", "stranger", "prove")
+STRANGERS = ("13700000001", "13700000002")
 
 
 def tell(story: Story, dice: random.Random, steps: int) -> None:
@@ -50,6 +51,7 @@ def tell(story: Story, dice: random.Random, steps: int) -> None:
         for number, identity in enumerate(identities)
     ]
     said: list[tuple[int, bytes]] = []
+    strangers = [story.open(identity, Edition.E2011) for identity in STRANGERS]
     for _ in range(steps):
         place = dice.randrange(len(sessions))
         session = sessions[place]
@@ -94,6 +96,7 @@ def tell(story: Story, dice: random.Random, steps: int) -> None:
                     story.open(identity, story.sessions[s][1])
                     for identity, s in zip(identities, sessions, strict=True)
                 ]
+                strangers = [story.open(identity, Edition.E2011) for identity in STRANGERS]
             case "pieces":
                 report = story.body(ago_s=dice.randrange(500), alarm=alarm)
                 msg_id = dice.choice([0x0200, 0x0704, 0x0201, 0x0900])
@@ -109,10 +112,44 @@ def tell(story: Story, dice: random.Random, steps: int) -> None:
                     piece = body[:20] if number == 1 else body[20:]
                     story.frames([(session, story.plain(session, msg_id, piece, fragment=(2, number)))])
                     story.tick(dice.choice([0, 0, 1]))
+            case "forged":
+                forged = dice.choice([session, story.open(identities[place], story.sessions[session][1])])
+                _doubt(story, forged, dice, FrameFlag.UNPROVEN)
+                if forged != session:
+                    story.close(forged)
+            case "stranger":
+                if dice.random() < 0.2:
+                    strangers[0] = story.open(STRANGERS[0], Edition.E2011)
+                _doubt(story, dice.choice(strangers), dice, FrameFlag.LOBBY)
+            case "prove":
+                stranger = dice.choice(strangers)
+                story.register(stranger, flags=FrameFlag.LOBBY)
+                story.tick(dice.choice([0, 1]))
+                story.say(stranger, 0x0102, b"code")
+                story.tell(stranger, alarm=1 << 15)
             case "several":
                 story.frames([(s, story.report(s, alarm=dice.choice([0, 1, 2]))) for s in sessions * 3])
         story.tick(dice.randrange(2))
     story.tick(3)
+
+
+def _doubt(story: Story, session: int, dice: random.Random, flags: FrameFlag) -> None:
+    """Say something that does not count."""
+    match dice.choice(["report", "heartbeat", "register", "batch", "piece", "unknown"]):
+        case "report":
+            story.tell(session, ago_s=dice.choice([0, 600, -295]), alarm=dice.choice([0, 1]), flags=flags)
+        case "heartbeat":
+            story.say(session, 0x0002, flags=flags)
+        case "register":
+            story.register(session, plate=dice.choice(["辽A00001", "辽A00002", ""]), flags=flags)
+        case "batch":
+            items = [story.body(ago_s=ago) for ago in (120, 0)]
+            story.say(session, 0x0704, {"type": dice.randrange(2), "items": items}, flags=flags)
+        case "piece":
+            piece = story.plain(session, 0x0900, b"\xf0", fragment=(2, 1))
+            story.frames([(session, piece)], flags=flags)
+        case "unknown":
+            story.say(session, 0x0F05, dice.randbytes(5), flags=flags)
 
 
 def _register(story: Story, session: int, dice: random.Random) -> None:

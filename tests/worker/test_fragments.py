@@ -17,11 +17,10 @@ from protocol.messages.location import location
 from protocol.reassembly import MAX_TOTAL, MINUTE_US
 from store.blobs import Blobs
 from store.log import LogReader
+from store.records import FrameFlag
 from tests.counting import counted
 from tests.databases import Server
 from tests.worker.stories import FEW_STORIES, Story, facts, finish, work, worker
-from worker.decided import Policies
-from worker.fragments import LIMITS, Hold
 from worker.messages import CHECKED
 
 PICTURE = bytes(range(256)) * 20
@@ -182,34 +181,17 @@ def test_what_gives_no_facts_is_read_only_so_far_in_a_second(
     assert {row["body"] for row in found["messages"]} == {unreadable}
 
 
-def test_of_strangers_nothing_is_put_together_under_policy_known(story: Story, state: Path, dsn: str) -> None:
-    session = story.open("13912345678")
-    frames = pieces(story, session, 0x0801, picture(5))
-    alone = story.plain(session, 0x0900, b"\xf0")
-    story.frames([(session, frame) for frame in [*frames, alone]], authenticated=False)
-    work(story, dsn, state, policies=Policies(only_known=True))
-    found = facts(dsn)
-    assert found["media"] == [] and [row["body"] for row in found["messages"]] == [b"\xf0"]
-    assert sorted(row["raw"] for row in found["quarantine"]) == sorted(frames)
-    assert {row["reason"] for row in found["quarantine"]} == {"fragment"}
-    assert {row["detail"] for row in found["quarantine"]} == {"not authenticated"}
-
-
-def test_strangers_crowd_out_strangers_only(story: Story, state: Path, dsn: str) -> None:
+def test_what_does_not_count_is_put_together_with_nothing(story: Story, state: Path, dsn: str) -> None:
     session = story.open("13912345678")
     own = pieces(story, session, 0x0801, picture(5))
     story.frames([(session, own[0])])
-    for number in range(LIMITS[Hold.STRANGERS].uploads + 9):
-        stranger = story.open(f"1370000{number:04}")
-        story.frames([(stranger, pieces(story, stranger, 0x0801, picture(6))[0])], authenticated=False)
-    forged = story.plain(session, 0x0801, b"forged", fragment=(len(own), 1))
-    story._serial -= 1
-    story.frames([(session, forged)], authenticated=False)
+    forged = story.plain(session, 0x0801, b"forged", fragment=(len(own), 2))
+    story.frames([(session, forged)], flags=FrameFlag.UNPROVEN)
     story.frames([(session, frame) for frame in own[1:]])
     work(story, dsn, state)
     found = facts(dsn)
     assert media_bodies(found, state) == [picture(5)]
-    assert [row["reason"] for row in found["quarantine"]] == ["fragments_crowded_out"] * 10
+    assert [(row["raw"], row["reason"]) for row in found["quarantine"]] == [(forged, "without_code")]
 
 
 def test_an_upload_that_goes_on_for_half_an_hour_is_given_up(story: Story, state: Path, dsn: str) -> None:
@@ -372,14 +354,12 @@ def test_what_was_held_before_there_was_a_table_is_put_together(story: Story, st
         assert connection.execute("SELECT FROM pieces UNION ALL SELECT FROM pieces_begin").fetchall() == []
 
 
-def test_what_waits_is_given_up_in_time_though_the_policy_changed(
-    story: Story, state: Path, dsn: str
-) -> None:
+def test_what_waits_is_given_up_in_time_after_an_older_snapshot(story: Story, state: Path, dsn: str) -> None:
     session = story.open("13912345678")
     story.sync()
     with worker(story, dsn, state, snapshot_s=1e9) as made:
         finish(made)
-        story.frames([(session, pieces(story, session, 0x0801, picture(7))[0])], authenticated=False)
+        story.frames([(session, pieces(story, session, 0x0801, picture(7))[0])])
         story.tick()
         story.sync()
         finish(made)
@@ -387,7 +367,7 @@ def test_what_waits_is_given_up_in_time_though_the_policy_changed(
     shutil.rmtree(state)
     shutil.copytree(state.parent / "older", state)
     story.tick(40 * 60)
-    work(story, dsn, state, policies=Policies(only_known=True))
+    work(story, dsn, state)
     assert [row["reason"] for row in facts(dsn)["quarantine"]] == ["fragments_missing"]
     with psycopg.connect(dsn) as connection:
         assert connection.execute("SELECT FROM pieces").fetchall() == []

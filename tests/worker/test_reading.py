@@ -23,7 +23,6 @@ ASKED = st.builds(
     row=st.just(0),
     msg_id=st.sampled_from([0x0100, 0x0102, 0x0702, 0x0801, 0x0900]),
     is_fragment=st.booleans(),
-    is_authenticated=st.booleans(),
     terminal=st.integers(0, 3),
     received_us=st.integers(0, SECOND),
 )
@@ -32,7 +31,7 @@ ASKED = st.builds(
 @pytest.fixture
 def tight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allowances that a few messages use up."""
-    for name in ("MESSAGES", "STRANGERS", "PIECES", "REGISTRATIONS", "MEDIA", "STRANGERS_MEDIA"):
+    for name in ("MESSAGES", "PIECES", "REGISTRATIONS", "MEDIA", "WITHOUT_CODE"):
         monkeypatch.setattr(reading, name, getattr(reading, name)._replace(each=5))
 
 
@@ -48,16 +47,6 @@ def test_allowances_are_the_same_after_a_snapshot(steps: list[Asked], cut: int) 
     second = Reading.from_arrays({name: array.copy() for name, array in first.to_arrays().items()})
     found += [second.allows(each) for each in ordered[cut:]]
     assert found == expected
-
-
-def test_strangers_share_what_media_one_terminal_may_have_stored() -> None:
-    spent = Reading()
-    stored = [spent.may_store(number, 0, is_authenticated=False) for number in range(100)]
-    assert sum(stored) == reading.MEDIA.each
-    assert spent.may_store(0, 0, is_authenticated=True), "who has authenticated does not notice"
-    again = Reading.from_arrays(spent.to_arrays())
-    assert not again.may_store(100, 0, is_authenticated=False)
-    assert again.may_store(100, 10 * SECOND, is_authenticated=False)
 
 
 @pytest.mark.parametrize("cut", [300, 3000, 1 << 20])
