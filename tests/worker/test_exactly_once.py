@@ -122,11 +122,12 @@ def tell(story: Story, dice: random.Random, steps: int) -> None:
                     strangers[0] = story.open(STRANGERS[0], Edition.E2011)
                 _doubt(story, dice.choice(strangers), dice, FrameFlag.LOBBY)
             case "prove":
-                stranger = dice.choice(strangers)
-                story.register(stranger, flags=FrameFlag.LOBBY)
+                place = dice.randrange(2)
+                story.register(strangers[place], plate="辽A00003", flags=FrameFlag.LOBBY)
                 story.tick(dice.choice([0, 1]))
-                story.say(stranger, 0x0102, b"code")
-                story.tell(stranger, alarm=1 << 15)
+                story.say(strangers[place], 0x0102, b"code")
+                story.tell(strangers[place], alarm=1 << 15)
+                strangers[place] = story.open(STRANGERS[place], Edition.E2011)
             case "several":
                 story.frames([(s, story.report(s, alarm=dice.choice([0, 1, 2]))) for s in sessions * 3])
         story.tick(dice.randrange(2))
