@@ -99,15 +99,17 @@ _US = {
     "ticket_us": "k.opened_at",
 }
 _RECALL = f"""
-SELECT t.id, t.identity, t.edition, s.link = 'open' AS linked, s.mode, s.lat, s.lon, s.speed_kmh,
+SELECT DISTINCT ON (t.id)
+       t.id, t.identity, t.edition, s.link = 'open' AS linked, s.mode, s.lat, s.lon, s.speed_kmh,
        s.heading_deg, s.altitude_m, s.alarm_bits, s.status_bits, s.mileage_km,
-       s.without_code, t.speaks_without_code,
+       s.without_code, t.speaks_without_code, k.fault,
        {", ".join(f"(extract(epoch FROM {at}) * 1000000)::bigint AS {name}" for name, at in _US.items())},
        (SELECT max(session) FROM link_events e WHERE e.terminal_id = t.id) AS session
   FROM terminals t
   LEFT JOIN terminal_states s ON s.terminal_id = t.id
-  LEFT JOIN tickets k ON k.terminal_id = t.id AND k.fault = 'silent' AND k.closed_at IS NULL
- ORDER BY t.id
+  LEFT JOIN tickets k ON k.terminal_id = t.id AND k.fault IN ('silent', 'without_code')
+                     AND k.closed_at IS NULL
+ ORDER BY t.id, k.opened_at DESC
 """
 
 

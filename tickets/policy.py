@@ -18,6 +18,9 @@ survivors are judged again.
 Only creation is suppressed, never resolution: a ticket that is open closes on proof during an incident as
 well.
 
+A terminal that is silent and meanwhile speaks without its code, which does not count, is not called so: its
+fault is `without_code`. Whether it lost its code or somebody else speaks in its name, it has to be looked at.
+
 A ticket closes on **proof**: `proof_reports` good location reports (live, believable time, with a fix), or
 talking on for `proof_s` without falling silent.
 
@@ -47,11 +50,14 @@ from tickets.silence import (
     SilencePolicy,
     SilenceState,
     Verdict,
+    speaks_without_code,
     watched,
 )
 
-FAULT: Final = "silent"
-"""The fault of these tickets."""
+SILENT: Final = "silent"
+WITHOUT_CODE: Final = "without_code"
+FAULTS: Final = (SILENT, WITHOUT_CODE)
+"""The faults of these tickets."""
 INCIDENT: Final = "mass_silence"
 """The kind of these incidents."""
 POWER_LOST_BITS: Final = 1 << 7 | 1 << 8
@@ -92,6 +98,7 @@ class TicketOpened:
     """A ticket is due. Insert it; where one is open for (terminal, fault), note the reason on that one."""
 
     terminal: int
+    fault: str
     reason: Reason
     at_us: int
 
@@ -101,6 +108,7 @@ class TicketClosed:
     """The terminal has proved that it works. Close its open ticket, if a person has not done so."""
 
     terminal: int
+    fault: str
     proof: Reason
     at_us: int
 
@@ -141,6 +149,8 @@ class TicketState(PerTerminal):
     """When the silence that is going on becomes a ticket; `NEVER` without one, or once the ticket is open."""
     opened_us: I64
     """When the ticket was opened that waits for proof; `NEVER` without one."""
+    without_code: Flags
+    """That ticket is about speaking without its code, and not about silence."""
     returned_us: I64
     """First sign of life after the silence; `NEVER` while silent."""
     good_reports: I64
@@ -157,6 +167,7 @@ class TicketState(PerTerminal):
         return cls(
             due_us=np.full(terminals, NEVER, np.int64),
             opened_us=np.full(terminals, NEVER, np.int64),
+            without_code=np.zeros(terminals, np.bool_),
             returned_us=np.full(terminals, NEVER, np.int64),
             good_reports=np.zeros(terminals, np.int64),
             in_incident=np.zeros(terminals, np.bool_),
@@ -189,9 +200,11 @@ def decide(
     allowed = expected.allowed_us()[silence.mode[due]]
     had_time = silence.resumed_us + allowed <= silence.tick_us
     due, allowed = due[had_time], allowed[had_time]
+    is_new = tickets.opened_us[due] == NEVER  # else it is the same ticket, of the same fault
+    tickets.without_code[due[is_new]] = speaks_without_code(silence)[due[is_new]]
     for terminal, allowed_us in zip(due.tolist(), allowed.tolist(), strict=True):
         reason = _why(silence, terminal, allowed_us)
-        decisions.opened.append(TicketOpened(terminal, reason, silence.tick_us))
+        decisions.opened.append(TicketOpened(terminal, _fault(tickets, terminal), reason, silence.tick_us))
     tickets.due_us[due] = NEVER
     tickets.opened_us[due] = silence.tick_us
     _close(tickets, silence, policy, decisions)
@@ -289,16 +302,21 @@ def _close(tickets: TicketState, silence: SilenceState, policy: TicketPolicy, de
                 "since": _local_time(int(tickets.returned_us[terminal])),
             },
         )
-        decisions.closed.append(TicketClosed(terminal, proof, silence.tick_us))
+        decisions.closed.append(TicketClosed(terminal, _fault(tickets, terminal), proof, silence.tick_us))
     proved = by_reports | by_time
     tickets.opened_us[proved] = NEVER
     tickets.good_reports[proved] = 0
 
 
+def _fault(tickets: TicketState, terminal: int) -> str:
+    return WITHOUT_CODE if tickets.without_code[terminal] else SILENT
+
+
 def _why(silence: SilenceState, terminal: int, allowed_us: int) -> Reason:
     since_us = int(silence.silent_since_us[terminal])
+    what = WITHOUT_CODE if speaks_without_code(silence)[terminal] else SILENT
     return Reason(
-        f"silent_{Mode(int(silence.mode[terminal])).text}",
+        f"{what}_{Mode(int(silence.mode[terminal])).text}",
         {
             "silent_s": (silence.tick_us - since_us) // SECOND_US,
             "allowed_s": allowed_us // SECOND_US,
@@ -310,9 +328,9 @@ def _why(silence: SilenceState, terminal: int, allowed_us: int) -> Reason:
 
 _DOING: Final = MappingProxyType(
     {
-        "silent_moving": "it was driving or had its ignition on",
-        "silent_parked": "it was parked with its ignition off",
-        "silent_asleep": "it was asleep",
+        "moving": "it was driving or had its ignition on",
+        "parked": "it was parked with its ignition off",
+        "asleep": "it was asleep",
     }
 )
 
@@ -321,9 +339,11 @@ def sentence(reason: Reason) -> str:
     """Say a reason in English, for a person who has to accept it."""
     match reason.code, reason.params:
         case code, {"silent_s": int(silent), "allowed_s": int(allowed), "since": since, "power_lost": lost}:
+            fault, _, mode = code.rpartition("_")
+            heard = "It speaks without its code; nothing else" if fault == WITHOUT_CODE else "Nothing"
             power = " Its main power was low or lost before." if lost else ""
             return (
-                f"Nothing was heard for {_duration(silent)}, since {since}; {_DOING[code]}"
+                f"{heard} was heard for {_duration(silent)}, since {since}; {_DOING[mode]}"
                 f" and should have spoken within {_duration(allowed)}.{power}"
             )
         case "reports_again", {"reports": reports, "since": since}:

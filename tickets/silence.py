@@ -228,6 +228,12 @@ def _watched(state: SilenceState, allowed: I64) -> Flags:
     return judged
 
 
+def speaks_without_code(state: SilenceState) -> Flags:
+    """Tell which silent terminals have spoken since, without their code: not silence is their fault."""
+    speaks: Flags = state.is_silent & (state.without_code_us > state.silent_since_us)
+    return speaks
+
+
 def judge(state: SilenceState, tick_us: int, policy: SilencePolicy) -> Verdict:
     """Tell at a tick who fell silent and who is back."""
     if state.tick_us == NEVER or not 0 <= tick_us - state.tick_us <= TICK_GAP_US:

@@ -393,7 +393,7 @@ def _note_decisions(fleet: Fleet, decided: policy.Decisions, facts: Facts) -> No
         facts.tickets.append(
             tickets.Opened(
                 terminal_id=int(ids[opened.terminal]),
-                fault=policy.FAULT,
+                fault=opened.fault,
                 reason=policy.sentence(opened.reason),
                 evidence=evidence(fleet, opened.terminal, opened.reason),
                 at_us=opened.at_us,
@@ -403,7 +403,7 @@ def _note_decisions(fleet: Fleet, decided: policy.Decisions, facts: Facts) -> No
         facts.tickets.append(
             tickets.Closed(
                 terminal_id=int(ids[closed.terminal]),
-                fault=policy.FAULT,
+                fault=closed.fault,
                 proof=policy.sentence(closed.proof),
                 detail={"code": closed.proof.code, "params": dict(closed.proof.params)},
                 at_us=closed.at_us,

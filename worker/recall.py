@@ -16,6 +16,7 @@ from protocol.edition import Edition
 from protocol.words import ALARMS, Ends
 from store import alarms, decisions, terminals
 from store.cursors import Connection
+from tickets.policy import WITHOUT_CODE
 from tickets.silence import NEVER, Mode
 from worker.decided import KINDS
 from worker.fleet import Fleet
@@ -55,6 +56,7 @@ def _recall_one(fleet: Fleet, index: int, row: dict[str, Any]) -> None:
             terminal[name] = row[name]
     fleet.silence.authenticated[index] = row["authenticated_us"] is not None
     terminal["without_code"] = row["without_code"] or 0
+    fleet.tickets.without_code[index] = row["fault"] == WITHOUT_CODE
     counts = fleet.silence.authenticated[index] or row["speaks_without_code"]
     if row["mode"] is not None:
         fleet.silence.mode[index] = Mode[row["mode"].upper()]

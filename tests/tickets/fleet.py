@@ -192,6 +192,11 @@ class Truck:
     def beats(self, **more: Any) -> "Truck":
         return self.says(msg_id=HEARTBEAT, **more)
 
+    def speaks_without_code(self) -> "Truck":
+        """Or somebody else does in its name: nobody can tell."""
+        self.fleet.silence.without_code_us[self.terminal] = EPOCH_US + self.fleet.now * SECOND
+        return self
+
     def deregisters(self) -> "Truck":
         return self.says(msg_id=DEREGISTER)
 

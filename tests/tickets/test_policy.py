@@ -21,7 +21,7 @@ from tests.tickets.fleet import (
     Said,
     Truck,
 )
-from tickets.policy import Reason, TicketState, sentence
+from tickets.policy import SILENT, WITHOUT_CODE, Reason, TicketState, sentence
 from tickets.silence import NEVER, SilenceState
 
 
@@ -111,6 +111,37 @@ def test_reports_before_the_ticket_prove_nothing() -> None:
     t.fleet.run(until=200)
     t.beats().at(210)
     assert t.fleet.story == ["136 ticket 0 silent_moving"]
+
+
+@pytest.mark.parametrize(
+    ("spoken_at", "fault"),
+    [
+        (None, SILENT),
+        (10, SILENT),  # before its last word
+        (40, WITHOUT_CODE),
+        (75, WITHOUT_CODE),  # when it was silent already
+        (105, SILENT),  # the ticket was open
+    ],
+)
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again"])
+def test_what_only_speaks_without_its_code_is_not_called_silent(
+    spoken_at: int | None, fault: str, again: bool
+) -> None:
+    t = truck()
+    t.at(10).drives()
+    if spoken_at is not None:
+        t.at(spoken_at).speaks_without_code()
+    t.fleet.run(until=150)
+    assert t.fleet.silent == [0], "it does not keep it from being looked at"
+    if again:  # it is the same ticket, until it is proved
+        t.drives().at(300).speaks_without_code()
+    t.at(400).drives().keeps_on()
+    t.fleet.run(until=460)
+    opened = [each.fault for decided in t.fleet.decisions for each in decided.opened]
+    closed = [each.fault for decided in t.fleet.decisions for each in decided.closed]
+    assert opened == [fault] * (2 if again else 1) and closed == [fault]
+    if fault == WITHOUT_CODE:
+        assert sentence(t.fleet.reasons[0]).startswith("It speaks without its code; nothing else was heard")
 
 
 def test_our_own_outage_opens_no_ticket() -> None:
