@@ -88,6 +88,11 @@ _FACTS: dict[str, LiteralString] = {
 }
 
 
+def verdict(authenticated: bool, flags: int) -> int:
+    """Give the flags of a frame; what does not count is not authenticated."""
+    return flags | (FrameFlag.AUTHENTICATED if authenticated and not flags & APART else 0)
+
+
 class Story:
     """Writes a log, with a clock of its own. Every call is one record."""
 
@@ -127,8 +132,7 @@ class Story:
         self, frames: Sequence[tuple[int, bytes]], *, authenticated: bool = True, flags: int = 0
     ) -> None:
         """Write plain frames of sessions as one record, with the gateway's verdict as `flags`."""
-        flags |= FrameFlag.AUTHENTICATED if authenticated and not flags & APART else 0
-        self.writer.append(self.record(frames, flags), self.now_us)
+        self.writer.append(self.record(frames, verdict(authenticated, flags)), self.now_us)
 
     def record(self, frames: Sequence[tuple[int, bytes]], flags: int) -> Frames:
         return Frames(

@@ -12,9 +12,20 @@ from hypothesis import strategies as st
 
 from protocol.edition import Edition
 from store.log import LogWriter
-from store.records import SLOT_BITS, CloseReason, Event, FrameFlag, SessionOpened, Started, Tick
+from store.records import SLOT_BITS, CloseReason, Event, SessionOpened, Started, Tick
 from tests.databases import Server
-from tests.worker.stories import BEGIN_US, FEW_STORIES, SMALL, Story, begin, facts, finish, work, worker
+from tests.worker.stories import (
+    BEGIN_US,
+    FEW_STORIES,
+    SMALL,
+    Story,
+    begin,
+    facts,
+    finish,
+    verdict,
+    work,
+    worker,
+)
 from tests.worker.test_exactly_once import tell
 from tests.worker.test_worker import QUICK
 
@@ -58,12 +69,13 @@ class Hall(Story):
             self._write(getattr(event, "session", 0), event)
         self.meanwhile()
 
-    def frames(self, frames: Sequence[tuple[int, bytes]], *, authenticated: bool = True) -> None:
+    def frames(
+        self, frames: Sequence[tuple[int, bytes]], *, authenticated: bool = True, flags: int = 0
+    ) -> None:
         """Write frames, as one record of each gateway at a time."""
         for _, some in groupby(frames, key=lambda each: self._slots[each[0]]):
             chosen = list(some)
-            flags = FrameFlag.AUTHENTICATED if authenticated else 0
-            self._write(chosen[0][0], self.record(chosen, flags))
+            self._write(chosen[0][0], self.record(chosen, verdict(authenticated, flags)))
             self.meanwhile()
 
     def sync(self) -> int:
