@@ -265,13 +265,15 @@ class Reading:
         fleet = Fleet()
         fleet.decided.version = self.about.version
         known = shadow.known(self._shadow)
-        for identity, number, _ in known:
+        for identity, number, *_ in known:
             fleet.add(identity, number)
         fleet.grow()
-        for index, (_, _, edition) in enumerate(known):
+        for index, (_, _, edition, has_authenticated) in enumerate(known):
             if edition is not None:
                 fleet.terminals["edition"][index] = EDITIONS.index(Edition(edition))
-        index_of = {number: index for index, (_, number, _) in enumerate(known)}
+            fleet.silence.authenticated[index] = has_authenticated
+        # What is stored of others was perhaps said by strangers, and did not count.
+        index_of = {number: index for index, (_, number, _, counts) in enumerate(known) if counts}
         for number, newest_us in shadow.newest(self._live, self.about.begins_at):
             if number in index_of:
                 fleet.terminals["newest_us"][index_of[number]] = newest_us

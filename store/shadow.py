@@ -243,12 +243,13 @@ def drop(connection: Connection, number: int) -> None:
     connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(schema(number)))
 
 
-def known(connection: Connection) -> list[tuple[str, int, str | None]]:
+def known(connection: Connection) -> list[tuple[str, int, str | None, bool]]:
     """Give identity and number of every terminal, and the edition by which it spoke before the time that is
     replayed, where it was known then: a terminal keeps it as long as it lives, but for the rare one that
-    registers anew with other software; in the shadow."""
+    registers anew with other software; and whether it had authenticated before; in the shadow."""
     return connection.execute(
-        "SELECT terminals.identity, id, CASE WHEN first_seen_at < begins_at THEN edition END"
+        "SELECT terminals.identity, id, CASE WHEN first_seen_at < begins_at THEN edition END,"
+        "       coalesce(first_authenticated_at < begins_at, false)"
         "  FROM terminals CROSS JOIN replay ORDER BY id"
     ).fetchall()
 

@@ -233,7 +233,8 @@ def set_edition(connection: Connection, editions: dict[int, str]) -> None:
 def set_authenticated(connection: Connection, at_us: dict[int, int]) -> None:
     """Write down when terminals last authenticated."""
     connection.execute(
-        "UPDATE terminals SET authenticated_at = said.at"
+        "UPDATE terminals SET authenticated_at = said.at,"
+        " first_authenticated_at = coalesce(first_authenticated_at, said.at)"
         " FROM unnest(%s::integer[], %s::timestamptz[]) AS said (id, at) WHERE terminals.id = said.id",
         [list(at_us), [from_us(us) for us in at_us.values()]],
     )

@@ -17,9 +17,12 @@ CREATE TABLE claims (
     PRIMARY KEY (terminal_id, session)
 );
 
+ALTER TABLE terminals ADD first_authenticated_at timestamptz;   -- from then on it is no stranger
+UPDATE terminals SET first_authenticated_at = least(authenticated_at, coalesce(first_seen_at, created_at))
+ WHERE authenticated_at IS NOT NULL;
+
 ALTER TABLE terminal_states
     ADD without_code_at timestamptz,          -- when it last said something that did not count, though it has a code
     ADD without_code bigint NOT NULL DEFAULT 0;   -- how often
-CREATE INDEX terminals_without_code ON terminal_states (without_code_at) WHERE without_code_at IS NOT NULL;
 
 UPDATE pieces SET hold = 'uploads' WHERE hold = 'strangers';
