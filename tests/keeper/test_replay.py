@@ -270,7 +270,7 @@ def test_a_lost_database_is_filled_from_the_archive(tmp_path: Path, dsn: str, se
             (terminals,) = connection.execute(
                 "SELECT count(*) FROM terminals WHERE id < 1000"
             ).fetchone() or (0,)
-        assert positions > 20 and terminals == 4
+        assert positions > 20 and terminals == 6
     finally:
         server.drop(lost)
 
