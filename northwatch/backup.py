@@ -200,7 +200,7 @@ def _fill(connection: psycopg.Connection[Any], dump: Path, with_timescale: bool)
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         connection.execute("SELECT timescaledb_pre_restore()")
     try:
-        _run(connection, "pg_restore", "--no-owner", str(dump))
+        _run(connection, "pg_restore", "--no-owner", "--no-acl", str(dump))
     finally:
         if with_timescale:
             connection.execute("SELECT timescaledb_post_restore()")

@@ -88,6 +88,28 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class DatabaseRoles(Group):
+    """For a database server of your own: by what URL each process connects. Make a role for each, and the role
+    of `database_url` a member of the keeper's; `northwatch migrate` and `up` give each of them what its
+    process needs and no more. Unset: by `database_url`. In the embedded database all this is so by itself."""
+
+    gateway: str | None = None
+    """Reads which terminals are known."""
+    worker: str | None = None
+    """Writes facts."""
+    monitor: str | None = None
+    """Reads facts; writes what people decide."""
+    keeper: str | None = None
+    """Owns the table of positions, and lets go of what was kept long enough."""
+    events: str | None = None
+    """Reads facts, and takes the rows of the outbox."""
+
+    @field_validator("*")
+    @classmethod
+    def _postgresql(cls, value: str | None) -> str | None:
+        return _connection_string(value)
+
+
 class LogSettings(Group):
     """The local log: what terminals sent, until PostgreSQL and the worker's snapshot have it."""
 
@@ -381,6 +403,7 @@ class Settings(BaseSettings):
     mqtt_url: str | None = None
     """`mqtt://user:password@host:port`, or `mqtts://…` for TLS: a broker that is told of alarms, links and
     tickets; unset: nobody is."""
+    database_roles: DatabaseRoles = DatabaseRoles()
     log: LogSettings = LogSettings()
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
@@ -405,18 +428,13 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgresql(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        from psycopg import ProgrammingError, conninfo
+        return _connection_string(value)
 
-        try:
-            conninfo.conninfo_to_dict(value)
-        except ProgrammingError as error:
-            raise ValueError(
-                "allowed is postgresql://user:password@host:port/database, or nothing for the embedded one"
-                f" ({without_password(str(error)).strip()})"
-            ) from None
-        return value
+    @model_validator(mode="after")
+    def _roles_have_a_server(self) -> "Settings":
+        if self.database_url is None and self.database_roles != DatabaseRoles():
+            raise ValueError("database_roles are for a server of your own: set database_url")
+        return self
 
     @field_validator("log_url")
     @classmethod
@@ -548,6 +566,21 @@ def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
         if not rest and group in groups:
             names = ", ".join(f"{variable}{NESTED}{name.upper()}" for name in _names([group]))
             raise ConfigError(f"{variable}: is a group; allowed are {names}")
+
+
+def _connection_string(value: str | None) -> str | None:
+    if value is None:
+        return None
+    from psycopg import ProgrammingError, conninfo
+
+    try:
+        conninfo.conninfo_to_dict(value)
+    except ProgrammingError as error:
+        raise ValueError(
+            "allowed is postgresql://user:password@host:port/database, or nothing for the embedded one"
+            f" ({without_password(str(error)).strip()})"
+        ) from None
+    return value
 
 
 def _is_loopback(host: str) -> bool:

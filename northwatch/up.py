@@ -88,7 +88,7 @@ class Database:
         if self.ready.is_set():
             return
         with psycopg.connect(self._dsn, connect_timeout=10) as connection:
-            for migration in schema.migrate(connection):
+            for migration in wiring.bring_up_to_date(self._settings, connection):
                 self._say(f"migration {migration.number:04} {migration.name} applied")
             if lacking := wiring.lacks_history(self._settings, connection):
                 self._say(lacking)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import psycopg
 import typer
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from northwatch.config import LEAST_SEGMENTS, ConfigError, Settings, load, without_password
@@ -20,9 +21,10 @@ from northwatch.modes import close, open_to_others
 from northwatch.process import possible_connections, prepare, stop_event
 from northwatch.pulse import Pulse
 from northwatch.screen import echo
-from store import archive, outbox, people, schema, survey
+from store import archive, grants, outbox, people, schema, survey
 from store.archive import CHUNK_BYTES
 from store.embedded import Embedded, EmbeddedError
+from store.grants import Process
 from store.log import FIRST, LogError, LogReader, LogWriter
 from store.merge import logs_in
 from store.refusals import Refused, RosterInvalid
@@ -60,9 +62,40 @@ def logs_directory(settings: Settings) -> Path:
     return settings.data_dir / "log"
 
 
-def dsn(settings: Settings) -> str:
-    """Give the connection string; that of the embedded database is the same whether it runs or not."""
-    return settings.database_url or Embedded(database_directory(settings)).dsn()
+def dsn(settings: Settings, process: Process | None = None) -> str:
+    """Give the connection string of a process, or of who owns the tables; that of the embedded database is
+    the same whether it runs or not."""
+    if settings.database_url is None:
+        embedded = Embedded(database_directory(settings))
+        return embedded.dsn(user=_own_role(process)) if process else embedded.dsn()
+    return (getattr(settings.database_roles, process) if process else None) or settings.database_url
+
+
+def roles(settings: Settings) -> dict[Process, str]:
+    """Give the role of each process that has one of its own."""
+    if settings.database_url is None:
+        return {process: _own_role(process) for process in Process}
+    urls = {process: getattr(settings.database_roles, process) for process in Process}
+    return {
+        process: str(conninfo_to_dict(url).get("user", ""))
+        for process, url in urls.items()
+        if url is not None
+    }
+
+
+def _own_role(process: Process) -> str:
+    return f"northwatch_{process}"
+
+
+def bring_up_to_date(settings: Settings, connection: psycopg.Connection[Any]) -> list[schema.Migration]:
+    """Apply what is pending, give each process's role its rights, and say what was applied.
+
+    Raises:
+        schema.SchemaError, psycopg.Error
+    """
+    applied = schema.migrate(connection)
+    grants.give(connection, roles(settings), make=settings.database_url is None)
+    return applied
 
 
 @contextmanager
@@ -88,7 +121,7 @@ def migrate(settings: Settings) -> list[schema.Migration]:
     with code 1."""
     with database(settings, create=True) as connection:
         try:
-            return schema.migrate(connection)
+            return bring_up_to_date(settings, connection)
         except (schema.SchemaError, psycopg.Error) as error:
             _fail(1, without_password(str(error)).strip())
 
@@ -234,7 +267,7 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
         with ExitStack() as held:
             writer = LogWriter(directory, limits=limits, is_archived=settings.keeper.archive)
             held.enter_context(closing(writer))
-            gateway = Gateway(options, writer, FleetSource(dsn(settings)))
+            gateway = Gateway(options, writer, FleetSource(dsn(settings, Process.GATEWAY)))
             pulse.measure(gateway.registry)
             endpoint = Endpoint(
                 wanted.health_ports[slot], lambda: pulse.health(gateway.health()), gateway.registry
@@ -309,7 +342,9 @@ def run_worker(settings: Settings) -> None:
 
     prepare()
     options = worker_options(settings)
-    worker = Worker(options, dsn(settings), logs_directory(settings), settings.data_dir / "worker")
+    worker = Worker(
+        options, dsn(settings, Process.WORKER), logs_directory(settings), settings.data_dir / "worker"
+    )
     try:
         endpoint = Endpoint(settings.worker.health_port, worker.health, worker.registry)
     except OSError as error:
@@ -323,7 +358,7 @@ def keeper_options(settings: Settings) -> "KeeperOptions":
     from keeper.options import KeeperOptions
 
     return KeeperOptions(
-        dsn=dsn(settings),
+        dsn=dsn(settings, Process.KEEPER),
         data_dir=settings.data_dir,
         archive=settings.keeper.archive,
         chunk_bytes=min(CHUNK_BYTES, log_limits(settings).quota_bytes // LEAST_SEGMENTS),
@@ -363,7 +398,7 @@ def run_events(settings: Settings) -> None:
     options, pulse = EventOptions(parse(settings.mqtt_url, wanted.ca_file), wanted.prefix), Pulse()
 
     async def publish() -> None:
-        publisher = Publisher(options, dsn(settings))
+        publisher = Publisher(options, dsn(settings, Process.EVENTS))
         pulse.measure(publisher.registry)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, publisher.stop)
@@ -397,7 +432,7 @@ def run_monitor(settings: Settings) -> None:
     prepare()
     wanted = settings.monitor
     options = MonitorOptions(
-        database_url=dsn(settings),
+        database_url=dsn(settings, Process.MONITOR),
         web_dir=wanted.web_dir or _built_page(),
         gateway_url=f"http://127.0.0.1:{settings.gateway.health_port}",
         sibling_urls=tuple(f"http://127.0.0.1:{port}" for port in settings.gateway.health_ports[1:]),

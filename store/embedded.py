@@ -154,9 +154,9 @@ class Embedded:
         digest = hashlib.sha256(str(self.directory).encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"northwatch-{digest}"
 
-    def dsn(self, database: str = DATABASE) -> str:
+    def dsn(self, database: str = DATABASE, user: str = "postgres") -> str:
         """Give the connection string; it stays the same over restarts."""
-        return f"postgresql://postgres@/{database}?host={self.socket_directory}&port={PORT}"
+        return f"postgresql://{user}@/{database}?host={self.socket_directory}&port={PORT}"
 
     def pid(self) -> int | None:
         """Give the process id of the running server, None when there is none."""

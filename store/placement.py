@@ -19,7 +19,6 @@ from typing import Any, Final, LiteralString
 import numpy as np
 import numpy.typing as npt
 import psycopg
-from psycopg import sql
 
 Connection = psycopg.Connection[Any]
 
@@ -55,11 +54,6 @@ _IS_HYPERTABLE: Final = """
 SELECT EXISTS (SELECT FROM timescaledb_information.hypertables
                 WHERE hypertable_schema = current_schema() AND hypertable_name = 'position_records')
 """
-_MAKE_CHUNK: Final = """
-SELECT _timescaledb_functions.create_chunk('position_records', jsonb_build_object('placed_at',
-       jsonb_build_array((extract(epoch FROM %s::timestamptz) * 1000000)::bigint,
-                         (extract(epoch FROM %s::timestamptz) * 1000000)::bigint)))
-"""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -80,12 +74,6 @@ class Stretch:
     @property
     def is_day(self) -> bool:
         return self.end == self.begin + DAY
-
-    @property
-    def name(self) -> str:
-        """Of its native partition: the first day, and the last one where there are several."""
-        until = "" if self.is_day else f"_{self.end - DAY:%Y%m%d}"
-        return f"position_records_{self.begin:%Y%m%d}{until}"
 
 
 class Division(Enum):
@@ -165,22 +153,10 @@ def needed(missing: Iterable[date], there: Collection[Stretch], far_before: date
 
 def make(connection: Connection, stretch: Stretch, *, natively: bool) -> None:
     """Make one partition, or else chunk. A partition is made beside the table and attached: that lets readers
-    and writers of other days go on.
+    and writers of other days go on. The database does it with the rights of who owns the table.
     """
-    bounds = [f"{each.isoformat()} 00:00:00+00" for each in (stretch.begin, stretch.end)]
-    if not natively:
-        if not stretch.is_day:  # that makes itself
-            connection.execute(_MAKE_CHUNK, bounds)
-        return
-    name = sql.Identifier(stretch.name)
-    connection.execute(
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE position_records INCLUDING ALL)").format(name)
-    )
-    connection.execute(
-        sql.SQL("ALTER TABLE position_records ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
-            name, *map(sql.Literal, bounds)
-        )
-    )
+    if natively or not stretch.is_day:  # a chunk of one day makes itself
+        connection.execute("SELECT make_position_days(%s, %s)", [stretch.begin, stretch.end])
 
 
 def is_native(connection: Connection) -> bool:

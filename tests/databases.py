@@ -10,6 +10,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,32 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from store import schema
+from store import grants, schema
 from store.embedded import Embedded
+from store.grants import Process
 
 SERVER_VARIABLE = "NORTHWATCH_TEST_DATABASE_URL"
 SERVERS = ("embedded", "given") if os.environ.get(SERVER_VARIABLE) else ("embedded",)
 
 FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_wal_size": "1GB"}
 """Nothing in a test session outlives a crash of the machine; tests that kill the server start their own."""
+
+
+ROLES = {process: f"northwatch_{process}" for process in Process}
+"""The role of each process, in every database of the tests. Suites run their processes under them."""
+
+
+def as_process(dsn: str, process: Process) -> str:
+    """Give the connection string of a process."""
+    return conninfo.make_conninfo(dsn, user=ROLES[process])
+
+
+@contextmanager
+def acting(connection: psycopg.Connection[Any], process: Process) -> Iterator[None]:
+    """Let a connection have the rights of a process, and no others, until the block ends."""
+    connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(ROLES[process])))
+    yield
+    connection.execute("RESET ROLE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +124,7 @@ def _with_template(dsn: str) -> Server:
     _run(dsn, "CREATE DATABASE {} TEMPLATE template0", name)
     with psycopg.connect(conninfo.make_conninfo(dsn, dbname=name), autocommit=True) as connection:
         schema.migrate(connection)
+        grants.give(connection, ROLES, make=True)
     # Nobody may be connected to a template; TimescaleDB's scheduler would be.
     _run(dsn, "ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
     with psycopg.connect(dsn, autocommit=True) as connection:

@@ -16,6 +16,8 @@ from psycopg.rows import dict_row
 from northwatch.events.broker import parse
 from northwatch.events.publisher import EventOptions, Publisher
 from store import alarms, desk, outbox
+from store.grants import Process
+from tests.databases import as_process
 from tests.events.broker import BrokerServer, brokers, listening, retained, until
 from tests.events.facts import (
     SECOND,
@@ -53,7 +55,7 @@ async def reader(dsn: str, database: object) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def publishing(dsn: str, broker: BrokerServer, **options: Any) -> AsyncIterator[Publisher]:
-    publisher = Publisher(EventOptions(parse(broker.url), **options), dsn)
+    publisher = Publisher(EventOptions(parse(broker.url), **options), as_process(dsn, Process.EVENTS))
     task = asyncio.create_task(publisher.run())
     try:
         yield publisher
@@ -64,7 +66,9 @@ async def publishing(dsn: str, broker: BrokerServer, **options: Any) -> AsyncIte
 
 def start(dsn: str, broker: BrokerServer) -> subprocess.Popen[bytes]:
     """Start a publisher that can be killed."""
-    return subprocess.Popen([sys.executable, "-m", "tests.events.process", dsn, broker.url], cwd=ROOT)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.events.process", as_process(dsn, Process.EVENTS), broker.url], cwd=ROOT
+    )
 
 
 async def states_are_those_of(reader: Any, broker: BrokerServer) -> bool:

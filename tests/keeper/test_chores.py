@@ -15,7 +15,9 @@ from psycopg.rows import dict_row
 from keeper.chores import compression, retention
 from keeper.options import KeeperOptions
 from store import columnstore, expiry, holds, positions
+from store.grants import Process
 from store.placement import Placement, days_of, is_native
+from tests.databases import acting
 from tests.store.test_positions import rows_of
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -68,7 +70,8 @@ def work(connection: Connection, now: datetime = NOW) -> list[str]:
     """Do the chore until nothing is left."""
     did = []
     while True:
-        done = retention.step(connection, OPTIONS, now)
+        with acting(connection, Process.KEEPER):
+            done = retention.step(connection, OPTIONS, now)
         did += [done.what] if done.what else []
         if not done.more:
             return did

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from keeper.chores.hours import step
 from keeper.options import KeeperOptions
 from store import journeys
+from store.grants import Process
 from store.placement import Placement
 from store.quality import UNQUALIFIED, Quality
+from tests.databases import acting
 
 T0 = datetime(2026, 6, 1, 22, 30, tzinfo=UTC)
 
@@ -106,5 +108,6 @@ def _store(
 
 
 def _look(connection: psycopg.Connection[Any], now: datetime) -> None:
-    while step(connection, KeeperOptions(dsn="", data_dir=Path()), now).more:
-        pass
+    with acting(connection, Process.KEEPER):
+        while step(connection, KeeperOptions(dsn="", data_dir=Path()), now).more:
+            pass

@@ -23,7 +23,8 @@ from keeper.chores import hours, journeys
 from keeper.options import KeeperOptions
 from keeper.replay import Reading, ReplayOptions
 from protocol.messages.location import location
-from tests.databases import Server
+from store.grants import Process
+from tests.databases import Server, as_process
 from tests.worker.stories import FEW_STORIES, SECOND, Story, work
 
 BEGIN = datetime(2026, 6, 1, 14, tzinfo=UTC)
@@ -180,7 +181,7 @@ def read(
 def derive(story: Story, dsn: str) -> None:
     """Let the keeper do what it does with positions."""
     now = datetime.fromtimestamp(story.now_us / 1e6, UTC)
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(as_process(dsn, Process.KEEPER), autocommit=True) as connection:
         for chore in (journeys, hours):
             done = Done(more=True)
             while done.more:

@@ -14,8 +14,10 @@ from keeper.chores.journeys import step
 from keeper.legs import GAP_S, MIN_STOP_S, MIN_TRIP_S, Fixes, Legs, legs_of
 from keeper.options import KeeperOptions
 from store import journeys
+from store.grants import Process
 from store.placement import Placement
 from store.quality import Quality
+from tests.databases import acting
 
 T0 = datetime(2026, 6, 1, 15, 0, tzinfo=UTC)
 """23:00 in Beijing: a story of some hours crosses midnight."""
@@ -182,8 +184,9 @@ def _arrives(connection: Any, report: dict[str, Any], received: int, newest: dic
 
 
 def _derive(connection: psycopg.Connection[Any]) -> None:
-    while step(connection, KeeperOptions(dsn="", data_dir=Path()), T0).more:
-        pass
+    with acting(connection, Process.KEEPER):
+        while step(connection, KeeperOptions(dsn="", data_dir=Path()), T0).more:
+            pass
 
 
 def _expected(said: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

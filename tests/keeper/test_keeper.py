@@ -16,6 +16,8 @@ from keeper.chore import Chore, Connection, Done
 from keeper.keeper import FAILING_AFTER, Keeper
 from keeper.options import KeeperOptions
 from store import upkeep
+from store.grants import Process
+from tests.databases import as_process
 
 PATIENCE_S = 300
 
@@ -24,7 +26,7 @@ class Stage:
     """A keeper in a thread."""
 
     def __init__(self, dsn: str, *chores: Chore) -> None:
-        self.keeper = Keeper(KeeperOptions(dsn, Path("unused")), chores)
+        self.keeper = Keeper(KeeperOptions(as_process(dsn, Process.KEEPER), Path("unused")), chores)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.keeper.run, args=[self._stop])
 
@@ -104,7 +106,10 @@ def test_steps_go_on_until_nothing_is_left(dsn: str) -> None:
 
 def test_a_chore_is_done_by_one_keeper_at_a_time(dsn: str) -> None:
     began: list[Any] = []
-    mine = Keeper(KeeperOptions(dsn, Path("unused")), [chore("mine", lambda: began.append(1) or Done())])
+    mine = Keeper(
+        KeeperOptions(as_process(dsn, Process.KEEPER), Path("unused")),
+        [chore("mine", lambda: began.append(1) or Done())],
+    )
     with psycopg.connect(dsn, autocommit=True) as other:
         assert upkeep.claim(other, "mine")
         mine.do(mine.chores[0], threading.Event())

@@ -17,8 +17,10 @@ from monitor.connections import ConnectionLimits, Server
 from monitor.options import MonitorOptions
 from monitor.signing import COOKIE
 from store import people
+from store.grants import Process
 from store.passwords import hash_password
 from store.select import Connection
+from tests.databases import as_process
 from tests.monitor.facts import Facts
 
 DEFAULT_LIMITS = ConnectionLimits()
@@ -114,7 +116,12 @@ def options(dsn: str, tmp_path: Path) -> MonitorOptions:
     (web / "index.html").write_text("<!doctype html><title>Northwatch</title>")
     (web / "assets" / "app-1a2b.js").write_text("// script")
     return MonitorOptions(
-        dsn, web_dir=web, gateway_url=None, worker_url=None, keeper_url=None, version="1.2.3"
+        as_process(dsn, Process.MONITOR),
+        web_dir=web,
+        gateway_url=None,
+        worker_url=None,
+        keeper_url=None,
+        version="1.2.3",
     )
 
 

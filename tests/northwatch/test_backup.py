@@ -39,7 +39,7 @@ def test_a_restored_platform_goes_on(dsn: str, empty_dsn: str, tmp_path: Path) -
     assert {"the database", "log", "secret"} <= set(parts)
     assert (tmp_path / "again" / "secret").read_bytes() == b"for authentication codes"
     story.directory = tmp_path / "again" / "log" / "0"
-    with worker(story, empty_dsn, tmp_path / "again" / "worker") as made:
+    with worker(story, empty_dsn, tmp_path / "again" / "worker", as_owner=True) as made:
         finish(made)
     assert facts(empty_dsn) == facts(dsn)
     with pytest.raises(BackupError, match="not empty"):

@@ -17,6 +17,7 @@ from protocol.frame import Frame, raw_id_of
 from protocol.messages import encode_body
 from protocol.messages.location import location
 from protocol.words import ACC_ON, POSITIONED
+from store.grants import Process
 from store.log import LogLimits, LogWriter
 from store.records import (
     SLOT_BITS,
@@ -30,6 +31,7 @@ from store.records import (
     Started,
     Tick,
 )
+from tests.databases import as_process
 from worker.run import Worker, WorkerOptions
 
 SECOND = 1_000_000
@@ -190,9 +192,11 @@ class Story:
 
 @contextmanager
 def worker(story: Story, dsn: str, state: Path, **options: Any) -> Iterator[Worker]:
-    """A worker on the story's log."""
+    """A worker on the story's log. With `as_owner` it has all rights, else those of the worker."""
     given = {"states_s": 0.0, "snapshot_s": 0.0} | options
     connect = given.pop("connect", None)
+    if not given.pop("as_owner", False):
+        dsn = as_process(dsn, Process.WORKER)
     made = Worker(WorkerOptions(**given), dsn, story.directory, state, connect=connect)
     try:
         yield made
