@@ -89,8 +89,8 @@ class Group(BaseModel):
 
 
 class DatabaseRoles(Group):
-    """For a database server of your own: by what URL each process connects. Make a role for each, and the role
-    of `database_url` a member of the keeper's; `northwatch migrate` and `up` give each of them what its
+    """For a database server of your own: by what URL each process connects. Make a role for each, and the
+    role of `database_url` a member of the keeper's; `northwatch migrate` and `up` give each of them what its
     process needs and no more. Unset: by `database_url`. In the embedded database all this is so by itself."""
 
     gateway: str | None = None

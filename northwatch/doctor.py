@@ -36,9 +36,11 @@ from northwatch.wiring import (
     database_directory,
     logs_directory,
     page_certificate_files,
+    roles,
 )
 from store import archive, damage, heads, schema, survey
 from store.embedded import MAJOR, Embedded, EmbeddedError, OlderDatabase
+from store.grants import Process
 from store.log import FIRST, LogError, LogReader, skips_in
 from store.merge import logs_in
 
@@ -227,6 +229,7 @@ def _examine_database(settings: Settings, found: Findings, logs: list[LogReader]
         conninfo = url or (embedded.dsn() if embedded else "")
         with psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             _look_at_server(connection, found)
+            _look_at_roles(settings, found)
             if _look_at_schema(connection, settings, found, logs):
                 _look_at_record(connection, settings, found)
     except OlderDatabase as older:
@@ -258,6 +261,19 @@ def _look_at_server(connection: psycopg.Connection[Any], found: Findings) -> Non
     found.fact("TimescaleDB", f"not in use: positions are divided into {server.partitions} native partitions")
     if server.timescaledb_available is not None:
         found.fact("", f"the server offers {server.timescaledb_available}; only a new database would use it")
+
+
+def _look_at_roles(settings: Settings, found: Findings) -> None:
+    own = [process.value for process in roles(settings)]
+    others = [process.value for process in Process if process not in own]
+    if not others:
+        found.fact("database roles", "each process has one of its own")
+    else:
+        shared = ", ".join(others) if own else "all processes"
+        found.fact(
+            "database roles",
+            f"{shared} connect as the owner of all tables, who may do everything; see [database_roles]",
+        )
 
 
 def _look_at_schema(

@@ -57,7 +57,7 @@ RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
         "SELECT": f"{_FLEET} {_FACTS} {_TOLD} {_JOURNEYS} audit sign_ins signing_keys users",
         "INSERT": "alarm_changes audit decision_versions decisions holds installations outbox sign_ins"
         " signing_keys terminals ticket_changes users vehicles",
-        "UPDATE": "audit decision_counter holds installations quarantine_size sign_ins terminals tickets"
+        "UPDATE": "decision_counter holds installations quarantine_size sign_ins terminals tickets"
         " users vehicles",
         "DELETE": "decision_versions quarantine sign_ins",
     },
@@ -80,7 +80,9 @@ RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
 COLUMNS: Final[Mapping[Process, Mapping[tuple[LiteralString, LiteralString], LiteralString]]] = {
     # What the desk did with an alarm stands beside it; what the terminal said is the worker's.
     Process.MONITOR: {
-        ("UPDATE", "alarms"): "taken_by, taken_at, handled_by, handled_at, result, note, ended_at, stranger"
+        ("UPDATE", "alarms"): "taken_by, taken_at, handled_by, handled_at, result, note, ended_at, stranger",
+        ("UPDATE", "audit"): "detail",  # attempts of one minute are one entry with a count
+        ("UPDATE", "quarantine_counts"): "kept",  # people delete what is kept
     },
     Process.EVENTS: {("SELECT", "users"): "id, name, display_name"},
 }
