@@ -35,7 +35,7 @@ _FLEET = (
     "terminals vehicles installations decision_counter decision_versions decisions decisions_taken migrations"
 )
 _FACTS = (
-    "alarms alarm_changes clones cursors held_terminals holds incidents link_events media messages pieces"
+    "alarms alarm_changes claims clones cursors held_terminals holds incidents link_events media messages pieces"
     " positions quarantine quarantine_counts quarantine_size terminal_states tickets ticket_changes"
 )
 _TOLD = "outbox_consumers outbox_listeners"
@@ -46,12 +46,13 @@ RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
     Process.GATEWAY: {"SELECT": _FLEET},
     Process.WORKER: {
         "SELECT": f"{_FLEET} {_FACTS} {_TOLD} {_JOURNEYS} pieces_begin position_records",
-        "INSERT": "alarms alarm_changes clones cursors decision_versions incidents installations link_events media messages"
+        "INSERT": "alarms alarm_changes claims clones cursors incidents installations link_events media messages"
         " outbox pieces position_records quarantine quarantine_counts stale_days stale_hours terminal_states"
         " terminals tickets ticket_changes vehicles",
-        "UPDATE": "alarms clones cursors decision_counter decision_versions decisions_taken incidents installations media"
-        " position_records quarantine_counts quarantine_size terminal_states terminals tickets",
-        "DELETE": "pieces pieces_begin",
+        "UPDATE": "alarms claims clones cursors decision_counter decision_versions decisions_taken incidents"
+        " installations media position_records quarantine_counts quarantine_size terminal_states terminals"
+        " tickets",
+        "DELETE": "claims pieces pieces_begin",
     },
     Process.MONITOR: {
         "SELECT": f"{_FLEET} {_FACTS} {_TOLD} {_JOURNEYS} audit sign_ins signing_keys users",
