@@ -35,8 +35,8 @@ _FLEET = (
     "terminals vehicles installations decision_counter decision_versions decisions decisions_taken migrations"
 )
 _FACTS = (
-    "alarms alarm_changes claims clones cursors held_terminals holds incidents link_events media messages pieces"
-    " positions quarantine quarantine_counts quarantine_size terminal_states tickets ticket_changes"
+    "alarms alarm_changes claims clones cursors held_terminals holds incidents link_events media messages"
+    " pieces positions quarantine quarantine_counts quarantine_size terminal_states tickets ticket_changes"
 )
 _TOLD = "outbox_consumers outbox_listeners"
 """Whoever writes a change tells who listens, by triggers."""
