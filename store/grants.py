@@ -46,9 +46,9 @@ RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
     Process.GATEWAY: {"SELECT": _FLEET},
     Process.WORKER: {
         "SELECT": f"{_FLEET} {_FACTS} {_TOLD} {_JOURNEYS} pieces_begin position_records",
-        "INSERT": "alarms alarm_changes claims clones cursors incidents installations link_events media messages"
-        " outbox pieces position_records quarantine quarantine_counts stale_days stale_hours terminal_states"
-        " terminals tickets ticket_changes vehicles",
+        "INSERT": "alarms alarm_changes claims clones cursors incidents installations link_events media"
+        " messages outbox pieces position_records quarantine quarantine_counts stale_days stale_hours"
+        " terminal_states terminals tickets ticket_changes vehicles",
         "UPDATE": "alarms claims clones cursors decision_counter decision_versions decisions_taken incidents"
         " installations media position_records quarantine_counts quarantine_size terminal_states terminals"
         " tickets",
