@@ -46,13 +46,15 @@ RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
     Process.GATEWAY: {"SELECT": _FLEET},
     Process.WORKER: {
         "SELECT": f"{_FLEET} {_FACTS} {_TOLD} {_JOURNEYS} pieces_begin position_records",
-        "INSERT": "alarms alarm_changes claims clones cursors incidents installations link_events media"
+        # It decides what the configuration file says.
+        "INSERT": "alarms alarm_changes claims clones cursors decision_versions decisions incidents"
+        " installations link_events media"
         " messages outbox pieces position_records quarantine quarantine_counts stale_days stale_hours"
         " terminal_states terminals tickets ticket_changes vehicles",
         "UPDATE": "alarms claims clones cursors decision_counter decision_versions decisions_taken incidents"
         " installations media position_records quarantine_counts quarantine_size terminal_states terminals"
         " tickets",
-        "DELETE": "claims pieces pieces_begin",
+        "DELETE": "claims decision_versions pieces pieces_begin",
     },
     Process.MONITOR: {
         "SELECT": f"{_FLEET} {_FACTS} {_TOLD} {_JOURNEYS} audit sign_ins signing_keys users",

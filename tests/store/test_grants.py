@@ -40,7 +40,7 @@ FORBIDDEN = {
     Process.WORKER: [
         *(f"SELECT FROM {table}" for table in ("users", "sign_ins", "signing_keys", "audit", "outbox")),
         "INSERT INTO users (name, role, password_hash) VALUES ('mine', 'admin', '')",
-        "INSERT INTO decisions (version, kind, subject) VALUES (1, 'accepted', '1')",
+        "UPDATE decisions SET value = 'true'",
         "DELETE FROM positions",
         "DELETE FROM alarms",
         "DROP TABLE position_records",
