@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvloop
 
+from gateway.lobby import LobbyLimits
 from gateway.server import Gateway, GatewayOptions
 from store.log import LogLimits, LogState, LogWriter
 from store.records import Event, Frames, encode
@@ -42,7 +43,8 @@ class NoLog:
 
 async def main(port: int, directory: Path, with_log: bool) -> None:
     log = LogWriter(directory / "log" / "0", limits=LogLimits(free_floor_bytes=0)) if with_log else NoLog()
-    gateway = Gateway(GatewayOptions(data_dir=directory, host="127.0.0.1", port=port), log)
+    lobby = LobbyLimits(most=1_000_000)  # a fleet that nobody entered
+    gateway = Gateway(GatewayOptions(data_dir=directory, host="127.0.0.1", port=port, lobby=lobby), log)
     await gateway.start()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -44,11 +44,26 @@ class FleetTerminal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """It has authenticated with our code at some time."""
     speaks_without_code: bool = False
     """A person lets what it says count without."""
+    forgotten: bool = False
+    """It was silent for so long that nobody waits for it any more."""
 
     @property
     def standing(self) -> tuple[object, ...]:
         """All that its sessions are judged by, see `gateway.standing`."""
         return self.known, self.blocked, self.epoch, self.registered, self.speaks_without_code
+
+    @property
+    def waits(self) -> bool:
+        """It is in the lobby."""
+        return not (self.known or self.blocked or self.forgotten)
+
+
+class Enrolment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A time in which many new terminals are expected, see `gateway.lobby`."""
+
+    until_us: int = 0
+    room: int = 0
+    """For so many more."""
 
 
 class FleetData(msgspec.Struct, frozen=True):
@@ -60,6 +75,7 @@ class FleetData(msgspec.Struct, frozen=True):
     """All vehicles, with a terminal or without; empty where that is not known."""
     version: int = 0
     """Of the decisions that this says."""
+    enrolment: Enrolment = Enrolment()
 
 
 class FleetNews(NamedTuple):
@@ -75,6 +91,7 @@ class FleetNews(NamedTuple):
     """There is nothing else."""
     version: int = 0
     """Of the last decision by then (`store.decisions`)."""
+    enrolment: Enrolment = Enrolment()
 
 
 FleetSource: TypeAlias = Callable[[str | None], FleetNews]
@@ -117,11 +134,14 @@ class _Known:
         self.vehicles: dict[Plate, int] = {}
         """How many vehicles are spelled so."""
         self._plates: dict[int, Plate] = {}
+        self.in_lobby = 0
 
     def put(self, identity: str, terminal: FleetTerminal) -> None:
         """Take over what was decided about a terminal."""
-        older = self.terminals.get(identity, _UNDECIDED)
+        older = self.terminals.get(identity)
         self.terminals[identity] = terminal
+        self.in_lobby += terminal.waits - (older is not None and older.waits)
+        older = older or _UNDECIDED
         if (older.plate, older.plate_color) == (terminal.plate, terminal.plate_color):
             return
         if terminal.plate:
@@ -160,6 +180,7 @@ class Fleet:
         self._path = path
         self.version = 0
         """Of the last decision that this copy knows of."""
+        self.enrolment = Enrolment()
         self._known = _Known()
         self._judged_anew: list[str] = []
         self._horizon: str | None = None
@@ -182,6 +203,16 @@ class Fleet:
     def terminal(self, identity: str) -> FleetTerminal:
         """Give what was decided about a terminal."""
         return self._known.terminals.get(identity, _UNDECIDED)
+
+    def knows(self, identity: str) -> bool:
+        """Tell whether a terminal is in the copy, and not forgotten."""
+        terminal = self._known.terminals.get(identity)
+        return terminal is not None and (terminal.known or not terminal.forgotten)
+
+    @property
+    def in_lobby(self) -> int:
+        """How many terminals wait to be accepted."""
+        return self._known.in_lobby
 
     def conflict(self, identity: str, plate: Plate, *, only_known: bool) -> Conflict | None:
         """Say why this terminal cannot register for this vehicle, or None where it can. JT/T 808-2013 §8.6.
@@ -209,7 +240,8 @@ class Fleet:
 
     def replace(self, data: FleetData) -> None:
         """Take a whole copy instead of the one so far."""
-        self._take(FleetNews(data.terminals, dict(enumerate(data.vehicles)), version=data.version))
+        vehicles = dict(enumerate(data.vehicles))
+        self._take(FleetNews(data.terminals, vehicles, version=data.version, enrolment=data.enrolment))
 
     def take_judged_anew(self) -> list[str]:
         """Return the terminals about which something else was decided since this was last asked: their
@@ -263,6 +295,8 @@ class Fleet:
             self._judged_anew += [each for each in before.terminals if each not in known.terminals]
         is_new = is_new or news.version > self.version
         self.version = max(self.version, news.version)
+        is_new = is_new or news.enrolment != self.enrolment
+        self.enrolment = news.enrolment
         return is_new or (terminals, vehicles) != (len(known.terminals), len(known.vehicles))
 
     def _write(self) -> None:
@@ -273,7 +307,8 @@ class Fleet:
             _write_pages(file, b'{"terminals":{', iter(lambda: dict(islice(terminals, PAGE)), {}))
             vehicles = iter(self._known.vehicles)
             _write_pages(file, b'},"vehicles":[', iter(lambda: list(islice(vehicles, PAGE)), []))
-            file.write(b'],"version":%d}' % self.version)
+            enrolment = msgspec.json.encode(self.enrolment)
+            file.write(b'],"version":%d,"enrolment":%s}' % (self.version, enrolment))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)

@@ -41,6 +41,11 @@ WRITE_LIMIT: Final = 64 * 1024
 SEND_BUFFER: Final = 64 * 1024
 """Asked of the system, which would else keep megabytes for a terminal that does not take its answers."""
 
+SPARE_LINKS: Final = 256
+"""So many places stay free, or a tenth of all, for who comes: that of a link which has to go for it is free
+only when the turn is over.
+"""
+
 UNACKNOWLEDGED_MS: Final = 60_000
 """TCP gives up a link that acknowledges nothing of what we sent for so long."""
 
@@ -102,6 +107,7 @@ class Link(asyncio.Protocol):
         "is_lost",
         "is_stranger",
         "is_told",
+        "newcomers",
         "number",
         "paused",
         "peer",
@@ -130,6 +136,8 @@ class Link(asyncio.Protocol):
         self.place: Place | None = None
         """What its address has; None before it was let in."""
         self.is_told = is_told
+        self.newcomers = 0
+        """Terminals that nobody knew before they spoke here, see `gateway.lobby`."""
         self.is_stranger = False
         """It has proved nothing yet, and its address may have only so many of these."""
         self.turn = -1
@@ -295,6 +303,8 @@ class LinkTable:
         self.undecodable = Undecodable(capacity)
         self._links: dict[int, Link] = {}
         self._free: list[int] = []
+        self._guests: dict[Link, None] = {}
+        """Links that carry no terminal whose word counts, the oldest first."""
 
     def __len__(self) -> int:
         return len(self._links)
@@ -319,6 +329,7 @@ class LinkTable:
         slot = self._free.pop() if self._free else len(self._links)
         link.slot = slot
         self._links[slot] = link
+        self._guests[link] = None
         self.serial[slot] = 0
         self.heard[slot] = now
         self.half_since[slot] = np.inf
@@ -326,8 +337,24 @@ class LinkTable:
         self.undecodable.open(slot)
         return True
 
+    def keep(self, link: Link) -> None:
+        """Count a link as a guest no more."""
+        self._guests.pop(link, None)
+
+    def crowded_out(self) -> Link | None:
+        """Give the guest that has to go for a new link, where all places are taken: the oldest, as a terminal
+        authenticates within seconds.
+        """
+        taken, spare = len(self._links), min(SPARE_LINKS, self.capacity // 10)
+        if not self.capacity - spare <= taken < self.capacity or not self._guests:
+            return None
+        guest = next(iter(self._guests))
+        del self._guests[guest]
+        return guest
+
     def release(self, link: Link) -> None:
         """Take the slot back, once the link has no sessions any more."""
+        self.keep(link)
         del self._links[link.slot]
         self._free.append(link.slot)
         self.heard[link.slot] = np.inf

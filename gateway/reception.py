@@ -19,10 +19,12 @@
 | unknown id                                | 0x8001/3                                                      |
 | no frame at all (checksum, length, …)     | none                                                          |
 
-All of these are written to the log, and no answer leaves before that is durable. Two exceptions:
+All of these are written to the log, and no answer leaves before that is durable. Exceptions:
 
 - A **blocked** terminal is refused (0x8100/4, 0x8001/1 to its code, no answer to anything else), nothing of
   it is written, and its link is closed unless it carries others.
+- A **new** terminal for which the lobby has no place is refused in the same way, and its link stays: others
+  may speak on it (`gateway.lobby`).
 - Policy **known**: what a terminal says before it has authenticated is written, but answered with 0x8001/1,
   so that nobody takes it for accepted; a terminal that nobody entered is refused registration with 0x8100/4.
 
@@ -46,6 +48,8 @@ from gateway.credentials import Credentials
 from gateway.downlinks import KeptPackets
 from gateway.fleet import Conflict, Fleet
 from gateway.links import Link, LinkTable
+from gateway.lobby import Lobby
+from gateway.refusals import Refusals
 from gateway.repairs import (
     MEDIA_ID_BYTES,
     MEDIUM,
@@ -162,6 +166,8 @@ class Refused(NamedTuple):
     """Short and stable, for metrics and the log."""
     registration: int | None
     """Result in 0x8100, None where nothing is answered at all."""
+    is_final: bool = True
+    """The link is closed unless it carries others; else they may still speak."""
 
 
 class PublicKey(NamedTuple):
@@ -183,6 +189,7 @@ class Reception:
         sessions: Sessions,
         fleet: Fleet,
         credentials: Credentials,
+        lobby: Lobby,
         *,
         only_known: bool,
         quiet_s: float = QUIET_S,
@@ -193,8 +200,9 @@ class Reception:
         self._fleet = fleet
         self._credentials = credentials
         self.only_known = only_known
-        self.refused: dict[str, int] = {}
-        """Frames of terminals that are not let in, by reason."""
+        self._lobby = lobby
+        self.refusals = Refusals()
+        """Frames of terminals that are not let in."""
         self.mistakes = 0
         """Frames that made us fail."""
         self._confessed: set[int] = set()
@@ -233,14 +241,16 @@ class Reception:
             return Refused("blocked", UNKNOWN_TERMINAL)
         if len(link.sessions) >= self._table.capacity:
             return Refused("too_many_terminals", None)
+        if reason := self._lobby.objection(identity, link, self._now, now_us):
+            return Refused(reason, UNKNOWN_TERMINAL, is_final=False)
         session = self._sessions.open(link, key, identity, now_us)
         session.address = address_of(frame)
         session.edition = _edition_named(self._fleet.terminal(identity).edition)
         return session
 
     def _refuse(self, link: Link, frame: Frame, refused: Refused) -> Receipt:
-        self.refused[refused.reason] = self.refused.get(refused.reason, 0) + 1
-        if not link.sessions:
+        self.refusals.note(frame.identity, refused.reason, link.peer, self._now)
+        if refused.is_final and not link.sessions:
             self._sessions.forsaken.append((link, CloseReason.BLOCKED))
         answer = b""
         if refused.registration is not None and frame.msg_id == REGISTER:

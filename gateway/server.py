@@ -35,13 +35,14 @@ from gateway.credentials import Credentials, load_secret
 from gateway.fleet import Fleet, FleetSource
 from gateway.links import MAX_GATHERED_BYTES, Link, LinkTable, Pause
 from gateway.listening import Listening, Ports
+from gateway.lobby import Lobby, LobbyLimits
 from gateway.metrics import Figures, counter, counters, gauge, sync_histogram
 from gateway.pipeline import Counts, Pipeline
 from gateway.reception import PublicKey, Reception
 from gateway.repairs import QUIET_S, recent_fragments
 from gateway.ring import Way
 from gateway.sessions import SessionNumbers, Sessions
-from gateway.siblings import News, Siblings
+from gateway.siblings import News, Siblings, What
 from gateway.standing import Standings
 from store.log import LogError, LogWriter
 from store.records import CloseReason, Decided, Event, Frames, Started, Tick
@@ -141,6 +142,8 @@ class GatewayOptions:
     """A link on which no frame is received for so long is closed."""
     allowance: Allowance = field(default_factory=Allowance)
     """What one terminal may send."""
+    lobby: LobbyLimits = field(default_factory=LobbyLimits)
+    """How many new terminals may come by themselves."""
     drain_s: float = 10.0
     """A stop closes the links over so long, so that not all terminals come back at one moment."""
     io_uring: Way = "auto"
@@ -182,11 +185,13 @@ class Gateway:
         self._sessions = Sessions(self._table, self._numbers.next, self._standings)
         self._siblings = Siblings(data_dir / "gateways", options.slot, self._hear)
         self._clock = ReceiveClock()
+        self._lobby = Lobby(options.lobby, self.fleet)
         self._reception = Reception(
             self._table,
             self._sessions,
             self.fleet,
             self.credentials,
+            self._lobby,
             only_known=only_known,
             quiet_s=options.repair_after_s,
             public_key=options.public_key,
@@ -295,6 +300,7 @@ class Gateway:
         await self._drain()
         self._timer.cancel()
         self._is_stopping = True
+        self._events += self._reception.refusals.take(math.inf)
         self._pause_all()
         for link in self._table.links():
             link.held = b""  # nobody was told that we have it
@@ -347,6 +353,7 @@ class Gateway:
             "refused_connections": sum(self._addresses.refused.values()),
             "tls": self._certificate.state() if self._certificate else None,
             "fleet": {"terminals": len(self.fleet), "fault": self._fleet_fault},
+            "lobby": {"waiting": self._lobby.waiting, "most": self.options.lobby.most},
             "log": {name: getattr(log, name) for name in log.__slots__},
         }
 
@@ -364,6 +371,9 @@ class Gateway:
         now = self._loop.time()
         if link.place is None and not self._addresses.admit(link, now):
             return False
+        if (guest := self._table.crowded_out()) is not None:
+            guest.abort(CloseReason.IDLE)
+            self._addresses.refuse("crowded_out")
         if not self._table.admit(link, now):
             self._addresses.leave(link)
             self._addresses.refuse("capacity")
@@ -515,6 +525,9 @@ class Gateway:
 
     def _hear(self, news: list[News]) -> None:
         """Take note of what another gateway process tells."""
+        for each in news:
+            if each.what is What.OPENED:
+                self._lobby.met(f"{each.key:X}")
         self._sessions.hear(news, self._loop.time(), self._now_us())
         self.wake()
 
@@ -621,6 +634,7 @@ class Gateway:
             self._events = [event for event in self._events if not isinstance(event, Tick)]
             self._events.append(Tick(len(self._sessions)))
             self._events += self._sessions.clones(self._now_us())
+            self._events += self._reception.refusals.take(now)
             self._close_silent(now)
             self._ask_for_fragments(now)
         for link, since in list(self._closing.items()):
@@ -749,6 +763,7 @@ class Gateway:
     async def _judge_anew(self) -> None:
         """Have sessions go by what was decided meanwhile, some in each turn."""
         self._standings.refreshed()
+        self._lobby.refreshed()
         identities = await asyncio.to_thread(self._sessions.connected, self.fleet.take_judged_anew())
         for begin in range(0, len(identities), JUDGED_AT_ONCE):
             self._sessions.judge(identities[begin : begin + JUDGED_AT_ONCE])
@@ -762,7 +777,7 @@ class Gateway:
         yield counter("mistakes", "Frames, batches and turns that made us fail", self._mistakes)
         yield counter("answers", "Answers sent after their frame was durable", counts.answers)
         yield counters("rejected", "Pieces of input that are no frame", "reason", counts.rejected)
-        yield counters("refused_frames", "Frames of terminals not let in", "reason", reception.refused)
+        yield counters("refused_frames", "Frames of terminals not let in", "reason", reception.refusals.total)
         yield counter("repair_requests", "Requests for lost fragments", self._reception.repairs.requests)
         yield gauge("uploads", "Messages in pieces under way", len(self._reception.repairs))
         yield counter("received_bytes", "Bytes received", self._received_bytes)
@@ -775,6 +790,7 @@ class Gateway:
         yield from self._listening.metrics()
         yield gauge("connections_slowed", "Connections that have used up their allowance", len(self._slowed))
         yield gauge("connections_clogged", "Connections that leave answers unread", len(self._clogged))
+        yield gauge("lobby", "Terminals that wait to be accepted", self._lobby.waiting)
         yield gauge("sessions", "Terminals connected", len(self._sessions))
         yield counter("sibling_news", "News of sessions told to other processes", self._siblings.told)
         yield counter("sibling_news_dropped", "News of sessions that got lost", self._siblings.dropped)

@@ -151,6 +151,8 @@ class Sessions:
         link.sessions[key] = session
         self._table.accounts.share(link.slot, len(link.sessions))
         self._table.bind(link, session)
+        if verdict.counts:
+            self._table.keep(link)
         if not self._standings.only_known:
             link.prove()
         self.opened.append(SessionOpened(session.number, link.number, identity, link.peer))
@@ -312,6 +314,8 @@ class Sessions:
     def _judge(self, session: Session) -> None:
         session.verdict = self._standings.verdict(session.identity, is_authenticated=session.is_authenticated)
         self._table.judge(session)
+        if session.verdict.counts:
+            self._table.keep(session.link)
 
     def _forsake(self, session: Session, reason: CloseReason) -> None:
         """End a session, and its link if that carries no other terminal."""

@@ -36,6 +36,7 @@ from monitor.routes import (
     fleet,
     holds,
     live,
+    lobby,
     people,
     records,
     settings,
@@ -81,6 +82,7 @@ def create_app(options: MonitorOptions, alive: Callable[[], Alive] = lambda: ALI
     for desk in (
         people,
         fleet,
+        lobby,
         areas,
         alarms,
         tickets,

@@ -108,6 +108,13 @@ class SettingChange(Given):
     value: Annotated[float, Field(allow_inf_nan=False)]
 
 
+class Enrolment(Given):
+    """Many new terminals are to come: for how long, and how many."""
+
+    hours: Annotated[float, Field(gt=0, le=168, allow_inf_nan=False)]
+    room: Annotated[int, Field(ge=1, le=200_000)] = 20_000
+
+
 class NewVehicle(Given):
     """A vehicle to be added."""
 
@@ -346,6 +353,22 @@ class Hold(BaseModel):
     placed_at: datetime
     released_by: str | None
     released_at: datetime | None
+
+
+class OpenEnrolment(BaseModel):
+    """Until when many new terminals may come, and how many."""
+
+    until: datetime
+    room: int
+    opened_by: str
+
+
+class Lobby(BaseModel):
+    """Terminals that came by themselves and wait to be accepted."""
+
+    waiting: int
+    enrolment: OpenEnrolment | None
+    """Null while they come as the settings say."""
 
 
 class Setting(BaseModel):

@@ -13,6 +13,7 @@ import typer
 
 from northwatch import cli_archive, cli_replay
 from northwatch.cli_holds import holds
+from northwatch.cli_lobby import lobby
 from northwatch.cli_log import logs
 from northwatch.cli_settings import settings
 from northwatch.cli_terminals import terminals
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(users, name="user")
 app.add_typer(terminals, name="terminal")
+app.add_typer(lobby, name="lobby")
 app.add_typer(holds, name="hold")
 app.add_typer(settings, name="settings")
 app.add_typer(logs, name="log")

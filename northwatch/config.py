@@ -192,6 +192,20 @@ class GatewaySettings(Group):
         return [self.health_port + HEALTH_PORT_STEP * slot for slot in range(self.processes)]
 
 
+class LobbySettings(Group):
+    """How many terminals may come by themselves that nobody entered. Those that a person enters, imports or
+    accepts are never counted; `northwatch lobby open` lets many come for some hours."""
+
+    per_link: Annotated[int, Field(ge=1)] = 200
+    """One link may bring so many new ones. A terminal has one for itself; a platform may forward many."""
+    per_address_hour: Annotated[int, Field(ge=1)] = 1_000
+    """One address may bring so many in an hour: a carrier may put a fleet behind one. This and `per_link`
+    do not apply in `gateway.exempt_networks`; with several gateway processes they hold in each of them."""
+    most: Annotated[int, Field(ge=1)] = 20_000
+    """So many may wait to be accepted, whatever they have authenticated. From there on new ones are refused,
+    until some are accepted, or forgotten."""
+
+
 class WorkerSettings(Group):
     """From the log to facts."""
 
@@ -406,6 +420,7 @@ class Settings(BaseSettings):
     database_roles: DatabaseRoles = DatabaseRoles()
     log: LogSettings = LogSettings()
     gateway: GatewaySettings = GatewaySettings()
+    lobby: LobbySettings = LobbySettings()
     worker: WorkerSettings = WorkerSettings()
     keeper: KeeperSettings = KeeperSettings()
     retention: RetentionSettings = RetentionSettings()

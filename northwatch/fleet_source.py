@@ -4,7 +4,7 @@ from typing import Any
 
 import psycopg
 
-from gateway.fleet import FleetNews, FleetTerminal
+from gateway.fleet import Enrolment, FleetNews, FleetTerminal
 from store.fleet_copy import read_fleet
 
 CONNECT_TIMEOUT_S = 5
@@ -28,7 +28,7 @@ class FleetSource:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         try:
-            entries, vehicles, following, version = read_fleet(self._connection, horizon)
+            entries, vehicles, following, version, enrolment = read_fleet(self._connection, horizon)
         except psycopg.Error:
             self._connection.close()
             raise
@@ -43,11 +43,12 @@ class FleetSource:
                 "" if entry.edition == "2013" else entry.edition,
                 entry.registered,
                 entry.speaks_without_code,
+                entry.forgotten,
             )
             for entry in entries
         }
         plates = {number: (plate, color) for number, plate, color in vehicles}
-        return FleetNews(terminals, plates, following, is_whole=horizon is None, version=version)
+        return FleetNews(terminals, plates, following, horizon is None, version, Enrolment(*enrolment))
 
     def _connect(self) -> psycopg.Connection[Any]:
         try:

@@ -231,6 +231,7 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
     from gateway.addresses import AddressLimits
     from gateway.allowance import Allowance
     from gateway.certificates import CertificateError
+    from gateway.lobby import LobbyLimits
     from gateway.server import Gateway, GatewayOptions
     from northwatch.fleet_source import FleetSource
 
@@ -255,6 +256,11 @@ def run_gateway(settings: Settings, slot: int = 0) -> None:
         policy=wanted.policy,
         idle_timeout_s=wanted.idle_timeout_s,
         allowance=Allowance(wanted.terminal_bytes_per_s, wanted.terminal_burst_bytes),
+        lobby=LobbyLimits(
+            per_link=settings.lobby.per_link,
+            per_address_hour=settings.lobby.per_address_hour,
+            most=settings.lobby.most,
+        ),
         drain_s=wanted.drain_s,
         io_uring=wanted.io_uring,
         max_connections=wanted.max_connections,

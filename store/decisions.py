@@ -13,6 +13,7 @@ A decision says of one subject one thing, until a later version says otherwise:
     code_epoch            identity           number; codes of an earlier epoch are worthless
     speaks_without_code   identity           true: what it says counts without its authentication code
     forgotten             identity           true: out of every list until it is heard again
+    enrolment             lobby              until when new terminals come, and how many; null: no more
     configured            name of a setting  from the configuration
     setting               name of a setting  from a person, and wins; null: as configured
 """
@@ -33,6 +34,7 @@ BLOCKED: Final = "blocked"
 CODE_EPOCH: Final = "code_epoch"
 SPEAKS_WITHOUT_CODE: Final = "speaks_without_code"
 FORGOTTEN: Final = "forgotten"
+ENROLMENT: Final = "enrolment"
 CONFIGURED: Final = "configured"
 SETTING: Final = "setting"
 

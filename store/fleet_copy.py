@@ -22,11 +22,12 @@ gateway's event loop.
 
 _FLEET: LiteralString = """
 SELECT t.identity, t.known, t.blocked, v.plate, v.plate_color, t.edition, t.code_epoch,
-       t.authenticated_at IS NOT NULL AS registered, t.speaks_without_code
+       t.authenticated_at IS NOT NULL AS registered, t.speaks_without_code, t.forgotten
   FROM terminals t
   LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
   LEFT JOIN vehicles v ON v.id = i.vehicle_id
 """
+_ENROLMENT: LiteralString = "SELECT value FROM decisions WHERE kind = %s ORDER BY version DESC LIMIT 1"
 _CHANGED: LiteralString = f"""
 SELECT id FROM terminals WHERE {IS_NEW}
 UNION SELECT terminal_id FROM installations
@@ -49,6 +50,7 @@ class FleetEntry:
     registered: bool = False
     """It has authenticated with our code at some time."""
     speaks_without_code: bool = False
+    forgotten: bool = False
 
 
 class FleetRows(NamedTuple):
@@ -62,6 +64,8 @@ class FleetRows(NamedTuple):
     """Of the next reading."""
     version: int
     """Of the last decision that all this says."""
+    enrolment: tuple[int, int] = (0, 0)
+    """Until when new terminals are expected, in microseconds since 1970, and how many."""
 
 
 def read_fleet(connection: Connection, horizon: str | None = None) -> FleetRows:
@@ -80,7 +84,13 @@ def read_fleet(connection: Connection, horizon: str | None = None) -> FleetRows:
         which = "" if horizon is None else f" WHERE {IS_NEW}"
         query = f"SELECT id, plate, plate_color FROM vehicles{which} ORDER BY id"
         plates = _in_pages(connection.execute(query, since))
-        return FleetRows(entries, plates, str(following), decisions.newest(connection))
+        version = decisions.newest(connection)
+        return FleetRows(entries, plates, str(following), version, _enrolment(connection))
+
+
+def _enrolment(connection: Connection) -> tuple[int, int]:
+    row = connection.execute(_ENROLMENT, (decisions.ENROLMENT,)).fetchone()
+    return (0, 0) if row is None or row[0] is None else (int(row[0]["until_us"]), int(row[0]["room"]))
 
 
 def _in_pages(cursor: psycopg.Cursor[Row]) -> list[Row]:

@@ -1,5 +1,5 @@
 """What can be asked, one file per desk: `people`, `fleet`, `areas`, `alarms`, `tickets`, `records`,
-`exports`, `live`, `explain`, `settings`."""
+`exports`, `live`, `explain`, `settings`, `lobby`."""
 
 from typing import Annotated, Any, TypeAlias
 

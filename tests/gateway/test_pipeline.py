@@ -13,6 +13,7 @@ from gateway import pipeline
 from gateway.credentials import Credentials
 from gateway.fleet import Fleet, FleetData, FleetTerminal
 from gateway.links import Link, LinkTable
+from gateway.lobby import Lobby, LobbyLimits
 from gateway.pipeline import Counts, Pipeline
 from gateway.reception import Reception
 from gateway.sessions import Sessions
@@ -102,8 +103,9 @@ class Gate:
         standings = Standings(fleet, only_known=only_known)
         self.sessions = Sessions(self.table, lambda _: next(numbers), standings)
         self.counts = Counts()
+        lobby = Lobby(LobbyLimits(most=7), fleet)
         self.reception = Reception(
-            self.table, self.sessions, fleet, Credentials(SECRET), only_known=only_known
+            self.table, self.sessions, fleet, Credentials(SECRET), lobby, only_known=only_known
         )
         self.pipeline = Pipeline(self.table, self.sessions, self.reception, self.counts)
         self.links = [Link(None) for _ in range(links)]  # type: ignore[arg-type]

@@ -70,6 +70,15 @@ def test_terminals_are_added_bound_and_blocked(run: Run) -> None:
     assert run("terminal", "new-code", "13900000009").exit_code == 1
 
 
+def test_many_new_terminals_are_let_in_for_a_while(run: Run) -> None:
+    assert run("lobby", "show").stdout == "0 terminals wait to be accepted\n"
+    assert "so many more may come: 500" in run("lobby", "open", "--for", "2h", "--room", "500").stdout
+    assert "so many more may come: 500" in run("lobby", "show").stdout
+    assert run("lobby", "close").stdout == "0 terminals wait to be accepted\n"
+    assert run("lobby", "open", "--for", "2 hours").exit_code == 2
+    assert run("lobby", "open", "--for", "30d").exit_code == 1
+
+
 def test_periods_are_held_listed_and_released(run: Run) -> None:
     assert run("terminal", "add", "13900000001").exit_code == 0
     assert run("terminal", "bind", "13900000001", "辽A12345").exit_code == 0

@@ -665,6 +665,8 @@ export const en: Record<keyof typeof zh, string> = {
   'action.log.skipped': 'skipped damage of the log',
   'action.log.seen': 'took note of damage',
   'action.quarantine.deleted': 'deleted from quarantine',
+  'action.lobby.opened': 'let many new terminals come',
+  'action.lobby.closed': 'let new terminals come as usual',
   'action.record.dropped': 'deleted what was kept long enough',
   'action.replay.adopted': 'adopted a replay',
   'action.setting.changed': 'changed a setting',

@@ -663,6 +663,8 @@ export const zh = {
   'action.log.skipped': '跳过日志损坏',
   'action.log.seen': '确认日志损坏',
   'action.quarantine.deleted': '删除隔离数据',
+  'action.lobby.opened': '开放新终端接入',
+  'action.lobby.closed': '结束新终端接入',
   'action.record.dropped': '到期清理',
   'action.replay.adopted': '采用重放结果',
   'action.setting.changed': '修改参数',
