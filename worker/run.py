@@ -10,7 +10,8 @@ restored from the snapshot and the logs up to the committed cursors, and the sam
 * A record cannot be written however often it is tried: it is found, and goes to quarantine alone. That costs
   one restored state and three times the batch, however many there are; only what the search cannot tell is
   found by halving, from copies of the state in memory.
-* An error that should pass does not: where others can be written, it is taken for the record's.
+* An error that should pass does not: where others can be written, it is taken for the record's. So is a lost
+  connection, where the record is lost with it again and again: it ends the database's process.
 * The log has no such position, or is damaged: nothing is skipped; the worker waits and its health says why.
   Damage it passes when a person says so (`store.damage`).
 """
@@ -99,9 +100,17 @@ SEARCHES: Final = 3
 shows only when the rest can be written."""
 CONTROLS: Final = 5
 """So many other records are tried before an error that should pass is taken for one's own."""
+CONVICTIONS: Final = 3
+"""So often in turn the record fails and another can be written: a network that breaks now and then would
+convict by chance."""
+RECOVERY_S: Final = 60.0
+"""A server that lost a process recovers for a moment; so long is waited before all begins anew."""
 PATIENCE: Final = 8
 """An error that should pass, and comes back so often at the same place with one connection after another, may
 be about the data all the same. With the pauses that is after a quarter of a minute."""
+LOST: Final = "lost"
+"""Stands for the SQLSTATE of what ends the connection without a word: a network, or a process of the database
+that died."""
 ROOM: Final = "53"
 """Class of SQLSTATEs about which is waited however long it takes. Where the disk is full, a small report that
 still finds a page would convict the large record that does not."""
@@ -290,16 +299,37 @@ class Worker:
         if self._reader is None:
             self._reader = MergedReader(self._log_directory)
         if self._connection is None:
-            self._connection = self._connect(self._dsn)
+            connection = self._reconnect()
             if self.options.configured:
-                decisions.configure(self._connection, self.options.configured)
-            self._claimed.clear()
-            self._placement.forget()
+                decisions.configure(connection, self.options.configured)
             self._fleet = None
         self._claim(self._reader)
         if self._fleet is None:
             self._restore()
         return self._reader
+
+    def _reconnect(self) -> cursors.Connection:
+        self._connection = self._connect(self._dsn)
+        self._claimed.clear()
+        self._placement.forget()
+        return self._connection
+
+    def _come_back(self) -> None:
+        """Have a connection again, if the last error ended it."""
+        assert self._connection is not None and self._reader is not None
+        if not self._connection.closed:
+            return
+        until = time.monotonic() + RECOVERY_S
+        while True:
+            try:
+                self._reconnect()
+                self._claim(self._reader)
+            except psycopg.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(FIRST_BACKOFF_S)
+            else:
+                return
 
     def _claim(self, reader: MergedReader) -> None:
         """Be the only worker of every log."""
@@ -499,6 +529,7 @@ class Worker:
         except Exception as error:
             if not self._is_about_data(error):
                 raise
+            self._come_back()
             self._restore()
             return error
         return None
@@ -520,6 +551,7 @@ class Worker:
                 raise
             error = failed
         if error is not None or not keep:
+            self._come_back()
             self._fleet = before
             self._placement.forget()
         return error
@@ -556,6 +588,7 @@ class Worker:
         except Exception as error:
             if not self._is_about_data(error):
                 raise
+        self._come_back()
         self._placement.forget()
         return found
 
@@ -577,10 +610,10 @@ class Worker:
         If even that cannot be written, the fault is not in the record: the error goes to the caller.
         """
         error = self._attempt([record])
+        if error is not None and is_not_now(error):
+            error = self._convicted(record, batch, error)
         if error is None:
             return
-        if is_not_now(error) and not self._can_write_others(record, batch):
-            raise error
         frames = _places(record)
 
         def can_be_written(chosen: Sequence[Place]) -> bool:
@@ -591,6 +624,21 @@ class Worker:
             aside = [(record.log.log_id, record.position, WHOLE_RECORD)]
             self._take([record], aside)
         self._note_aside(record, len(aside))
+
+    def _convicted(self, record: LogRecord, batch: Sequence[LogRecord], error: Exception) -> Exception | None:
+        """Give the error that a record meets whenever others can be written; None where it was written.
+
+        Raises:
+            Exception: it is not the record's.
+        """
+        for _ in range(CONVICTIONS):
+            if not self._can_write_others(record, batch):
+                raise error
+            again = self._attempt([record])
+            if again is None:
+                return None
+            error = again
+        return error
 
     def _can_write_others(self, record: LogRecord, batch: Sequence[LogRecord]) -> bool:
         """Say whether frames that came after this record can be written while it cannot: then the database is
@@ -633,7 +681,8 @@ class Worker:
         if message != self._error:
             log.warning("worker_waits", error=message)
         self._error = message
-        self._patience.failed(error, self._positions)
+        if self._connection is not None:
+            self._patience.failed(error, self._positions)
         self._pace.failed()
         self._metrics.failures.inc()
         if isinstance(error, LogError):
@@ -652,8 +701,8 @@ class _Patience:
         self._count = 0
 
     def failed(self, error: Exception, positions: Positions) -> None:
-        """Note an error for which is waited."""
-        what = _sqlstate(error), positions
+        """Note an error for which is waited, and which came while there was a connection."""
+        what = _kind(error), positions
         self._what, self._count = what, self._count + 1 if what == self._what else 1
 
     def succeeded(self) -> None:
@@ -661,17 +710,20 @@ class _Patience:
         self._count = 0
 
     def is_over(self, error: Exception) -> bool:
-        """Say whether it is time to ask what it is about. Errors without SQLSTATE are of the connection, or
-        not of the database; those of `ROOM` are of the server.
+        """Say whether it is time to ask what it is about. Errors that are not of the database say nothing of
+        it; those of `ROOM` are of the server.
         """
-        state = _sqlstate(error)
-        if state is None or state.startswith(ROOM):
+        kind = _kind(error)
+        if kind is None or kind.startswith(ROOM):
             return False
-        return state == self._what[0] and self._count >= PATIENCE
+        return kind == self._what[0] and self._count >= PATIENCE
 
 
-def _sqlstate(error: Exception) -> str | None:
-    return error.sqlstate if isinstance(error, psycopg.Error) else None
+def _kind(error: Exception) -> str | None:
+    """Give an error's SQLSTATE; `LOST` where the connection ended without one, None where it has none."""
+    if not isinstance(error, psycopg.Error):
+        return None
+    return LOST if error.sqlstate is None and isinstance(error, psycopg.OperationalError) else error.sqlstate
 
 
 class _Pace:

@@ -1,5 +1,7 @@
 """One report costs that report: another's key, a row that is refused, an error that never passes."""
 
+import shutil
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,9 +18,11 @@ from psycopg.types.json import Jsonb
 
 from protocol.edition import Edition
 from protocol.messages import encode_body
+from store import schema
+from store.embedded import Embedded
 from store.quarantine import Limits
 from tests.collisions import pairs
-from tests.databases import Server
+from tests.databases import FAST, Server
 from tests.worker.stories import FEW_STORIES, SECOND, Story, facts, finish, work, worker
 from worker import run
 from worker.poison import is_not_now
@@ -351,3 +355,62 @@ def test_a_flood_of_bad_bodies_is_counted(story: Story, state: Path, dsn: str, b
     )
     kept = [row["raw"][-2] for row in facts(dsn)["quarantine"] if row["reason"] == "short_body"]
     assert sorted(kept) == sorted([1, 2, 7, 8] * 2)
+
+
+CRASH: LiteralString = """
+CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.altitude = 666 THEN
+        COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER crash BEFORE INSERT ON position_records FOR EACH ROW EXECUTE FUNCTION crash();
+"""
+
+
+@pytest.fixture
+def own_dsn() -> Iterator[str]:
+    """A database on a server of its own, whose processes may be killed."""
+    directory = Path(tempfile.mkdtemp(prefix="northwatch-test-"))
+    database = Embedded(directory / "database", FAST)
+    try:
+        dsn = database.start()
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            schema.migrate(connection)
+        yield dsn
+    finally:
+        database.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_a_report_that_ends_the_process_of_the_database_costs_that_report(
+    story: Story, state: Path, own_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server kills all its processes and recovers each time, and says nothing of whose fault it was."""
+    monkeypatch.setattr(run, "PATIENCE", 2)
+    ask(own_dsn, CRASH)
+    session = story.open(IDENTITIES[0])
+    for altitudes in ((40, 41), (42, BAD_ALTITUDE, 43), (44, 45)):
+        story.frames([(session, story.report(session, altitude_m=each)) for each in altitudes])
+        story.tick()
+    story.sync()
+    stop, failures = threading.Event(), count()
+    with worker(story, own_dsn, state) as made:
+        give_up = made._give_up
+
+        def counting(error: Exception) -> None:
+            next(failures)
+            give_up(error)
+
+        monkeypatch.setattr(made, "_give_up", counting)
+        thread = threading.Thread(target=made.run, args=(stop,))
+        thread.start()
+        while thread.is_alive() and (made.health()["lag_bytes"] != 0 or made.health()["error"]):
+            stop.wait(0.05)
+        stop.set()
+        thread.join()
+    found = facts(own_dsn)
+    assert {row["altitude_m"] for row in found["positions"]} == {40, 41, 42, 43, 44, 45}
+    assert [row["reason"] for row in found["quarantine"]] == ["poisoned"]
+    assert next(failures) < 20
