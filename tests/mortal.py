@@ -22,8 +22,8 @@ import psycopg
 
 CALLS = ("open", "pwrite", "fsync", "rename", "replace", "unlink", "utime", "mkdir")
 """The system calls by which files change."""
-DIGITS = re.compile(r"\b([0-9a-f]{2}|[0-9a-f]{64})\b")
-"""Names of blobs and of their directories."""
+DIGITS = re.compile(r"\b([0-9a-f]{2}|[0-9a-f]{64}(\.\d+){0,2})\b")
+"""Names of blobs, with whose draft they are, and of their directories."""
 GONE_S = 300.0
 
 Before: TypeAlias = Callable[[str], None]
