@@ -76,7 +76,7 @@ class Center:
         self.drawing = Turns(TRACKS_AT_ONCE)
         self.importing = asyncio.Semaphore(1)
         """One file is read at a time."""
-        self.remembered = Remembered(options.sign_in_lasts.total_seconds())
+        self.remembered = Remembered()
         self.strangers = Strangers()
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             options.database_url,

@@ -236,6 +236,7 @@ class Person(Someone):
     must: Literal["change_password"] | None = Field(
         description="What this person has to do before the account can do anything else."
     )
+    until: datetime = Field(description="When the sign-in ends, however much it is used.")
 
 
 class User(Someone):

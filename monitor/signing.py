@@ -108,26 +108,25 @@ async def _look_up_strange(center: "Center", cookie: str, address: str) -> Row |
 
 async def _look_up(center: "Center", cookie: str) -> Row | None:
     async with center.database() as connection:
-        user = await people.signed_in(connection, cookie, center.options.sign_in_lasts)
-    center.remembered.note(cookie, user is not None, time.monotonic())
+        user = await people.signed_in(connection, cookie)
+    center.remembered.note(cookie, user["lasts_s"] if user else None, time.monotonic())
     return user and {**user, "must": duty(user)}
-
-
-def may_look(user: Row | None) -> bool:
-    """Is it somebody, who has nothing to do first?"""
-    return user is not None and user["must"] is None
 
 
 async def until_signed_out(connection: HTTPConnection, every_s: float) -> None:
     """Look so often whether this connection's cookie still is somebody's who may use it, and return when it
-    is not. While the database is away, whoever was in stays in.
+    is not. While the database is away, whoever was in stays in, until the sign-in ends.
     """
     center, cookie = center_of(connection), connection.cookies.get(COOKIE)
-    while True:
-        await asyncio.sleep(every_s)
+    ends_at = float("inf")
+    while (left_s := ends_at - time.monotonic()) > 0:
         with suppress(Exception):
-            if not may_look(await user_of(center, cookie, address_of(connection))):
+            user = await user_of(center, cookie, address_of(connection))
+            if user is None or user["must"]:
                 return
+            left_s = user["lasts_s"]
+            ends_at = time.monotonic() + left_s
+        await asyncio.sleep(min(every_s, left_s))
 
 
 async def watching(
@@ -187,37 +186,38 @@ def is_same_origin(scope: Scope, trusted: Iterable[str], *, is_https: bool) -> b
 
 
 class Remembered:
-    """Cookies that the database knew when it was last asked, each for as long as a sign-in lasts, and for a
-    minute those that it did not know.
+    """Cookies that the database knew when it was last asked, each until its sign-in ends, and for a minute
+    those that it did not know.
     """
 
-    def __init__(self, lasts_s: float) -> None:
-        self._lasts_s = lasts_s
-        self._known_at: OrderedDict[str, float] = OrderedDict()
-        self._refused_at: OrderedDict[str, float] = OrderedDict()
+    def __init__(self) -> None:
+        self._known_until: OrderedDict[str, float] = OrderedDict()
+        self._refused_until: OrderedDict[str, float] = OrderedDict()
 
-    def note(self, cookie: str, is_known: bool, now: float) -> None:
-        """Remember what the database said of a cookie."""
+    def note(self, cookie: str, lasts_s: float | None, now: float) -> None:
+        """Remember what the database said of a cookie: for how long its sign-in lasts, None where it is
+        nobody's."""
         self.forget(cookie)
-        noted, most = (self._known_at, MAX_REMEMBERED) if is_known else (self._refused_at, MAX_REFUSED)
-        noted[cookie] = now
+        if lasts_s is None:
+            noted, most, lasts_s = self._refused_until, MAX_REFUSED, REFUSED_LASTS_S
+        else:
+            noted, most = self._known_until, MAX_REMEMBERED
+        noted[cookie] = now + lasts_s
         while len(noted) > most:
             noted.popitem(last=False)
 
     def forget(self, cookie: str) -> None:
         """Its person signed out."""
-        self._known_at.pop(cookie, None)
-        self._refused_at.pop(cookie, None)
+        self._known_until.pop(cookie, None)
+        self._refused_until.pop(cookie, None)
 
     def knows(self, cookie: str, now: float) -> bool:
         """Was this cookie somebody's, the last time that anybody could tell?"""
-        known_at = self._known_at.get(cookie)
-        return known_at is not None and now - known_at < self._lasts_s
+        return now < self._known_until.get(cookie, now)
 
     def refuses(self, cookie: str, now: float) -> bool:
         """Was this cookie nobody's, a moment ago?"""
-        refused_at = self._refused_at.get(cookie)
-        return refused_at is not None and now - refused_at < REFUSED_LASTS_S
+        return now < self._refused_until.get(cookie, now)
 
 
 class Strangers:

@@ -346,7 +346,8 @@ class MonitorSettings(Group):
     Set it when a proxy with a certificate stands in front; with `tls_certificate` it is so
     anyway."""
     sign_in_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
-    """A sign-in lasts one shift."""
+    """A sign-in lasts one shift and ends then, however much it is used; the page says so a quarter of an hour
+    before, and keeps what was begun for whoever signs in again."""
     trusted_origins: Names = ()
     """Origins besides our own, as https://desk.example, whose pages may change things."""
     web_dir: Path | None = None

@@ -162,24 +162,17 @@ async def open_sign_in(connection: Connection, user_id: int, lasts: timedelta = 
     return cookie
 
 
-async def signed_in(connection: Connection, cookie: str, lasts: timedelta = SIGN_IN_LASTS) -> Row | None:
-    """Give the user whose cookie this is, None where it is nobody's any more.
-
-    A sign-in in its second half is prolonged, so that nobody is thrown out in the middle of a shift's work.
-    """
-    row = await fetch_one(
+async def signed_in(connection: Connection, cookie: str) -> Row | None:
+    """Give the user whose cookie this is, None where it is nobody's any more. `until` is when it ends,
+    however much it is used, and `lasts_s` how many seconds that is from now on."""
+    return await fetch_one(
         connection,
-        "SELECT u.id, u.name, u.display_name, u.role, u.must_change_password,"
-        " s.expires_at < now() + %(lasts)s / 2 AS old"
+        "SELECT u.id, u.name, u.display_name, u.role, u.must_change_password, s.expires_at AS until,"
+        " extract(epoch FROM s.expires_at - now())::float AS lasts_s"
         " FROM sign_ins s JOIN users u ON u.id = s.user_id"
-        " WHERE s.token_hash = %(token)s AND s.expires_at > now() AND NOT u.disabled",
-        {"token": _token_hash(cookie), "lasts": lasts},
+        " WHERE s.token_hash = %s AND s.expires_at > now() AND NOT u.disabled",
+        (_token_hash(cookie),),
     )
-    if row is not None and row.pop("old"):
-        await connection.execute(
-            "UPDATE sign_ins SET expires_at = now() + %s WHERE token_hash = %s", (lasts, _token_hash(cookie))
-        )
-    return row
 
 
 async def close_sign_in(connection: Connection, cookie: str) -> None:

@@ -21,7 +21,6 @@ from monitor.signing import (
     address_of,
     center_of,
     is_same_origin,
-    may_look,
     until_signed_out,
     user_of,
     watching,
@@ -113,7 +112,8 @@ async def follow(socket: WebSocket) -> None:
         await socket.close(live.CLOSE_TRY_LATER, "too many viewers")
         return
     try:
-        if not may_look(await user_of(center, cookie, address_of(socket))):
+        user = await user_of(center, cookie, address_of(socket))
+        if user is None or user["must"]:
             await socket.close(live.CLOSE_NOT_SIGNED_IN)
         else:
             await _show(socket)

@@ -71,7 +71,7 @@ async def sign_in(given: Credentials, request: Request, response: Response, cent
             raise Problem(401, "sign_in_failed", WRONG)
         async with center.database() as connection:
             cookie = await people.open_sign_in(connection, known["id"], center.options.sign_in_lasts)
-            person = await people.signed_in(connection, cookie, center.options.sign_in_lasts)
+            person = await people.signed_in(connection, cookie)
             if person is None:
                 raise Problem(401, "sign_in_failed", WRONG)
             await audit(
@@ -82,7 +82,7 @@ async def sign_in(given: Credentials, request: Request, response: Response, cent
                 address=address,
                 new_device=device is None,
             )
-    center.remembered.note(cookie, True, time.monotonic())
+    center.remembered.note(cookie, person["lasts_s"], time.monotonic())
     is_secure = center.options.secure_cookie or request.url.scheme == "https"
     remember_device(response, key, person["name"], device, secure=is_secure)
     set_cookie(response, cookie, secure=is_secure)

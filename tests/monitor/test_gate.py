@@ -120,13 +120,14 @@ async def test_a_refused_cookie_is_not_looked_up_again(
 
 
 def test_remembered_cookies_are_bounded() -> None:
-    remembered = Remembered(lasts_s=100.0)
+    remembered = Remembered()
     for number in range(MAX_REFUSED + 1):
-        remembered.note(str(number), False, now=0.0)
+        remembered.note(str(number), None, now=0.0)
     assert not remembered.refuses("0", now=1.0) and remembered.refuses("1", now=1.0)
     assert not remembered.refuses("1", now=REFUSED_LASTS_S)
-    remembered.note("1", True, now=1.0)
+    remembered.note("1", 100.0, now=1.0)
     assert remembered.knows("1", now=1.0) and not remembered.refuses("1", now=1.0)
+    assert remembered.knows("1", now=100.5) and not remembered.knows("1", now=101.0)
 
 
 async def test_operators_do_not_administer(anna: httpx.AsyncClient) -> None:

@@ -252,6 +252,23 @@ async def test_viewer_who_is_signed_out_must_go(
         await message(other, "snapshot")
 
 
+async def test_viewer_whose_sign_in_ends_must_go(
+    monitor: Served, db: Connection, anna: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it is looked at next, and whether or not the database could be asked by then."""
+    monkeypatch.setattr("monitor.routes.live.RECHECK_S", 3600.0)
+    await complete(anna)
+    await db.execute("UPDATE sign_ins SET expires_at = now() + interval '5 seconds'")
+    async with watch(monitor, "anna") as screen:
+        await message(screen, "snapshot")
+        await db.execute("ALTER TABLE sign_ins RENAME TO away")
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await screen.recv()
+        assert screen.close_code == live.CLOSE_NOT_SIGNED_IN
+
+
 async def test_viewer_who_never_reads_is_dropped_and_the_others_go_on(
     monitor: Served, facts: Facts, anna: httpx.AsyncClient
 ) -> None:

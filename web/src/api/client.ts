@@ -1,6 +1,6 @@
 // Calls of the API. An answer other than 2xx becomes an ApiError that carries the server's problem details.
 
-import { shallowRef } from 'vue'
+import { ref, shallowRef } from 'vue'
 import { read } from './read'
 import type { Page, Person, ProblemDetails, Settings } from './types'
 
@@ -19,6 +19,8 @@ export class ApiError extends Error {
 
 /** Who is signed in; null: nobody; undefined: not asked yet. */
 export const person = shallowRef<Person | null | undefined>(undefined)
+/** The sign-in has ended while somebody worked: what was begun stays until that person signs in again. */
+export const isEnded = ref(false)
 export const settings = shallowRef<Settings | null>(null)
 
 export type Query = Record<string, string | number | boolean | null | undefined>
@@ -40,7 +42,10 @@ async function call<Answer>(method: string, url: string, body?: BodyInit, conten
 export async function refusal(response: Response | null): Promise<ApiError> {
   if (!response) return new ApiError({ title: 'The server cannot be reached', status: 0, detail: '', code: 'unreachable' })
   const problem = await problemOf(response)
-  if (problem.code === 'not_signed_in') person.value = null
+  if (problem.code === 'not_signed_in') {
+    if (person.value) isEnded.value = true
+    else person.value = null
+  }
   return new ApiError(problem)
 }
 
@@ -87,9 +92,16 @@ export async function signIn(name: string, password: string): Promise<void> {
 export async function enter(who: Person): Promise<void> {
   if (!who.must) settings.value = await api.get<Settings>('/settings')
   person.value = who
+  isEnded.value = false
+}
+
+/** Forget who was here. */
+export function leave(): void {
+  person.value = null
+  isEnded.value = false
 }
 
 export async function signOut(): Promise<void> {
   await api.post('/sign-out')
-  person.value = null
+  leave()
 }

@@ -16,6 +16,7 @@ export interface Someone {
 export interface Person extends Someone {
   role: Role
   must: 'change_password' | null
+  until: Time
 }
 
 export interface User extends Someone {

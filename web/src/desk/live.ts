@@ -1,7 +1,7 @@
 // The live connection: a snapshot, then what changes. A lost or silent connection is replaced by a new one.
 
 import { computed, ref, shallowRef, triggerRef } from 'vue'
-import { address, person } from '../api/client'
+import { address, api, type ApiError } from '../api/client'
 import { read } from '../api/read'
 import type { Alarm, LiveMessage, Severity, Ticket } from '../api/types'
 import { setServerTime } from '../time'
@@ -60,7 +60,7 @@ export function connect(): void {
   opened.onmessage = ({ data }: MessageEvent<string>) => receive(read<LiveMessage>(data))
   opened.onclose = ({ code }) => {
     if (socket !== opened) return
-    if (code === NOT_SIGNED_IN) person.value = null
+    if (code === NOT_SIGNED_IN) api.get('/me').then(connect, ({ code }: ApiError) => code === 'not_signed_in' || retry())
     else if (code !== WRONG_ORIGIN) retry()
     connection.value = 'lost'
   }
