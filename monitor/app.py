@@ -39,6 +39,7 @@ from monitor.routes import (
     lobby,
     people,
     records,
+    second_factor,
     settings,
     tickets,
 )
@@ -81,6 +82,7 @@ def create_app(options: MonitorOptions, alive: Callable[[], Alive] = lambda: ALI
     app.state.alive = alive
     for desk in (
         people,
+        second_factor,
         fleet,
         lobby,
         areas,

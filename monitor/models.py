@@ -34,6 +34,7 @@ Name: TypeAlias = Annotated[
 """Letters of any script, digits and `.@-_`. Written without `\\w`, which outside of Python is ASCII only; the
 store looks closer."""
 Password: TypeAlias = Annotated[str, StringConstraints(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+Code: TypeAlias = Annotated[str, StringConstraints(max_length=64)]
 Plate: TypeAlias = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_PLATE, pattern=r"^[^\x00-\x1f\x7f]*$")
 ]
@@ -70,6 +71,25 @@ class Credentials(Given):
 
     name: Annotated[str, StringConstraints(max_length=200)]
     password: Annotated[str, StringConstraints(max_length=MAX_PASSWORD)]
+    code: Code | None = None
+
+
+class PasswordGiven(Given):
+    """One's own password."""
+
+    password: Annotated[str, StringConstraints(max_length=MAX_PASSWORD)]
+
+
+class CodeGiven(Given):
+    """A code of one's authenticator."""
+
+    code: Code
+
+
+class PasswordAndCode(PasswordGiven):
+    """One's own password, and a code of one's authenticator or a recovery code."""
+
+    code: Code
 
 
 class PasswordChange(Given):
@@ -233,7 +253,8 @@ class Person(Someone):
     """Who is signed in."""
 
     role: Role
-    must: Literal["change_password"] | None = Field(
+    has_second_factor: bool
+    must: Literal["change_password", "set_up_second_factor"] | None = Field(
         description="What this person has to do before the account can do anything else."
     )
     until: datetime = Field(description="When the sign-in ends, however much it is used.")
@@ -245,7 +266,21 @@ class User(Someone):
     role: Role
     disabled: bool
     must_change_password: bool
+    has_second_factor: bool
     created_at: datetime
+
+
+class SecondFactorProposal(BaseModel):
+    """What an authenticator needs to make codes."""
+
+    secret: str
+    url: str = Field(description="The same as an `otpauth` address.")
+
+
+class RecoveryCodes(BaseModel):
+    """Codes that serve once each, for who has lost the authenticator."""
+
+    recovery_codes: list[str]
 
 
 class TerminalRef(BaseModel):
@@ -728,6 +763,7 @@ class Settings(BaseModel):
     name: str
     version: str
     policy: str
+    second_factor: Literal["off", "optional", "administrators", "all"]
     map: MapSettings
     conditions: list[ConditionName]
     plate_colors: list[PlateColorName]

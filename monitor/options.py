@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from gateway.addresses import LOOPBACK, Network
 from store.quarantine import Limits
+
+SecondFactor: TypeAlias = Literal["off", "optional", "administrators", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class MonitorOptions:
     is_https: bool = False
     """We speak HTTPS ourselves."""
     sign_in_lasts: timedelta = timedelta(hours=12)
+    second_factor: SecondFactor = "optional"
+    """Who must have one besides whoever wants to; `off`: it is asked of nobody."""
     proxies: tuple[Network, ...] = ()
     """Who is believed about whose request it passes on."""
     scrapers: tuple[Network, ...] = LOOPBACK

@@ -114,7 +114,10 @@ class DutyFirst(Problem):
     """The account can do nothing before its person has done something, `change_password` for example."""
 
     def __init__(self, duty: str) -> None:
-        what = {"change_password": "choose a password of your own"}[duty]
+        what = {
+            "change_password": "choose a password of your own",
+            "set_up_second_factor": "set up your second factor",
+        }[duty]
         super().__init__(403, f"must_{duty}", f"First {what}; this account can do nothing else until then.")
 
 

@@ -18,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from monitor.options import SecondFactor
 from monitor.problems import AdminOnly, DutyFirst, NotSignedIn, Problem
 from monitor.throttle import network_of
 from store import people
@@ -76,9 +77,12 @@ async def signed_in(user: Annotated[Row, Depends(anybody)]) -> Row:
     return user
 
 
-def duty(user: Row) -> str | None:
+def duty(user: Row, policy: SecondFactor) -> str | None:
     """Say what a person has to do before the account can do anything else, None where there is nothing."""
-    return "change_password" if user["must_change_password"] else None
+    if user["must_change_password"]:
+        return "change_password"
+    is_needed = policy == "all" or (policy == "administrators" and user["role"] == "admin")
+    return "set_up_second_factor" if is_needed and not user["has_second_factor"] else None
 
 
 def address_of(connection: HTTPConnection) -> str:
@@ -110,23 +114,21 @@ async def _look_up(center: "Center", cookie: str) -> Row | None:
     async with center.database() as connection:
         user = await people.signed_in(connection, cookie)
     center.remembered.note(cookie, user["lasts_s"] if user else None, time.monotonic())
-    return user and {**user, "must": duty(user)}
+    return user and {**user, "must": duty(user, center.options.second_factor)}
 
 
-async def until_signed_out(connection: HTTPConnection, every_s: float) -> None:
-    """Look so often whether this connection's cookie still is somebody's who may use it, and return when it
-    is not. While the database is away, whoever was in stays in, until the sign-in ends.
+async def until_signed_out(connection: HTTPConnection, user: Row, every_s: float) -> None:
+    """Return when the sign-in of `user` ends, or else when a look, every so often, shows that this cookie is
+    nobody's any more who may use it. While the database is away, whoever was in stays in until then.
     """
     center, cookie = center_of(connection), connection.cookies.get(COOKIE)
-    ends_at = float("inf")
+    ends_at = time.monotonic() + user["lasts_s"]
     while (left_s := ends_at - time.monotonic()) > 0:
-        with suppress(Exception):
-            user = await user_of(center, cookie, address_of(connection))
-            if user is None or user["must"]:
-                return
-            left_s = user["lasts_s"]
-            ends_at = time.monotonic() + left_s
         await asyncio.sleep(min(every_s, left_s))
+        with suppress(Exception):
+            now = await user_of(center, cookie, address_of(connection))
+            if now is None or now["must"]:
+                return
 
 
 async def watching(

@@ -14,7 +14,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from monitor.problems import Problem
 
@@ -24,8 +24,9 @@ TRIES_PER_DEVICE = 10
 TRIES_PER_NAME_AND_ADDRESS = 5
 TRIES_PER_ADDRESS = 25
 """A control room of people behind one router may mistype now and then."""
-TRIES_PER_NAME = 50
-"""Higher, so that a stranger elsewhere cannot easily lock somebody out who comes with a new device."""
+TRIES_PER_NAME = {"password": 50, "code": 10}
+"""High, so that a stranger elsewhere cannot easily lock somebody out who comes with a new device. Who guesses
+at codes has the password, and three in a million are right: in a day less than one in a hundred finds one."""
 MAX_KEYS = 10_000
 HASHES_AT_ONCE = 2
 """An argon2id hash takes 64 MiB and a tenth of a second of a core."""
@@ -40,18 +41,21 @@ class Attempt(NamedTuple):
     address: str
     device: str | None
     """By which name the device is known, None where it is not."""
+    by: Literal["password", "code"] = "password"
+    """A code comes after the right password, and is counted apart."""
 
     @property
     def limits(self) -> dict[tuple[str, str], int]:
         """How many attempts there may be within the window by what they have in common. The first is
         forgotten where one succeeds."""
+        what = f"{self.by} of {self.name}"
         if self.device is not None:
-            return {(self.name, f"device {self.device}"): TRIES_PER_DEVICE}
+            return {(what, f"device {self.device}"): TRIES_PER_DEVICE}
         network = network_of(self.address)
         return {
-            (self.name, network): TRIES_PER_NAME_AND_ADDRESS,
+            (what, network): TRIES_PER_NAME_AND_ADDRESS,
             ("", network): TRIES_PER_ADDRESS,
-            (self.name, ""): TRIES_PER_NAME,
+            (what, ""): TRIES_PER_NAME[self.by],
         }
 
 

@@ -72,6 +72,19 @@ def password(name: str, password: PasswordOption = None, config: ConfigOption = 
 
 
 @users.command()
+def reset_second_factor(name: str, config: ConfigOption = None) -> None:
+    """Let a user who has lost it sign in without a second factor; all its sign-ins end."""
+    from store import people, second_factor
+
+    async def change(connection: Any) -> None:
+        user = await people.user_named(connection, name)
+        await second_factor.remove(connection, user["id"], by=_who())
+
+    _in_database(config, change)
+    echo(f"{name} has no second factor")
+
+
+@users.command()
 def disable(name: str, config: ConfigOption = None) -> None:
     """Let a user sign in no more."""
     _set_disabled(name, True, config)

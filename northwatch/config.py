@@ -348,6 +348,9 @@ class MonitorSettings(Group):
     sign_in_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
     """A sign-in lasts one shift and ends then, however much it is used; the page says so a quarter of an hour
     before, and keeps what was begun for whoever signs in again."""
+    second_factor: Literal["off", "optional", "administrators", "all"] = "optional"
+    """Codes of an authenticator (TOTP) besides the password: nobody's; whoever wants to; administrators and
+    whoever wants to; everybody. Who needs one and has none can do nothing but set it up."""
     trusted_origins: Names = ()
     """Origins besides our own, as https://desk.example, whose pages may change things."""
     web_dir: Path | None = None

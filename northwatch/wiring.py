@@ -452,6 +452,7 @@ def run_monitor(settings: Settings) -> None:
         secure_cookie=wanted.secure_cookie,
         is_https=wanted.tls_certificate is not None,
         sign_in_lasts=timedelta(hours=wanted.sign_in_hours),
+        second_factor=wanted.second_factor,
         proxies=wanted.proxy_networks,
         scrapers=wanted.metrics_networks,
         trusted_origins=frozenset(wanted.trusted_origins),

@@ -30,7 +30,11 @@ COOKIE_FORM = re.compile(r"[A-Za-z0-9_-]{43}")
 """What so many bytes look like."""
 _EVERYBODY = 4711  # advisory lock: one at a time decides whether an admin is the last
 
-USER: LiteralString = "id, name, display_name, role, disabled, must_change_password, created_at"
+USER: LiteralString = (
+    "id, name, display_name, role, disabled, must_change_password, created_at,"
+    " EXISTS (SELECT FROM second_factors f WHERE f.user_id = users.id AND f.secret IS NOT NULL)"
+    " AS has_second_factor"
+)
 
 
 async def ensure_admin(connection: Connection) -> str | None:
@@ -143,12 +147,10 @@ async def set_password(
 
 
 async def credentials(connection: Connection, name: str) -> Row | None:
-    """Give id, name, password_hash and disabled of the user `name`, None where there is none."""
+    """Give the user `name` with its password_hash, None where there is none."""
     if not NAME.fullmatch(name):
         return None
-    return await fetch_one(
-        connection, "SELECT id, name, password_hash, disabled FROM users WHERE name = %s", (name,)
-    )
+    return await fetch_one(connection, f"SELECT {USER}, password_hash FROM users WHERE name = %s", (name,))
 
 
 async def open_sign_in(connection: Connection, user_id: int, lasts: timedelta = SIGN_IN_LASTS) -> str:
@@ -167,10 +169,10 @@ async def signed_in(connection: Connection, cookie: str) -> Row | None:
     however much it is used, and `lasts_s` how many seconds that is from now on."""
     return await fetch_one(
         connection,
-        "SELECT u.id, u.name, u.display_name, u.role, u.must_change_password, s.expires_at AS until,"
-        " extract(epoch FROM s.expires_at - now())::float AS lasts_s"
-        " FROM sign_ins s JOIN users u ON u.id = s.user_id"
-        " WHERE s.token_hash = %s AND s.expires_at > now() AND NOT u.disabled",
+        f"SELECT {USER}, until, lasts_s FROM users JOIN ("
+        "   SELECT user_id, expires_at AS until, extract(epoch FROM expires_at - now())::float AS lasts_s"
+        "     FROM sign_ins WHERE token_hash = %s AND expires_at > now()"
+        " ) s ON s.user_id = users.id WHERE NOT disabled",
         (_token_hash(cookie),),
     )
 

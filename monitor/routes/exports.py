@@ -104,7 +104,7 @@ async def exported(
         headers["Content-Encoding"] = "identity"  # compressed already
     return Exported(
         download,
-        lambda: until_signed_out(request, RECHECK_S),
+        lambda: until_signed_out(request, by, RECHECK_S),
         media_type=FORMATS[kind].media_type,
         headers=headers,
     )

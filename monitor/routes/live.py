@@ -28,6 +28,7 @@ from monitor.signing import (
 from protocol.words import ALARMS
 from store.live import TerminalState
 from store.roster import PLATE_COLORS
+from store.select import Row
 
 router = APIRouter(tags=["live"])
 
@@ -75,6 +76,7 @@ async def settings(center: At, by: By) -> Settings:
         name="Northwatch",
         version=options.version,
         policy=options.policy,
+        second_factor=options.second_factor,
         map=MapSettings(
             tiles_url=options.map.tiles_url,
             tiles_attribution=options.map.tiles_attribution,
@@ -116,7 +118,7 @@ async def follow(socket: WebSocket) -> None:
         if user is None or user["must"]:
             await socket.close(live.CLOSE_NOT_SIGNED_IN)
         else:
-            await _show(socket)
+            await _show(socket, user)
     except psycopg.Error:
         await socket.close(live.CLOSE_TRY_LATER, "the database does not answer")
     except Problem as problem:
@@ -125,7 +127,7 @@ async def follow(socket: WebSocket) -> None:
         center.live.places.give_back(cookie)
 
 
-async def _show(socket: WebSocket) -> None:
+async def _show(socket: WebSocket, user: Row) -> None:
     """Send what there is to see until the viewer goes or must go."""
     center = center_of(socket)
     viewer = center.live.join()
@@ -134,7 +136,7 @@ async def _show(socket: WebSocket) -> None:
         for work in (
             _send(socket, viewer),
             _receive(socket),
-            _recheck(socket, viewer),
+            _recheck(socket, viewer, user),
             viewer.gone.wait(),
         )
     ]
@@ -163,6 +165,6 @@ async def _receive(socket: WebSocket) -> None:
             await socket.receive_text()
 
 
-async def _recheck(socket: WebSocket, viewer: Viewer) -> None:
-    await until_signed_out(socket, RECHECK_S)
+async def _recheck(socket: WebSocket, viewer: Viewer, user: Row) -> None:
+    await until_signed_out(socket, user, RECHECK_S)
     viewer.drop(live.CLOSE_NOT_SIGNED_IN)

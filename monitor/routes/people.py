@@ -1,14 +1,11 @@
 """Signing in and out, users, and the audit of what people did."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
 from fastapi import APIRouter, Request, Response
 
-from monitor.center import Center
+from monitor.attempts import note_in_vain, proved, trying, use_code
 from monitor.devices import known_device, remember_device
 from monitor.models import (
     AuditEntry,
@@ -44,10 +41,9 @@ from monitor.signing import (
     forget_cookie,
     set_cookie,
 )
-from monitor.throttle import Attempt, network_of, too_many_attempts
+from monitor.throttle import Attempt
 from store import people
-from store.audit import NOBODY, audit, audit_folded, audit_page
-from store.passwords import password_matches
+from store.audit import audit, audit_page
 from store.refusals import Unacceptable
 from store.select import Row
 
@@ -55,78 +51,39 @@ router = APIRouter(tags=["people"])
 
 WRONG = "Name or password is wrong, or the user is disabled."
 
-_log = structlog.get_logger("monitor")
-
 
 @router.post("/sign-in", response_model=Person, responses=CHANGES | problems(429))
 async def sign_in(given: Credentials, request: Request, response: Response, center: At) -> Row:
-    """Sign in and get the session cookie."""
+    """Sign in and get the session cookie. Who has a second factor gives its `code` as well, or a recovery
+    code: 401 `second_factor_needed` says so."""
     key = await center.device_key()
     device = known_device(key, given.name, request.cookies)
     address = address_of(request)
-    async with _attempt(center, Attempt(given.name, address, device)) as attempt:
-        known = await _proved(center, attempt, given.password)
+    async with trying(center, Attempt(given.name, address, device)) as attempt:
+        known = await proved(center, attempt, given.password)
         if known is None:
-            await _note_in_vain(center, "sign_in.failed", attempt)
+            await note_in_vain(center, "sign_in.failed", attempt)
             raise Problem(401, "sign_in_failed", WRONG)
-        async with center.database() as connection:
-            cookie = await people.open_sign_in(connection, known["id"], center.options.sign_in_lasts)
-            person = await people.signed_in(connection, cookie)
-            if person is None:
-                raise Problem(401, "sign_in_failed", WRONG)
-            await audit(
-                connection,
-                person["name"],
-                "signed_in",
-                person["name"],
-                address=address,
-                new_device=device is None,
-            )
+    if known["has_second_factor"] and center.options.second_factor != "off":
+        await use_code(center, attempt._replace(by="code"), known, given.code)
+    async with center.database() as connection:
+        cookie = await people.open_sign_in(connection, known["id"], center.options.sign_in_lasts)
+        person = await people.signed_in(connection, cookie)
+        if person is None:
+            raise Problem(401, "sign_in_failed", WRONG)
+        await audit(
+            connection,
+            person["name"],
+            "signed_in",
+            person["name"],
+            address=address,
+            new_device=device is None,
+        )
     center.remembered.note(cookie, person["lasts_s"], time.monotonic())
     is_secure = center.options.secure_cookie or request.url.scheme == "https"
     remember_device(response, key, person["name"], device, secure=is_secure)
     set_cookie(response, cookie, secure=is_secure)
-    return {**person, "must": duty(person)}
-
-
-@asynccontextmanager
-async def _attempt(center: Center, attempt: Attempt) -> AsyncIterator[Attempt]:
-    """Count what happens inside as an attempt; one that raises nothing was no guess.
-
-    Raises:
-        Problem: 429, too many attempts.
-    """
-    if wait_s := center.throttle.begin(attempt, time.monotonic()):
-        await _note_in_vain(center, "sign_in.locked", attempt)
-        raise too_many_attempts(wait_s)
-    yield attempt
-    center.throttle.succeeded(attempt)
-
-
-async def _proved(center: Center, attempt: Attempt, password: str) -> Row | None:
-    """Give the user of this name, who may sign in and has this password; None where there is none such."""
-    async with center.database() as connection:
-        known = await people.credentials(connection, attempt.name)
-    # No connection is held while the hash is worked out.
-    async with center.throttle.hashing(attempt):
-        is_right = await password_matches(known["password_hash"] if known else None, password)
-    return known if known and is_right and not known["disabled"] else None
-
-
-async def _note_in_vain(center: Center, action: str, attempt: Attempt) -> None:
-    """Write an attempt down. Those that are locked out cost us nothing, so that they stand there once a
-    minute and are not counted."""
-    minute, network = int(time.time()) // 60, network_of(attempt.address)
-    key, is_new = center.folding.entry((action, attempt.name, network), minute)
-    if is_new:
-        # The name may be a password in the wrong field.
-        _log.warning("sign-in refused", reason=action, network=network if key else "several")
-    elif action == "sign_in.locked":
-        return
-    async with center.database() as connection:
-        known = await people.credentials(connection, attempt.name) if key else None
-        name = known["name"] if known else NOBODY
-        await audit_folded(connection, action, name, minute, network if key else "")
+    return {**person, "must": duty(person, center.options.second_factor)}
 
 
 @router.post("/sign-out", status_code=204, responses=CHANGES)
@@ -150,9 +107,9 @@ async def change_password(given: PasswordChange, request: Request, center: At, b
     """Change one's own password; one's other sign-ins end. The new one has 10 characters or more, and is
     neither the person's name nor one of those that are guessed first."""
     # Whoever is signed in is known by that.
-    async with _attempt(center, Attempt(by["name"], address_of(request), request.cookies[COOKIE])) as attempt:
-        if await _proved(center, attempt, given.old_password) is None:
-            await _note_in_vain(center, "user.password_failed", attempt)
+    async with trying(center, Attempt(by["name"], address_of(request), request.cookies[COOKIE])) as attempt:
+        if await proved(center, attempt, given.old_password) is None:
+            await note_in_vain(center, "user.password_failed", attempt)
             raise Problem(403, "wrong_password", "The old password is wrong.")
     if given.new_password == given.old_password:
         raise Unacceptable("new_password", "password_unchanged")

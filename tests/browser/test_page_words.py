@@ -25,7 +25,7 @@ OF_FACTS = (messages.MEDIA_QUOTA, SHORT_BODY, CUT_BATCH, HASH_COLLISION, POISONE
 REASONS = {*FRAME_ERRORS, *Reason, *OF_ANSWERS, *OF_FACTS}
 """Of quarantine."""
 
-ACTION_AT = {"audit": 2, "_audit": 2, "note": 1, "audit_folded": 1, "_note_in_vain": 1}
+ACTION_AT = {"audit": 2, "_audit": 2, "note": 1, "audit_folded": 1, "note_in_vain": 1}
 """Which argument names the action, by the function that writes it down."""
 TOLD = {
     "gateway/server.py",

@@ -1,10 +1,12 @@
 """The pages around the desk: people, the fleet, the import, and what could not be read."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from store.second_factor import code_of
 from tests.browser.center import PATIENCE_S, Center, location_report
 from tests.browser.conftest import Arrive, Picture, SignIn
 
@@ -32,6 +34,33 @@ def test_an_operator_watches_and_an_administrator_arranges(sign_in: SignIn, arri
     operator.get_by_test_id("nav-vehicles").click()
     expect(operator.locator(f"[data-testid=vehicle-item][data-plate={vehicle.plate}]")).to_be_visible()
     expect(operator.get_by_test_id("vehicle-add")).to_have_count(0)
+
+
+def test_a_second_factor_is_set_up_and_asked_for(sign_in: SignIn) -> None:
+    admin = sign_in()
+    admin.get_by_test_id("nav-users").click()
+    admin.get_by_test_id("user-add").click()
+    admin.get_by_test_id("user-name").fill("qian")
+    admin.get_by_test_id("user-new-password").fill("night shift 2026")
+    admin.get_by_test_id("form-submit").click()
+    expect(admin.locator("[data-testid=user-item][data-name=qian]")).to_be_visible()
+    page = sign_in("qian", "night shift 2026", own="day shift 2027")
+    page.get_by_test_id("me").click()
+    page.get_by_test_id("second-factor").click()
+    page.get_by_test_id("factor-password").fill("day shift 2027")
+    page.get_by_test_id("form-submit").click()
+    secret = page.get_by_test_id("factor-secret").inner_text().replace(" ", "")
+    page.get_by_test_id("factor-code").fill(code_of(secret, datetime.now(UTC)))
+    page.get_by_test_id("form-submit").click()
+    recovery = page.get_by_test_id("recovery-code").first.inner_text()
+    page.get_by_test_id("form-submit").click()
+    page.get_by_test_id("sign-out").click()
+    page.get_by_test_id("sign-in-name").fill("qian")
+    page.get_by_test_id("sign-in-password").fill("day shift 2027")
+    page.get_by_test_id("sign-in-submit").click()
+    page.get_by_test_id("sign-in-code").fill(recovery)
+    page.get_by_test_id("sign-in-submit").click()
+    page.locator("[data-testid=lamp-live][data-state=open]").wait_for()
 
 
 def test_a_terminal_is_claimed_out_of_the_lobby(sign_in: SignIn, center: Center) -> None:

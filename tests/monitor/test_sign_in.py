@@ -145,7 +145,7 @@ async def test_an_attacker_cannot_fill_the_audit(monitor: Served, db: Connection
     async with monitor.client() as client:
         for number in range(TRIES_PER_ADDRESS):
             await client.post(SIGN_IN, json={"name": f"user {number}", "password": "wrong"})
-        for _ in range(TRIES_PER_NAME):
+        for _ in range(TRIES_PER_NAME["password"]):
             assert (await client.post(SIGN_IN, json=WRONG)).status_code == 429
     rows = await (await db.execute("SELECT action, subject, detail FROM audit")).fetchall()
     assert len(rows) <= 2 * (ENTRIES_A_MINUTE + 2)

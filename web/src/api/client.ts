@@ -84,8 +84,8 @@ export async function start(): Promise<void> {
   }
 }
 
-export async function signIn(name: string, password: string): Promise<void> {
-  await enter(await api.post<Person>('/sign-in', { name, password }))
+export async function signIn(name: string, password: string, code = ''): Promise<void> {
+  await enter(await api.post<Person>('/sign-in', { name, password, ...(code && { code }) }))
 }
 
 /** Go on as the person who is signed in; who has something to do first is told nothing else before. */

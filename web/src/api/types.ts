@@ -15,7 +15,8 @@ export interface Someone {
 
 export interface Person extends Someone {
   role: Role
-  must: 'change_password' | null
+  has_second_factor: boolean
+  must: 'change_password' | 'set_up_second_factor' | null
   until: Time
 }
 
@@ -23,6 +24,7 @@ export interface User extends Someone {
   role: Role
   disabled: boolean
   must_change_password: boolean
+  has_second_factor: boolean
   created_at: Time
 }
 
@@ -37,6 +39,15 @@ export interface FactSetting {
   least: number
   most: number
   is_whole: boolean
+}
+
+export interface SecondFactorProposal {
+  secret: string
+  url: string
+}
+
+export interface RecoveryCodes {
+  recovery_codes: string[]
 }
 
 export interface TerminalName {
@@ -209,6 +220,7 @@ export type LiveMessage = Numbered &
   )
 
 export interface Settings {
+  second_factor: 'off' | 'optional' | 'administrators' | 'all'
   name: string
   version: string
   policy: 'open' | 'known'
