@@ -41,6 +41,8 @@ _FACTS = (
 _TOLD = "outbox_consumers outbox_listeners"
 """Whoever writes a change tells who listens, by triggers."""
 _JOURNEYS = "hour_cursors leg_cursors legs stale_days stale_hours terminal_days terminal_hours"
+_SECRETS = "recovery_codes second_factors sign_ins signing_keys"
+"""What nobody but the monitor sees."""
 
 RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
     Process.GATEWAY: {"SELECT": _FLEET},
@@ -57,12 +59,12 @@ RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
         "DELETE": "claims decision_versions pieces pieces_begin",
     },
     Process.MONITOR: {
-        "SELECT": f"{_FLEET} {_FACTS} {_TOLD} {_JOURNEYS} audit sign_ins signing_keys users",
-        "INSERT": "alarm_changes audit decision_versions decisions holds installations outbox sign_ins"
-        " signing_keys terminals ticket_changes users vehicles",
-        "UPDATE": "decision_counter holds installations quarantine_size sign_ins terminals tickets"
-        " users vehicles",
-        "DELETE": "decision_versions quarantine sign_ins",
+        "SELECT": f"{_FLEET} {_FACTS} {_TOLD} {_JOURNEYS} audit {_SECRETS} users",
+        "INSERT": "alarm_changes audit decision_versions decisions holds installations outbox terminals"
+        f" ticket_changes {_SECRETS} users vehicles",
+        "UPDATE": "decision_counter holds installations quarantine_size second_factors sign_ins terminals"
+        " tickets users vehicles",
+        "DELETE": "decision_versions quarantine recovery_codes second_factors sign_ins",
     },
     Process.KEEPER: {
         "SELECT": f"{_FLEET} {_FACTS} {_JOURNEYS}",

@@ -29,6 +29,7 @@ EVERYBODY = [
     "DELETE FROM users",
     "TRUNCATE alarms",
 ]
+SECRETS = ("recovery_codes", "second_factors", "sign_ins", "signing_keys")
 FORBIDDEN = {
     Process.GATEWAY: [
         "UPDATE alarms SET condition = 'mine'",
@@ -38,7 +39,7 @@ FORBIDDEN = {
         "SELECT make_position_days('2026-01-01', '2026-01-02')",
     ],
     Process.WORKER: [
-        *(f"SELECT FROM {table}" for table in ("users", "sign_ins", "signing_keys", "audit", "outbox")),
+        *(f"SELECT FROM {table}" for table in (*SECRETS, "users", "audit", "outbox")),
         "INSERT INTO users (name, role, password_hash) VALUES ('mine', 'admin', '')",
         "UPDATE decisions SET value = 'true'",
         "DELETE FROM positions",
@@ -65,7 +66,7 @@ FORBIDDEN = {
     ],
     Process.KEEPER: [
         "UPDATE alarms SET condition = 'mine'",
-        *(f"SELECT FROM {table}" for table in ("users", "sign_ins", "signing_keys", "audit")),
+        *(f"SELECT FROM {table}" for table in (*SECRETS, "users", "audit")),
         "DELETE FROM terminals",
         "UPDATE cursors SET position = 0",
     ],
