@@ -250,7 +250,7 @@ def test_errors_without_a_state() -> None:
 
 
 TRIGGER: LiteralString = """
-CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF NEW.altitude = 666 OR EXISTS (SELECT FROM audit WHERE action = 'all') THEN
         RAISE EXCEPTION 'too slow' USING ERRCODE = '57014';
