@@ -19,7 +19,7 @@ def attack(target: Target) -> str:
 
 def flood(target: Target, prefix: str) -> str:
     """Send one report of each terminal whose number begins so."""
-    identities = IDENTITIES * (10 if target.is_long else 1)
+    identities = IDENTITIES * (5 if target.is_long else 1)  # the lobby has room for twice as many
     sent = answered = 0
     with target.connect() as link:
         for begin in range(0, identities, CHUNK):
