@@ -97,11 +97,13 @@ class Figures(TypedDict):
     terminals: int | None
     online: int | None
     silent: int | None
+    without_code: int | None
     alarms_on_desk: int | None
     alarms_taken: int | None
     tickets_open: int | None
     strangers: int | None
-    alarms_of_strangers: int | None
+    strangers_in_alarm: int | None
+    strangers_in_emergency: int | None
     quarantined_last_hour: int | None
     quarantine_mib: float | None
     quarantine_only_counted: int | None
@@ -435,11 +437,13 @@ def judge(
             "terminals": figures.get("terminals"),
             "online": figures.get("online"),
             "silent": figures.get("silent"),
+            "without_code": figures.get("without_code"),
             "alarms_on_desk": figures.get("alarms_on_desk"),
             "alarms_taken": figures.get("alarms_taken"),
             "tickets_open": figures.get("tickets_open"),
             "strangers": figures.get("strangers"),
-            "alarms_of_strangers": figures.get("alarms_of_strangers"),
+            "strangers_in_alarm": figures.get("strangers_in_alarm"),
+            "strangers_in_emergency": figures.get("strangers_in_emergency"),
             "quarantined_last_hour": database["quarantined_last_hour"] if database else None,
             "quarantine_mib": database["quarantine_bytes"] / (1 << 20) if database else None,
             "quarantine_only_counted": database["quarantine_only_counted"] if database else None,

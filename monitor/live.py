@@ -15,6 +15,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import msgspec
@@ -22,6 +24,8 @@ import psycopg
 import structlog
 
 from monitor.health import Health, HealthWatch
+from protocol.edition import Edition
+from protocol.words import ALARMS, Severity
 from store import live
 from store.fleet import LIVE_CHANNEL
 from store.live import TerminalState
@@ -51,6 +55,11 @@ CLOSE_WRONG_ORIGIN = 4403
 CLOSE_TOO_SLOW = 4408
 CLOSE_TRY_LATER = 1013
 CLOSE_STOPPING = 1012
+
+_BITS = [bit for edition in Edition for bit in ALARMS[edition].values()]
+ANY_ALARM = reduce(or_, (1 << each.bit for each in _BITS))
+ANY_EMERGENCY = reduce(or_, (1 << each.bit for each in _BITS if each.severity is Severity.EMERGENCY))
+"""Alarm words; of strangers the edition may not be known."""
 
 _log = structlog.get_logger("monitor")
 _encoder = msgspec.json.Encoder()
@@ -116,13 +125,12 @@ class LivePicture:
         self.alarms: dict[int, Row] = {}
         self.tickets: dict[int, Row] = {}
         self.strangers: dict[str, int] = {}
-        """How many there are, and how many alarms of theirs; only the newest are in the picture."""
+        """How many there are, and how many of them are in alarm; none is in the picture."""
         self.viewers: set[Viewer] = set()
         self.places = ViewerPlaces()
         self._connect = connect
         self._health = health
         self._horizon: str | None = None
-        self._newest_strangers: list[int] = []
         self._snapshot: tuple[int, bytes] = (-1, b"")
         self._told: tuple[float, Health | None] = (0.0, None)
 
@@ -160,7 +168,8 @@ class LivePicture:
             "terminals": len(states),
             "online": sum(state.link == "open" for state in states),
             "silent": sum(state.silent_since is not None for state in states),
-            "alarms_on_desk": sum(not alarm["stranger"] for alarm in self.alarms.values()),
+            "without_code": sum(state.without_code_since is not None for state in states),
+            "alarms_on_desk": len(self.alarms),
             "alarms_taken": sum(alarm["desk"] == "taken" for alarm in self.alarms.values()),
             "tickets_open": len(self.tickets),
             **self.strangers,
@@ -212,32 +221,32 @@ class LivePicture:
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             is_full = self._horizon is None
-            if is_full or len(self._newest_strangers) < live.MAX_STRANGERS:
-                self._newest_strangers = await live.newest_strangers(connection)
-            states, horizon = await live.states(connection, self._horizon, self._newest_strangers)
-            strangers = await live.strangers(connection)
+            found = await live.states(connection, self._horizon)
+            strangers = await live.strangers(connection, ANY_ALARM, ANY_EMERGENCY)
             alarms = await live.alarms_on_desk(connection)
             tickets = await live.open_tickets(connection)
             gone_alarms = await live.alarms_by_id(connection, _gone(self.alarms, alarms))
             gone_tickets = await live.tickets_by_id(connection, _gone(self.tickets, tickets))
-        self._take_states(states, is_full)
-        self._tell("alarms", _changed(self.alarms, alarms) + [_left(alarm) for alarm in gone_alarms])
+        self._take_states(found, is_full)
+        self._tell("alarms", _changed(self.alarms, alarms) + gone_alarms)
         self._tell("tickets", _changed(self.tickets, tickets) + gone_tickets)
         self.alarms = {row["id"]: row for row in alarms}
         self.tickets = {row["id"]: row for row in tickets}
-        self._horizon, self.strangers = horizon, strangers
+        self._horizon, self.strangers = found.horizon, strangers
         if not self.is_complete:
             self.is_complete = True
             self._snapshot = (-1, b"")
 
-    def _take_states(self, states: list[TerminalState], is_full: bool) -> None:
-        known = self.states
-        changed = [state for state in states if known.get(state.terminal_id) != state]
-        if is_full and known.keys() != {state.terminal_id for state in states}:
-            self.states = known = {state.terminal_id: state for state in states}
-        else:
-            known.update((state.terminal_id, state) for state in changed)
-        self._tell("states", changed)
+    def _take_states(self, found: live.States, is_full: bool) -> None:
+        states = {state.terminal_id: state for state in found.states}
+        changed = [state for number, state in states.items() if self.states.get(number) != state]
+        gone = sorted(self.states.keys() - states.keys() if is_full else self.states.keys() & found.gone)
+        for number in gone:
+            del self.states[number]
+        self.states.update((state.terminal_id, state) for state in changed)
+        if changed or gone:
+            self.sequence += 1
+            self._publish("states", {"states": changed, "gone": gone})
 
     def _tell(self, kind: str, things: list[Any]) -> None:
         if things:
@@ -272,11 +281,6 @@ class LivePicture:
 
 def _gone(known: dict[int, Row], rows: list[Row]) -> list[int]:
     return list(known.keys() - {row["id"] for row in rows})
-
-
-def _left(alarm: Row) -> Row:
-    """Give an alarm that is no longer in the picture; a stranger's gives way to newer ones."""
-    return alarm | {"on_desk": False} if alarm["stranger"] else alarm
 
 
 def _changed(known: dict[int, Row], rows: list[Row]) -> list[Row]:

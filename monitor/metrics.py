@@ -39,10 +39,11 @@ class Metrics:
             "terminals": "Terminals known to the database",
             "online": "Terminals with an open link",
             "silent": "Terminals that should report and do not",
-            "alarms_on_desk": "Alarms of known terminals that nobody has handled",
+            "without_code": "Terminals of which only what they say without their code is heard",
+            "alarms_on_desk": "Alarms that nobody has handled",
             "tickets_open": "Tickets that are not closed",
-            "strangers": "Terminals that nobody knows, up to 10,000",
-            "alarms_of_strangers": "Alarms of theirs that nobody has handled, up to 10,000",
+            "strangers": "Terminals in the lobby that have never authenticated, up to 10,000",
+            "strangers_in_alarm": "Of these, who lately reported an alarm",
         }
         for name, meaning in figures.items():
             gauge = Gauge(f"northwatch_{name}", meaning, registry=registry)

@@ -336,6 +336,17 @@ class Clone(BaseModel):
     take_overs: int
 
 
+class Claimed(BaseModel):
+    """What a terminal last said of itself without having authenticated since."""
+
+    received_at: datetime
+    manufacturer_id: str
+    model: str
+    maker_terminal_id: str
+    plate: str
+    plate_color: int
+
+
 class Terminal(BaseModel):
     """A terminal 终端: as entered, as it registered (0x0100), and how it is now."""
 
@@ -363,6 +374,17 @@ class Terminal(BaseModel):
     last_received_at: datetime | None
     mode: str
     silent_since: datetime | None
+    without_code_since: datetime | None
+    """In place of `silent_since`, where it spoke since without its code."""
+    without_code_at: datetime | None
+    """When it last said something without its code, which did not count."""
+    without_code: int
+    """How often."""
+    lat: float | None
+    lon: float | None
+    fix_at: datetime | None
+    alarm_bits: int
+    claim: Claimed | None
     clone: Clone | None
     vehicle: InstalledIn | None
 
@@ -608,7 +630,6 @@ class Alarm(BaseModel):
     ends: Literal["by_terminal", "by_operator"]
     late: bool
     on_desk: bool
-    stranger: bool
     began_at: datetime
     received_at: datetime
     last_seen_at: datetime

@@ -43,7 +43,7 @@ def add(
 def list_terminals(
     search: Annotated[str | None, typer.Option(help="Part of identity, plate, model or ICCID")] = None,
     view: Annotated[
-        str, typer.Option(help="all, known, lobby, blocked, bound, unbound, online or silent")
+        str, typer.Option(help="all, known, lobby, blocked, bound, unbound, online, silent, …")
     ] = "all",
     config: ConfigOption = None,
 ) -> None:

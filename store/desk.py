@@ -17,7 +17,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from store.audit import audit
-from store.fleet import tell_viewers
+from store.fleet import place, tell_viewers
 from store.refusals import AlreadyExists, NotFound
 from store.select import Connection, Page, Row, decode_cursor, fetch_all, fetch_one, fetch_page, where
 
@@ -35,21 +35,6 @@ def _someone(alias: LiteralString, name: LiteralString) -> LiteralString:
     )
 
 
-def is_on_earth(alias: LiteralString) -> LiteralString:
-    """Give the condition that coordinates can be drawn: a terminal can send 4,000 degrees, and no map
-    likes it.
-    """
-    return f"{alias}.lat BETWEEN -90 AND 90 AND {alias}.lon BETWEEN -180 AND 180"
-
-
-def place(alias: LiteralString) -> LiteralString:
-    """Give the columns `lat` and `lon`, null where they cannot be drawn."""
-    return (
-        f"CASE WHEN {is_on_earth(alias)} THEN {alias}.lat END AS lat,"
-        f" CASE WHEN {is_on_earth(alias)} THEN {alias}.lon END AS lon"
-    )
-
-
 DESK: LiteralString = """
 CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL THEN 'taken' ELSE 'free' END
 """
@@ -57,7 +42,7 @@ CASE WHEN a.handled_at IS NOT NULL THEN 'handled' WHEN a.taken_at IS NOT NULL TH
 
 ALARM: LiteralString = f"""
 SELECT a.id, {TERMINAL_REF}, {VEHICLE_REF}, a.condition, a.object, a.edition, a.severity, a.ends, a.late,
-       a.on_desk, a.stranger, a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports,
+       a.on_desk, a.began_at, a.received_at, a.last_seen_at, a.ended_at, a.reports,
        {place("a")}, a.speed_kmh, {DESK} AS desk,
        {_someone("taker", "taken_by")}, a.taken_at, {_someone("handler", "handled_by")}, a.handled_at,
        a.result, a.note
@@ -102,7 +87,7 @@ SELECT q.id, q.received_at, CASE WHEN t.id IS NOT NULL THEN
 async def alarms_page(
     connection: Connection, *, view: str = "desk", limit: int, cursor: str | None = None, **filters: Any
 ) -> Page:
-    """List alarms: the desk by severity and then newest first, strangers' last; other views newest first.
+    """List alarms: the desk by severity and then newest first; other views newest first.
 
     Filters: terminal_id, vehicle_id, condition, severity, desk, result, since and until (of began_at).
     """
@@ -123,16 +108,15 @@ async def alarms_page(
     key: tuple[str, ...] = ("began_at", "id")
     order: LiteralString = "a.began_at DESC, a.id DESC"
     if view == "desk":
-        key = ("stranger", "severity", "began_at", "id")
-        order = "a.stranger, a.severity, a.began_at DESC, a.id DESC"
+        key = ("severity", "began_at", "id")
+        order = "a.severity, a.began_at DESC, a.id DESC"
         conditions["after_id"] = (
-            "(a.stranger, a.severity) > (%(after_stranger)s, %(after_severity)s) OR"
-            " ((a.stranger, a.severity) = (%(after_stranger)s, %(after_severity)s)"
+            "a.severity > %(after_severity)s OR (a.severity = %(after_severity)s"
             " AND (a.began_at, a.id) < (%(after_at)s, %(after_id)s))"
         )
     if cursor:
-        kinds = (bool, int, datetime, int) if view == "desk" else (datetime, int)
-        names = ("after_stranger", "after_severity", "after_at", "after_id")[-len(kinds) :]
+        kinds = (int, datetime, int) if view == "desk" else (datetime, int)
+        names = ("after_severity", "after_at", "after_id")[-len(kinds) :]
         given.update(zip(names, decode_cursor(cursor, kinds), strict=True))
     query: LiteralString = f"{ALARM} WHERE {where(conditions, given)} ORDER BY {order}"
     return await fetch_page(connection, query, given, key=key, limit=limit)

@@ -53,13 +53,50 @@ LEFT JOIN installations i ON i.vehicle_id = v.id AND i.removed_at IS NULL
 LEFT JOIN terminals t ON t.id = i.terminal_id
 """
 
-_TERMINAL: LiteralString = """
+
+def is_on_earth(alias: LiteralString) -> LiteralString:
+    """Give the condition that coordinates can be drawn: a terminal can send 4,000 degrees, and no map
+    likes it.
+    """
+    return f"{alias}.lat BETWEEN -90 AND 90 AND {alias}.lon BETWEEN -180 AND 180"
+
+
+def place(alias: LiteralString) -> LiteralString:
+    """Give the columns `lat` and `lon`, null where they cannot be drawn."""
+    return (
+        f"CASE WHEN {is_on_earth(alias)} THEN {alias}.lat END AS lat,"
+        f" CASE WHEN {is_on_earth(alias)} THEN {alias}.lon END AS lon"
+    )
+
+
+STRANGER: LiteralString = """
+NOT (t.known OR t.blocked OR t.forgotten OR t.speaks_without_code) AND t.authenticated_at IS NULL
+"""
+"""The condition that terminal `t` waits in the lobby, and what it says does not count."""
+
+_WITHOUT_CODE: LiteralString = "s.without_code_at > s.silent_since"
+SILENCE: LiteralString = f"""
+CASE WHEN {_WITHOUT_CODE} THEN NULL ELSE s.silent_since END AS silent_since,
+CASE WHEN {_WITHOUT_CODE} THEN s.silent_since END AS without_code_since,
+s.without_code_at, coalesce(s.without_code, 0) AS without_code
+"""
+"""Since when a terminal is silent; or since when nothing was heard but what it says without its code, which
+is another fault. And when it last did, and how often."""
+
+_CLAIM: LiteralString = """
+(SELECT jsonb_build_object('received_at', k.received_at, 'manufacturer_id', k.manufacturer_id,
+                           'model', k.model, 'maker_terminal_id', k.maker_terminal_id, 'plate', k.plate,
+                           'plate_color', k.plate_color)
+   FROM claims k WHERE k.terminal_id = t.id ORDER BY k.session DESC LIMIT 1) AS claim
+"""
+
+_TERMINAL: LiteralString = f"""
 SELECT t.id, t.identity, t.edition, t.known, t.blocked, t.code_epoch, t.speaks_without_code,
        t.province_id, t.city_id, t.manufacturer_id, t.model,
        t.maker_terminal_id, t.registered_plate, t.registered_plate_color, t.registered_at, t.authenticated_at,
        t.iccid, t.note, t.first_seen_at, t.created_at,
        coalesce(s.link, 'closed') AS link, s.last_received_at, coalesce(s.mode, 'unknown') AS mode,
-       s.silent_since,
+       {SILENCE}, {place("s")}, s.fix_at, coalesce(s.alarm_bits, 0) AS alarm_bits, {_CLAIM},
        CASE WHEN c.terminal_id IS NOT NULL THEN
            jsonb_build_object('began_at', c.began_at, 'last_seen_at', c.last_seen_at, 'peers', c.peers,
                               'frames', c.frames, 'take_overs', c.take_overs) END AS clone,
@@ -81,7 +118,8 @@ TERMINAL_VIEWS: dict[str, LiteralString] = {
     "bound": "i.id IS NOT NULL",
     "unbound": "i.id IS NULL",
     "online": "s.link = 'open'",
-    "silent": "s.silent_since IS NOT NULL",
+    "silent": f"s.silent_since IS NOT NULL AND ({_WITHOUT_CODE}) IS NOT TRUE",
+    "without_code": "s.without_code_at > now() - interval '1 day'",
     "cloned": "c.terminal_id IS NOT NULL",
 }
 
@@ -147,9 +185,11 @@ async def terminals_page(
     conditions: dict[str, LiteralString] = {
         "view": TERMINAL_VIEWS[view],
         "search": "t.identity ILIKE %(search)s OR v.plate ILIKE %(search)s"
-        " OR t.registered_plate ILIKE %(search)s OR t.model ILIKE %(search)s OR t.iccid ILIKE %(search)s",
+        " OR t.registered_plate ILIKE %(search)s OR t.model ILIKE %(search)s OR t.iccid ILIKE %(search)s"
+        " OR EXISTS (SELECT FROM claims k WHERE k.terminal_id = t.id AND k.plate ILIKE %(search)s)",
+        "here": "NOT t.forgotten",
     }
-    given: Row = {"view": view, "search": pattern(search)}
+    given: Row = {"view": view, "search": pattern(search), "here": True}
     total = await _count(connection, f"{_TERMINAL} WHERE {where(conditions, given)}", given)
     if cursor:
         (given["after"],) = decode_cursor(cursor, (str,))

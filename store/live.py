@@ -5,13 +5,14 @@ for the rows that transactions changed which were not yet visible the last time,
 """
 
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
-from store.desk import ALARM, ALARM_VIEWS, TICKET, place
+from store.desk import ALARM, ALARM_VIEWS, TICKET
+from store.fleet import SILENCE, STRANGER, place
 from store.horizon import HORIZON, IS_NEW
 from store.select import Connection, Row, fetch_all, fetch_one
 
@@ -20,14 +21,12 @@ MAX_DESK = 2000
 them.
 """
 
-MAX_STRANGERS = 50
-"""Of terminals that nobody knows, and of their alarms, so many are in the picture: anybody can invent
-them.
-"""
 MAX_COUNTED = 10_000
-"""Strangers and their alarms are counted so far: to count a million each second would be work for a number
+"""Of strangers so many are counted, the newest: to count a million each second would be work for a number
 that says no more.
 """
+RECENT: LiteralString = "interval '10 minutes'"
+"""So long a stranger counts as one in alarm after it has said so."""
 
 
 class TerminalState(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +47,9 @@ class TerminalState(msgspec.Struct, frozen=True, gc=False):
     last_received_at: datetime | None
     mode: str
     silent_since: datetime | None
+    without_code_since: datetime | None
+    without_code_at: datetime | None
+    without_code: int
     reported_at: datetime | None
     received_at: datetime | None
     lat: float | None
@@ -64,9 +66,9 @@ class TerminalState(msgspec.Struct, frozen=True, gc=False):
 
 STATES: LiteralString = f"""
 SELECT t.id, t.identity, t.known, t.blocked, v.id, v.plate, v.plate_color, coalesce(s.link, 'closed'),
-       s.link_changed_at, s.last_received_at, coalesce(s.mode, 'unknown'), s.silent_since,
-       s.reported_at, s.received_at, {place("s")}, s.fix_at, s.speed_kmh, s.heading_deg, s.altitude_m,
-       coalesce(s.alarm_bits, 0), coalesce(s.status_bits, 0), s.mileage_km, s.updated_at
+       s.link_changed_at, s.last_received_at, coalesce(s.mode, 'unknown'),
+       {SILENCE}, s.reported_at, s.received_at, {place("s")}, s.fix_at, s.speed_kmh, s.heading_deg,
+       s.altitude_m, coalesce(s.alarm_bits, 0), coalesce(s.status_bits, 0), s.mileage_km, s.updated_at
 FROM terminals t
 LEFT JOIN terminal_states s ON s.terminal_id = t.id
 LEFT JOIN installations i ON i.terminal_id = t.id AND i.removed_at IS NULL
@@ -83,33 +85,38 @@ UNION ALL SELECT terminal_id FROM installations
 """
 
 
+# Anybody can invent strangers, which never authenticated and which nobody entered or accepted.
 _IN_PICTURE: LiteralString = """
-(t.known OR t.authenticated_at IS NOT NULL OR i.id IS NOT NULL OR %(strangers)s::integer[] IS NULL OR
- t.id = ANY(%(strangers)s::integer[]))
+NOT t.forgotten AND (t.known OR t.authenticated_at IS NOT NULL OR t.speaks_without_code OR i.id IS NOT NULL)
 """
 
 
-async def states(
-    connection: Connection, horizon: str | None, strangers: list[int] | None = None
-) -> tuple[list[TerminalState], str]:
-    """Give the states that changed since `horizon` (None: all), and the horizon of the next call. Of
-    strangers that are in no vehicle only these, unless that is None.
+class States(NamedTuple):
+    """What was read."""
 
-    What it is called belongs to a state: also a terminal whose vehicle got another plate has changed. Rows
-    that were deleted are not seen; the product deletes none. Call it inside a REPEATABLE READ transaction, so
-    that the horizon belongs to what was read.
+    states: list[TerminalState]
+    gone: set[int]
+    """Terminals that changed and are not in the picture."""
+    horizon: str
+    """Of the next reading."""
+
+
+async def states(connection: Connection, horizon: str | None) -> States:
+    """Give the states that changed since `horizon` (None: all), of all but strangers and who is forgotten.
+
+    What it is called belongs to a state: also a terminal whose vehicle got another plate has changed. Call it
+    inside a REPEATABLE READ transaction, so that the horizon belongs to what was read.
     """
     row = await fetch_one(connection, HORIZON)
     assert row is not None
     if horizon is None:
-        found = await _states(connection, f"{STATES} WHERE {_IN_PICTURE}", {"strangers": strangers})
-        return found, row["horizon"]
+        return States(await _states(connection, f"{STATES} WHERE {_IN_PICTURE}"), set(), row["horizon"])
     changed = [each["terminal_id"] for each in await fetch_all(connection, _CHANGED, {"horizon": horizon})]
     if not changed:
-        return [], row["horizon"]
-    given = {"strangers": strangers, "changed": changed}
+        return States([], set(), row["horizon"])
     query: LiteralString = f"{STATES} WHERE t.id = ANY(%(changed)s) AND {_IN_PICTURE}"
-    return await _states(connection, query, given), row["horizon"]
+    found = await _states(connection, query, {"changed": changed})
+    return States(found, set(changed) - {each.terminal_id for each in found}, row["horizon"])
 
 
 async def _states(connection: Connection, query: LiteralString, given: Any = None) -> list[TerminalState]:
@@ -118,38 +125,28 @@ async def _states(connection: Connection, query: LiteralString, given: Any = Non
         return await cursor.fetchall()
 
 
-async def newest_strangers(connection: Connection) -> list[int]:
-    """Give the numbers of the terminals that came last of those that never authenticated and that nobody
-    entered or accepted."""
-    rows = await fetch_all(
-        connection,
-        "SELECT id FROM terminals WHERE NOT known AND authenticated_at IS NULL"
-        f" ORDER BY id DESC LIMIT {MAX_STRANGERS}",
-    )
-    return [row["id"] for row in rows]
-
-
-async def strangers(connection: Connection) -> dict[str, int]:
-    """Count the strangers, and their alarms that nobody has handled, each up to `MAX_COUNTED`."""
+async def strangers(connection: Connection, alarms: int, emergencies: int) -> dict[str, int]:
+    """Count the strangers in the lobby, those of them whose last report has one of the `alarms`, and of these
+    one of the `emergencies`, which are alarm words.
+    """
     row = await fetch_one(
         connection,
-        "SELECT (SELECT count(*) FROM (SELECT FROM terminals WHERE NOT known AND authenticated_at IS NULL"
-        f" LIMIT {MAX_COUNTED}) x) AS strangers,"
-        " (SELECT count(*) FROM (SELECT FROM alarms a"
-        f" WHERE {ALARM_VIEWS['desk']} AND a.stranger LIMIT {MAX_COUNTED}) x) AS alarms_of_strangers",
+        "SELECT count(*) AS strangers,"
+        " count(*) FILTER (WHERE s.alarm_bits & %(alarms)s <> 0) AS strangers_in_alarm,"
+        " count(*) FILTER (WHERE s.alarm_bits & %(emergencies)s <> 0) AS strangers_in_emergency"
+        f" FROM (SELECT id FROM terminals t WHERE {STRANGER} ORDER BY id DESC LIMIT {MAX_COUNTED}) t"
+        f" LEFT JOIN terminal_states s ON s.terminal_id = t.id AND s.received_at > now() - {RECENT}",
+        {"alarms": alarms, "emergencies": emergencies},
     )
     assert row is not None
     return row
 
 
 async def alarms_on_desk(connection: Connection) -> list[Row]:
-    """Give the alarms that nobody has handled, by severity and then newest first; behind them some of
-    strangers.
-    """
-    query: LiteralString = f"{ALARM} WHERE {ALARM_VIEWS['desk']} AND"
-    order: LiteralString = "ORDER BY a.severity, a.began_at DESC, a.id DESC LIMIT"
-    known = await fetch_all(connection, f"{query} NOT a.stranger {order} {MAX_DESK}")
-    return known + await fetch_all(connection, f"{query} a.stranger {order} {MAX_STRANGERS}")
+    """Give the alarms that nobody has handled, by severity and then newest first."""
+    query: LiteralString = f"{ALARM} WHERE {ALARM_VIEWS['desk']}"
+    order: LiteralString = "ORDER BY a.severity, a.began_at DESC, a.id DESC"
+    return await fetch_all(connection, f"{query} {order} LIMIT {MAX_DESK}")
 
 
 async def alarms_by_id(connection: Connection, ids: list[int]) -> list[Row]:

@@ -20,7 +20,8 @@ import psycopg
 
 from store import select
 from store.blobs import Blobs
-from store.desk import TERMINAL_REF, VEHICLE_REF, place
+from store.desk import TERMINAL_REF, VEHICLE_REF
+from store.fleet import place
 from store.refusals import NotFound
 from store.select import Page, Row
 from store.times import from_us

@@ -12,7 +12,8 @@ from typing import Any, LiteralString, NamedTuple, TypeAlias, cast
 from psycopg import AsyncCursor, DataError
 from psycopg.rows import tuple_row
 
-from store.desk import TERMINAL_REF, VEHICLE_REF, is_on_earth
+from store.desk import TERMINAL_REF, VEHICLE_REF
+from store.fleet import is_on_earth
 from store.journeys import STOP, TRIP
 from store.quality import Quality, names_of
 from store.refusals import BadCursor, NotFound

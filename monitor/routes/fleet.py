@@ -46,7 +46,9 @@ DEFAULT_POINTS = 2000
 """As many as a screen has columns of pixels."""
 MAX_POINTS = 20_000
 
-View = Literal["all", "known", "lobby", "blocked", "bound", "unbound", "online", "silent", "cloned"]
+View = Literal[
+    "all", "known", "lobby", "blocked", "bound", "unbound", "online", "silent", "without_code", "cloned"
+]
 Points = Annotated[int, Query(alias="limit", ge=2, le=MAX_POINTS, description="How many points at most.")]
 
 

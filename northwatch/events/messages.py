@@ -24,7 +24,7 @@ from protocol.words import ALARMS
 VERSION: Final = 1
 Row: TypeAlias = dict[str, Any]
 
-FAULTS: Final = {"silent": "终端失联"}
+FAULTS: Final = {"silent": "终端失联", "without_code": "终端未鉴权"}
 _CHINESE: Final = {
     (edition.value, bit.name): bit.chinese for edition in Edition for bit in ALARMS[edition].values()
 }

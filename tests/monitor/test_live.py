@@ -22,7 +22,7 @@ from monitor.models import Alarm, Ticket
 from monitor.routes.live import LiveSnapshot
 from monitor.signing import COOKIE
 from store import fleet, people
-from store.live import MAX_STRANGERS, TerminalState, states
+from store.live import TerminalState, states
 from store.select import Connection
 from tests.monitor.conftest import PATIENCE_S, Served, until
 from tests.monitor.facts import Facts
@@ -99,41 +99,47 @@ async def test_snapshot_shows_every_terminal_the_desk_and_open_tickets(
     assert picture["tickets"] == [{name: one[name] for name in Ticket.model_fields}]
 
 
-async def test_strangers_never_fill_the_picture(facts: Facts, anna: httpx.AsyncClient) -> None:
+async def test_strangers_are_counted_and_not_in_the_picture(facts: Facts, anna: httpx.AsyncClient) -> None:
     known = await facts.terminal("100")
     await facts.connection.execute("UPDATE terminals SET authenticated_at = now() WHERE id = %s", (known,))
-    await facts.alarm(known, severity=4)
-    many = 5 * MAX_STRANGERS
     await facts.connection.execute(
-        "INSERT INTO terminals (identity) SELECT 'F' || n FROM generate_series(1, %s) n", (many,)
+        "INSERT INTO terminals (identity) SELECT 'F' || n FROM generate_series(1, 30) n"
     )
-    await facts.connection.execute(
-        "INSERT INTO alarms (terminal_id, condition, edition, severity, ends, began_at, received_at,"
-        "                    last_seen_at, stranger)"
-        " SELECT id, 'emergency', '2013', 1, 'by_operator', now(), now(), now(), true"
-        "   FROM terminals WHERE authenticated_at IS NULL AND NOT known"
+    await facts.connection.execute(  # an emergency, a notice, nothing, and an emergency of an hour ago
+        "INSERT INTO terminal_states (terminal_id, alarm_bits, received_at)"
+        " SELECT id, (ARRAY[1, 2, 0, 1])[1 + id % 4],"
+        "        now() - (id % 4 / 3) * interval '1 hour'"
+        "   FROM terminals WHERE identity LIKE 'F%'"
     )
     await facts.connection.execute("SELECT pg_notify('northwatch_live', 'fleet')")
 
-    async def with_strangers() -> dict[str, Any] | None:
-        seen = await complete(anna)
-        return seen if len(seen["alarms"]) > MAX_STRANGERS else None
-
-    picture = await until(with_strangers)
-    assert [alarm["stranger"] for alarm in picture["alarms"]] == [False] + [True] * MAX_STRANGERS
-    assert picture["alarms"][0]["terminal"]["identity"] == "100"
-    assert len(picture["states"]) <= 2 * MAX_STRANGERS + 1
-
     async def counted() -> dict[str, Any] | None:
-        figures = (await anna.get("/api/v1/health")).json()["figures"]
-        return figures if figures["alarms_of_strangers"] else None
+        figures: dict[str, Any] = (await anna.get("/api/v1/health")).json()["figures"]
+        return figures if figures["strangers_in_alarm"] else None
 
     figures = await until(counted)
-    assert (figures["strangers"], figures["alarms_of_strangers"]) == (many, many)
-    desk = (await anna.get("/api/v1/alarms", params={"limit": 1})).json()
-    assert desk["items"][0]["terminal"]["identity"] == "100", "who is known comes first"
-    page = (await anna.get("/api/v1/alarms", params={"limit": 2, "cursor": desk["next"]})).json()
-    assert [alarm["stranger"] for alarm in page["items"]] == [True, True]
+    assert figures["strangers"] == 30
+    assert 14 <= figures["strangers_in_alarm"] <= 16 and 7 <= figures["strangers_in_emergency"] <= 8
+    picture = await complete(anna)
+    assert "100" in {state["identity"] for state in picture["states"]}
+    assert not [state for state in picture["states"] if state["identity"].startswith("F")]
+
+
+async def test_who_is_forgotten_leaves_the_picture(
+    monitor: Served, facts: Facts, anna: httpx.AsyncClient
+) -> None:
+    terminal = await facts.terminal("100")
+    await facts.connection.execute("UPDATE terminals SET known = true WHERE id = %s", (terminal,))
+    await facts.connection.execute("SELECT pg_notify('northwatch_live', 'fleet')")
+
+    async def is_there(expected: bool) -> bool | None:
+        found = {state["identity"] for state in (await complete(anna))["states"]}
+        return True if ("100" in found) is expected else None
+
+    await until(lambda: is_there(True))
+    await facts.connection.execute("UPDATE terminals SET forgotten = true WHERE id = %s", (terminal,))
+    await facts.connection.execute("SELECT pg_notify('northwatch_live', 'facts')")
+    await until(lambda: is_there(False))
 
 
 async def test_viewer_sees_the_story_go_by(
@@ -360,7 +366,7 @@ async def test_what_a_terminal_is_called_belongs_to_its_state(db: Connection, fa
 async def _read(connection: Connection, horizon: str | None) -> tuple[dict[int, TerminalState], str]:
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        seen, horizon = await states(connection, horizon)
+        seen, _, horizon = await states(connection, horizon)
     return {state.terminal_id: state for state in seen}, horizon
 
 
