@@ -169,14 +169,6 @@ def test_what_was_folded_is_counted_and_told_in_order(database: psycopg.Connecti
     assert history(database) == ["raised", "ended", "raised_again", "ended", "raised_again", "ended"]
 
 
-def test_a_strangers_alarms_are_known_when_somebody_knows_it(database: psycopg.Connection[Any]) -> None:
-    assert [row["stranger"] for row in apply(database, LIVE, replace(LIVE, terminal_id=2))] == [True, True]
-    database.execute("UPDATE terminals SET authenticated_at = now() WHERE id = 1")
-    database.execute("UPDATE terminals SET known = true WHERE id = 2")
-    assert [row["stranger"] for row in apply(database)] == [False, False]
-    assert not apply(database, replace(LIVE, condition="fatigue"))[0]["stranger"]
-
-
 def test_a_stored_day_of_one_condition_is_one_round(database: psycopg.Connection[Any]) -> None:
     day = [replace(LATE, began_us=LATE.began_us - n * SECOND, ended_us=LATE.ended_us) for n in range(50)]
     assert len(list(alarms._rounds(day))) == 1

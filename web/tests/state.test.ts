@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Alarm, Health, LiveMessage, State, Ticket } from '../src/api/types'
-import { alarmingOf, apply, count, deskOrder, emptyDesk, heard, kindOf, passes, waiting, type Desk } from '../src/desk/state'
+import { apply, count, deskOrder, emptyDesk, heard, kindOf, passes, waiting, type Desk } from '../src/desk/state'
 
 const AT = '2026-03-01T08:00:00.000Z'
 const health = { state: 'ok', at: AT, problems: [], parts: {} } as unknown as Health
@@ -40,17 +40,24 @@ describe('apply', () => {
 
   it('refuses a message after a gap and changes nothing', () => {
     const desk = begun()
-    expect(apply(desk, { type: 'states', sequence: 9, at: AT, states: [state(3)] })).toBeNull()
+    expect(apply(desk, { type: 'states', sequence: 9, at: AT, states: [state(3)], gone: [] })).toBeNull()
     expect(desk.states.has(3)).toBe(false)
     expect(desk.sequence).toBe(7)
   })
 
   it('replaces states whole and says whose', () => {
     const desk = begun()
-    const difference = apply(desk, { type: 'states', sequence: 8, at: AT, states: [state(2, { mode: 'parked' }), state(5)] })
+    const difference = apply(desk, { type: 'states', sequence: 8, at: AT, states: [state(2, { mode: 'parked' }), state(5)], gone: [] })
     expect(desk.states.get(2)?.mode).toBe('parked')
     expect([...difference!.terminals]).toEqual([2, 5])
     expect(difference!.whole).toBe(false)
+  })
+
+  it('lets who is forgotten go', () => {
+    const desk = begun()
+    const difference = apply(desk, { type: 'states', sequence: 8, at: AT, states: [], gone: [2] })
+    expect(desk.states.has(2)).toBe(false)
+    expect(difference!.whole).toBe(true)
   })
 
   it('raises an alarm once, and lets a handled one leave the desk', () => {
@@ -118,14 +125,9 @@ describe('filters', () => {
   })
 })
 
-describe('alarms of strangers', () => {
-  const ofStranger = alarm(9, { severity: 1, stranger: true, terminal: { id: 7, identity: '1397' } } as Partial<Alarm>)
-
-  it('ring for nobody', () => {
-    expect(heard([ofStranger])).toBeNull()
-    expect(heard([ofStranger, alarm(1), alarm(2, { severity: 3 })])).toBe(2)
+describe('an alarm that somebody took', () => {
+  it('rings no more', () => {
     expect(heard([alarm(1, { severity: 1, desk: 'taken' }), alarm(2)])).toBe(2)
+    expect(heard([alarm(1), alarm(2, { severity: 3 })])).toBe(2)
   })
-
-  it('do not count as alarming', () => expect([...alarmingOf([ofStranger, alarm(1)])]).toEqual([1]))
 })

@@ -75,6 +75,10 @@ export interface State {
   last_received_at: Time | null
   mode: Mode
   silent_since: Time | null
+  /** In place of `silent_since`, where it spoke since without its code. */
+  without_code_since: Time | null
+  without_code_at: Time | null
+  without_code: number
   reported_at: Time | null
   received_at: Time | null
   lat: number | null
@@ -102,7 +106,6 @@ export interface Alarm {
   ends: 'by_terminal' | 'by_operator'
   late: boolean
   on_desk: boolean
-  stranger: boolean
   began_at: Time
   received_at: Time
   last_seen_at: Time
@@ -186,11 +189,13 @@ export interface Figures {
   terminals: number | null
   online: number | null
   silent: number | null
+  without_code: number | null
   alarms_on_desk: number | null
   alarms_taken: number | null
   tickets_open: number | null
   strangers: number | null
-  alarms_of_strangers: number | null
+  strangers_in_alarm: number | null
+  strangers_in_emergency: number | null
   quarantined_last_hour: number | null
   quarantine_mib: number | null
   quarantine_only_counted: number | null
@@ -213,7 +218,7 @@ interface Numbered {
 export type LiveMessage = Numbered &
   (
     | { type: 'snapshot'; states: State[]; alarms: Alarm[]; tickets: Ticket[]; health: Health }
-    | { type: 'states'; states: State[] }
+    | { type: 'states'; states: State[]; gone: number[] }
     | { type: 'alarms'; alarms: Alarm[] }
     | { type: 'tickets'; tickets: Ticket[] }
     | { type: 'health'; health: Health }
@@ -251,6 +256,16 @@ export interface Hold {
   released_at: Time | null
 }
 
+/** What a terminal last said of itself without having authenticated since. */
+export interface Claimed {
+  received_at: Time
+  manufacturer_id: string
+  model: string
+  maker_terminal_id: string
+  plate: string
+  plate_color: number
+}
+
 export interface Terminal extends TerminalName {
   edition: Edition
   known: boolean
@@ -274,6 +289,14 @@ export interface Terminal extends TerminalName {
   last_received_at: Time | null
   mode: Mode | null
   silent_since: Time | null
+  without_code_since: Time | null
+  without_code_at: Time | null
+  without_code: number
+  lat: number | null
+  lon: number | null
+  fix_at: Time | null
+  alarm_bits: number
+  claim: Claimed | null
   clone: Clone | null
   vehicle: (VehicleName & { installed_at: Time }) | null
 }

@@ -16,20 +16,17 @@ const WRONG_ORIGIN = 4403
 export const desk = shallowRef(emptyDesk())
 export const connection = ref<'connecting' | 'open' | 'lost'>('connecting')
 
-const SHY: Severity = 4 // how loud an alarm of a terminal that nobody knows may be beside those of the fleet
-
 /** The worst alarm of each terminal on the desk. */
 export const worstAlarms = computed(() => {
   const worst = new Map<number, Severity>()
-  for (const { terminal, severity, stranger } of desk.value.alarms.values()) {
-    const shown = stranger ? SHY : severity
-    worst.set(terminal.id, Math.min(shown, worst.get(terminal.id) ?? shown) as Severity)
+  for (const { terminal, severity } of desk.value.alarms.values()) {
+    worst.set(terminal.id, Math.min(severity, worst.get(terminal.id) ?? severity) as Severity)
   }
   return worst
 })
-/** Known terminals with an emergency that nobody took yet. */
+/** Terminals with an emergency that nobody took yet. */
 export const emergencies = computed(
-  () => new Set([...desk.value.alarms.values()].filter(({ severity, stranger, desk: at }) => severity === 1 && at === 'free' && !stranger).map(({ terminal }) => terminal.id)),
+  () => new Set([...desk.value.alarms.values()].filter(({ severity, desk: at }) => severity === 1 && at === 'free').map(({ terminal }) => terminal.id)),
 )
 export const alarming = computed(() => alarmingOf(desk.value.alarms.values()))
 /** Terminals that somebody watches over: all but the blocked ones. */

@@ -51,7 +51,7 @@ function soundEmergency(): void {
   play(SIREN, 0.25)
 }
 
-/** Sound new alarms, and emergencies again until somebody takes them; strangers ring for nobody. To be called in a component. */
+/** Sound new alarms, and emergencies again until somebody takes them. To be called in a component. */
 export function useAlarmSound(): void {
   const stop = onDifference(({ raised }) => {
     const worst = heard(raised)

@@ -53,6 +53,10 @@ export function apply(desk: Desk, message: LiveMessage): Difference | null {
         desk.states.set(state.terminal_id, state)
         difference.terminals.add(state.terminal_id)
       }
+      for (const id of message.gone) {
+        desk.states.delete(id)
+        difference.whole = true
+      }
       break
     case 'alarms':
       for (const alarm of message.alarms) {
@@ -90,16 +94,16 @@ export function putTicket(desk: Desk, ticket: Ticket): void {
 
 /** Worst first; among equals the one that waits longest. */
 export const deskOrder = (alarms: Iterable<Alarm>): Alarm[] =>
-  [...alarms].sort((a, b) => Number(a.stranger) - Number(b.stranger) || a.severity - b.severity || compare(a.began_at, b.began_at) || a.id - b.id)
+  [...alarms].sort((a, b) => a.severity - b.severity || compare(a.began_at, b.began_at) || a.id - b.id)
 
-/** How bad the worst is that may be heard: nobody has taken it, and it is no stranger's, who could ring all day. */
+/** How bad the worst is that may be heard: nobody has taken it. */
 export function heard(alarms: Iterable<Alarm>): Severity | null {
-  const loud = [...alarms].filter(({ desk, stranger }) => desk === 'free' && !stranger)
+  const loud = [...alarms].filter(({ desk }) => desk === 'free')
   return loud.reduce<Severity | null>((worst, { severity }) => (!worst || severity < worst ? severity : worst), null)
 }
 
-/** The terminals that have an alarm on the desk; strangers, whose alarms are counted apart, are none of them. */
-export const alarmingOf = (alarms: Iterable<Alarm>): ReadonlySet<number> => new Set([...alarms].filter(({ stranger }) => !stranger).map(({ terminal }) => terminal.id))
+/** The terminals that have an alarm on the desk. */
+export const alarmingOf = (alarms: Iterable<Alarm>): ReadonlySet<number> => new Set([...alarms].map(({ terminal }) => terminal.id))
 
 /**
  * The order shown while a hand is over the list: rows stay where they are, also those that left the desk, and new
@@ -115,11 +119,12 @@ export function waiting(shown: number[], alarms: Map<number, Alarm>): { count: n
 }
 
 /** The state of a vehicle in one word, for lists and the map. Silence comes first: it is the abnormal one. */
-export type Kind = 'moving' | 'parked' | 'asleep' | 'silent' | 'out' | 'unknown' | 'never'
+export type Kind = 'moving' | 'parked' | 'asleep' | 'silent' | 'without_code' | 'out' | 'unknown' | 'never'
 
 export function kindOf(state: State): Kind {
   if (!state.last_received_at) return 'never'
   if (state.silent_since) return 'silent'
+  if (state.without_code_since) return 'without_code'
   switch (state.mode) {
     case 'moving':
     case 'parked':
@@ -135,7 +140,7 @@ export type Filter = 'all' | 'online' | 'alarming' | Kind
 
 /** How many terminals each filter shows. */
 export function count(states: Iterable<State>, alarming: ReadonlySet<number>): Record<Filter, number> {
-  const counts = { all: 0, online: 0, alarming: 0, moving: 0, parked: 0, asleep: 0, silent: 0, out: 0, unknown: 0, never: 0 }
+  const counts = { all: 0, online: 0, alarming: 0, moving: 0, parked: 0, asleep: 0, silent: 0, without_code: 0, out: 0, unknown: 0, never: 0 }
   for (const state of states) {
     counts.all++
     counts[kindOf(state)]++

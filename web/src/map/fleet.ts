@@ -15,7 +15,7 @@ export const isPlaced = (state: State): boolean => state.lat !== null && state.l
 export function toneOf(state: State, worst: Severity | undefined): Tone {
   if (worst) return SEVERITY_TONES[worst]
   const kind = kindOf(state)
-  if (kind === 'silent') return 'silent'
+  if (kind === 'silent' || kind === 'without_code') return 'silent'
   return kind === 'moving' ? 'normal' : 'quiet'
 }
 

@@ -38,6 +38,7 @@ const SIGNS: Record<Kind, Inside> = {
   parked: square(7.5),
   asleep: ring(7.5, 4),
   silent: both(ring(11, 3.5), circle(4)),
+  without_code: both(ring(11, 3.5), circle(4)),
   out: ring(6, 3),
   unknown: circle(6),
   never: ring(6, 3),
