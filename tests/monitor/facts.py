@@ -34,7 +34,9 @@ class Facts:
     async def terminal(self, identity: str | None = None, **values: Any) -> int:
         self._count += 1
         identity = identity or f"1390000{self._count:04}"
-        row = await self.one("INSERT INTO terminals (identity) VALUES (%s) RETURNING id", identity)
+        row = await self.one(
+            "INSERT INTO terminals (identity, authenticated_at) VALUES (%s, now()) RETURNING id", identity
+        )
         for column, value in values.items():
             await self.one(f"UPDATE terminals SET {column} = %s WHERE id = %s RETURNING id", value, row["id"])
         return int(row["id"])
