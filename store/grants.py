@@ -85,7 +85,7 @@ RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
 COLUMNS: Final[Mapping[Process, Mapping[tuple[LiteralString, LiteralString], LiteralString]]] = {
     # What the desk did with an alarm stands beside it; what the terminal said is the worker's.
     Process.MONITOR: {
-        ("UPDATE", "alarms"): "taken_by, taken_at, handled_by, handled_at, result, note, ended_at, stranger",
+        ("UPDATE", "alarms"): "taken_by, taken_at, handled_by, handled_at, result, note, ended_at",
         ("UPDATE", "audit"): "detail",  # attempts of one minute are one entry with a count
         ("UPDATE", "quarantine_counts"): "kept",  # people delete what is kept
     },

@@ -45,8 +45,11 @@ async def register(gateway: Gateway, identity: str, plate: tuple[str, int]) -> i
 async def test_one_click_lets_a_stranger_in(gateway: Gateway, root: httpx.AsyncClient) -> None:
     async def in_lobby() -> int | None:
         found = (await root.get("/api/v1/terminals", params={"view": "lobby"})).json()["items"]
-        named = [each["id"] for each in found if each["identity"] == IDENTITY and each["registered_plate"]]
-        return named[0] if named else None
+        named = [each for each in found if each["identity"] == IDENTITY and each["claim"]]
+        if not named or named[0]["lat"] is None:
+            return None
+        assert named[0]["claim"]["plate"] == PLATE[0] and named[0]["registered_plate"] is None
+        return int(named[0]["id"])
 
     device = await Device.connect(gateway, IDENTITY)
     device.terminal.register(*PLATE)
