@@ -7,7 +7,7 @@ from typing import TypeAlias
 from unittest.mock import patch
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alerts import bits
@@ -569,6 +569,39 @@ def test_no_emergency_is_lost(frames: list[list[Report]]) -> None:
     told = [alarm for alarm in book.alarms if alarm.condition == "emergency"]
     assert bool(told) == pressed
     assert all(alarm.on_desk and alarm.ended_us is None for alarm in told)
+
+
+@given(frames=reports_of(1), handles=st.lists(st.booleans(), min_size=25, max_size=25))
+@example(
+    frames=[
+        [Report(0, 0, 7000, 0)],
+        [Report(0, 300, 7037, 1, is_late=True)],
+        [Report(0, 600, 7074, 1)],
+    ],
+    handles=[False, True, False],
+)
+@settings(max_examples=60)
+def test_no_emergency_is_lost_beside_one_that_was_handled(
+    frames: list[list[Report]], handles: list[bool]
+) -> None:
+    """Whatever operators have handled, live or late: who presses the button now is on the desk now, unless it
+    is the press that was handled; and a stored press is known to the desk, or was.
+    """
+    state, book, before = AlarmState.empty(1), Book(), 0
+    for number, (frame, does_handle) in enumerate(zip(frames, handles, strict=False)):
+        book.write(judge(state, columns([frame])))
+        told = [alarm for alarm in book.alarms if alarm.condition == "emergency"]
+        for report in frame:
+            if report.word & 1:
+                assert told and all(alarm.on_desk for alarm in told)
+        live = [report for report in frame if not report.is_late]
+        for report in sorted(live, key=lambda each: columns([[each]]).at_us.item()):
+            if report.word & ~before & 1:
+                at_us = columns([[report]]).at_us.item()
+                assert any(not alarm.handled or alarm.began_us == at_us for alarm in told)
+            before = report.word
+        for alarm in told if does_handle else ():
+            book.handle(alarm, number)
 
 
 STEP = 30
