@@ -17,7 +17,7 @@ from store.placement import Placement
 from store.select import Connection
 from tests.monitor.facts import T0, Facts
 
-REPORTS = 200_000
+REPORTS = 70_000
 PERIOD = {"from": T0.isoformat(), "to": (T0 + timedelta(hours=1)).isoformat()}
 
 
