@@ -61,21 +61,28 @@ class Lobby:
         """How many wait."""
         return self._fleet.in_lobby + len(self._met)
 
+    def is_full(self, now_us: int) -> bool:
+        """Tell whether new terminals are refused wherever they come from."""
+        room = self._fleet.enrolment.room if self._is_enrolling(now_us) else 0
+        return self.waiting >= self._limits.most + room
+
+    def _is_enrolling(self, now_us: int) -> bool:
+        return now_us < self._fleet.enrolment.until_us
+
     def objection(self, identity: str, link: Link, now: float, now_us: int) -> str:
         """Let a terminal in that speaks on a link, or say why not. `now` is the loop's clock and `now_us` the
         wall's.
         """
         if identity in self._met or self._fleet.knows(identity):
             return ""
-        enrolment, limits = self._fleet.enrolment, self._limits
-        is_open = now_us < enrolment.until_us
-        if self.waiting >= limits.most + (enrolment.room if is_open else 0):
+        if self.is_full(now_us):
             return "lobby_full"
+        limits = self._limits
         address = link.place.key if link.place is not None else b""  # empty: its network has no quotas
         hour = self._hours.get(address, _Hour(now, 0))
         if now - hour.began >= HOUR_S:
             hour = _Hour(now, 0)
-        if address and not is_open:
+        if address and not self._is_enrolling(now_us):
             if link.newcomers >= limits.per_link:
                 return "lobby_link"
             if hour.terminals >= limits.per_address_hour:

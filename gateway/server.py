@@ -215,6 +215,7 @@ class Gateway:
         self._decided = 0
         """The last version of decisions that stands in the log."""
         self._fleet_condition = Condition(bad_after_s=FLEET_PATIENCE_S)
+        self._lobby_condition = Condition(good_after_s=FLEET_PATIENCE_S)
         self._connections_total = self._received_bytes = self._turns = 0
         self._own_mistakes = 0
         """Turns, records and answers that made us fail."""
@@ -649,6 +650,7 @@ class Gateway:
             self._fleet_due = now + self.options.fleet_refresh_s
             self._fleet_task = self._loop.create_task(self._refresh_fleet(self._fleet_source))
         self._commits.look_after(now)
+        self._tell_of_lobby(now)
         if self._certificate is not None:
             self._certificate.refresh()
         self._log_changed()
@@ -753,6 +755,15 @@ class Gateway:
                 logger.warning("the copy of the fleet is getting old", error=self._fleet_fault)
             else:
                 logger.info("the copy of the fleet is fresh again")
+
+    def _tell_of_lobby(self, now: float) -> None:
+        """Say when new terminals have to be refused whoever sends them."""
+        is_full = self._lobby.is_full(self._now_us())
+        if self._lobby_condition.is_news(bad=is_full, now=now):
+            if is_full:
+                logger.warning("lobby full; new terminals are refused", waiting=self._lobby.waiting)
+            else:
+                logger.info("the lobby has room again", waiting=self._lobby.waiting)
 
     def _tell_decided(self) -> None:
         """Give what people have decided meanwhile its place in the log."""
