@@ -256,7 +256,7 @@ def test_a_database_killed_again_and_again_doubles_and_loses_nothing(
             time.sleep(0.05)
         stop.set()
         thread.join()
-        work(story, dsn, tmp_path / "state", policies=QUICK)
+        work(story, dsn, tmp_path / "state", policies=QUICK, as_owner=True)
         assert facts(dsn) == one_pass(story, embedded_server, tmp_path)
     finally:
         stop.set()
