@@ -58,6 +58,9 @@ class Episode:
     places: int = 0
 
 
+BITS: Final = 32
+"""Of an alarm word."""
+
 _FIELDS: Final = tuple(field.name for field in fields(Episode))
 
 
@@ -118,8 +121,15 @@ class AlarmState:
     def grow(self, terminals: int) -> None:
         """Make room for terminals up to that number; existing ones keep their index."""
         new = AlarmState.empty(max(0, terminals - len(self)))
-        for name in new.to_arrays().keys() - {"shared", "keys", "episodes"}:
+        for name in _BY_TERMINAL:
             setattr(self, name, extended(getattr(self, name), getattr(new, name)))
+
+    def reset(self, terminal: int) -> None:
+        """Know nothing of a terminal any more."""
+        new, own = AlarmState.empty(1), self.keys // BITS == terminal
+        for name in _BY_TERMINAL:
+            getattr(self, name)[terminal] = getattr(new, name)[0]
+        self.keys, self.episodes = self.keys[~own], self.episodes[~own]
 
     def copy(self) -> Self:
         """Give a state that changes independently of this one."""
@@ -166,4 +176,9 @@ class AlarmState:
 
 def episode_key(terminal: int, bit: int) -> int:
     """Give the key under which the episodes of a terminal's bit are."""
-    return terminal * 32 + bit
+    return terminal * BITS + bit
+
+
+_BY_TERMINAL: Final = tuple(
+    each.name for each in fields(AlarmState) if each.name not in ("shared", "keys", "episodes")
+)

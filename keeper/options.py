@@ -19,5 +19,9 @@ class KeeperOptions:
     chunk_bytes: int = CHUNK_BYTES
     """So much is sealed at once: less than what a full log has to wait for."""
     retention: Retention = field(default_factory=Retention)
+    enrols: bool = True
+    """Policy `open`: who has reported well for a day is accepted."""
+    forget_after: timedelta = timedelta(days=7)
+    """Of terminals in the lobby: since they were last heard."""
     compress_after: timedelta = timedelta(days=7)
     """A day of positions is compressed when it has been over for so long, where the server can."""

@@ -47,7 +47,7 @@ from store.times import from_us, to_us
 from worker import snapshot
 from worker.batch import Batch, Place, read_batch
 from worker.commit import Places, recognise, write
-from worker.decided import KINDS, Policies
+from worker.decided import LASTING, Policies
 from worker.digest import digest
 from worker.fleet import Fleet
 from worker.poison import is_not_now
@@ -277,7 +277,7 @@ class Reading:
         for number, newest_us in shadow.newest(self._live, self.about.begins_at):
             if number in index_of:
                 fleet.terminals["newest_us"][index_of[number]] = newest_us
-        fleet.take(decisions.at(self._shadow, self.about.version, KINDS))
+        fleet.take(decisions.at(self._shadow, self.about.version, LASTING))
         return fleet
 
     def _set_aside(self, error: Exception) -> None:

@@ -165,6 +165,13 @@ def without_code(
 
 
 @terminals.command()
+def delete(identity: Identity, config: ConfigOption = None) -> None:
+    """Take a terminal out of every list; what it said stays, and heard again it is in the lobby."""
+    _change(config, identity, lambda fleet, db, row: fleet.forget_terminal(db, row["id"], by=_who()))
+    echo(f"{identity} is forgotten")
+
+
+@terminals.command()
 def bind(identity: Identity, plate: str, color: ColorOption = 2, config: ConfigOption = None) -> None:
     """Say that a terminal is installed in a vehicle; the vehicle is entered if it is new."""
 

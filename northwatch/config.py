@@ -204,6 +204,9 @@ class LobbySettings(Group):
     most: Annotated[int, Field(ge=1)] = 20_000
     """So many may wait to be accepted, whatever they have authenticated. From there on new ones are refused,
     until some are accepted, or forgotten."""
+    forget_after_days: Annotated[float, Field(gt=0, le=3650)] = 7
+    """Who waits to be accepted and was not heard for so long is forgotten, and makes room: a vehicle that is
+    tried stands still for a weekend, not for a week. What it said is kept as long as all else."""
 
 
 class WorkerSettings(Group):

@@ -369,6 +369,8 @@ def keeper_options(settings: Settings) -> "KeeperOptions":
         archive=settings.keeper.archive,
         chunk_bytes=min(CHUNK_BYTES, log_limits(settings).quota_bytes // LEAST_SEGMENTS),
         retention=settings.retention.retention(),
+        enrols=settings.gateway.policy == "open",
+        forget_after=timedelta(days=settings.lobby.forget_after_days),
         compress_after=timedelta(days=settings.keeper.compress_after_days),
     )
 

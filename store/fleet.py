@@ -438,6 +438,20 @@ async def let_speak_without_code(
     )
 
 
+async def forget_terminal(connection: Connection, terminal_id: int, *, by: str) -> None:
+    """Take a terminal out of every list, its vehicle and the desk. What it said stays; heard again, it is in
+    the lobby.
+
+    Raises:
+        NotFound
+    """
+    row = await terminal(connection, terminal_id)
+    await connection.execute("SELECT forget(%s, ARRAY[%s])", (by, terminal_id))
+    plate = row["vehicle"]["plate"] if row["vehicle"] else None
+    await audit(connection, by, "terminal.forgotten", row["identity"], plate=plate)
+    await tell_viewers(connection)
+
+
 async def _change_terminal(
     connection: Connection,
     terminal_id: int,

@@ -67,12 +67,15 @@ RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
         "DELETE": "decision_versions quarantine recovery_codes second_factors sign_ins",
     },
     Process.KEEPER: {
-        "SELECT": f"{_FLEET} {_FACTS} {_JOURNEYS}",
-        "INSERT": "audit hour_cursors leg_cursors legs terminal_days terminal_hours",
+        "SELECT": f"{_FLEET} {_FACTS} {_TOLD} {_JOURNEYS}",
+        # It accepts and forgets terminals of the lobby.
+        "INSERT": "alarm_changes audit decision_versions decisions outbox ticket_changes"
+        " hour_cursors leg_cursors legs terminal_days terminal_hours",
         # Of `holds` for its lock: a hold that is being placed comes first or waits.
-        "UPDATE": "holds hour_cursors leg_cursors legs quarantine_size terminal_days terminal_hours",
-        "DELETE": "alarms alarm_changes legs link_events media messages quarantine quarantine_counts"
-        " stale_days stale_hours terminal_days tickets ticket_changes",
+        "UPDATE": "decision_counter holds hour_cursors installations leg_cursors legs quarantine_size"
+        " terminal_days terminal_hours terminals tickets",
+        "DELETE": "alarms alarm_changes decision_versions legs link_events media messages quarantine"
+        " quarantine_counts stale_days stale_hours terminal_days tickets ticket_changes",
         "TRUNCATE": "stale_hours",
     },
     Process.EVENTS: {
@@ -85,10 +88,11 @@ RIGHTS: Final[Mapping[Process, Mapping[LiteralString, str]]] = {
 COLUMNS: Final[Mapping[Process, Mapping[tuple[LiteralString, LiteralString], LiteralString]]] = {
     # What the desk did with an alarm stands beside it; what the terminal said is the worker's.
     Process.MONITOR: {
-        ("UPDATE", "alarms"): "taken_by, taken_at, handled_by, handled_at, result, note, ended_at",
+        ("UPDATE", "alarms"): "taken_by, taken_at, handled_by, handled_at, result, note, ended_at, on_desk",
         ("UPDATE", "audit"): "detail",  # attempts of one minute are one entry with a count
         ("UPDATE", "quarantine_counts"): "kept",  # people delete what is kept
     },
+    Process.KEEPER: {("UPDATE", "alarms"): "on_desk, ended_at"},
     Process.EVENTS: {("SELECT", "users"): "id, name, display_name"},
 }
 """Rights on some columns."""

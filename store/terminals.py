@@ -102,7 +102,7 @@ _RECALL = f"""
 SELECT DISTINCT ON (t.id)
        t.id, t.identity, t.edition, s.link = 'open' AS linked, s.mode, s.lat, s.lon, s.speed_kmh,
        s.heading_deg, s.altitude_m, s.alarm_bits, s.status_bits, s.mileage_km,
-       s.without_code, t.speaks_without_code, k.fault,
+       s.without_code, t.speaks_without_code, t.forgotten, k.fault,
        {", ".join(f"(extract(epoch FROM {at}) * 1000000)::bigint AS {name}" for name, at in _US.items())},
        (SELECT max(session) FROM link_events e WHERE e.terminal_id = t.id) AS session
   FROM terminals t
@@ -228,6 +228,11 @@ def set_edition(connection: Connection, editions: dict[int, str]) -> None:
         " WHERE terminals.id = said.id AND terminals.edition <> said.edition",
         [list(editions), list(editions.values())],
     )
+
+
+def remember(connection: Connection, terminals: Sequence[int]) -> None:
+    """Write down that terminals which were forgotten have been heard again, by `terminals.id`."""
+    connection.execute("UPDATE terminals SET forgotten = false WHERE id = ANY(%s)", [list(terminals)])
 
 
 def set_authenticated(connection: Connection, at_us: dict[int, int]) -> None:

@@ -35,6 +35,13 @@ class PerTerminal:
             if isinstance(value, np.ndarray):
                 setattr(self, name, extended(value, getattr(new, name)))
 
+    def reset(self, terminal: int) -> None:
+        """Know nothing of a terminal any more."""
+        new = self.empty(1)
+        for name in _names(self):
+            if isinstance(value := getattr(self, name), np.ndarray):
+                value[terminal] = getattr(new, name)[0]
+
     def copy(self) -> Self:
         """Give a state that changes independently of this one."""
         return self.from_arrays(self.to_arrays())

@@ -141,6 +141,8 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     clones.put(connection, facts.clones)
     claims.put(connection, facts.claims)
     bound = terminals.register(connection, _registrations(connection, facts), bind=bind)
+    if facts.returned:
+        terminals.remember(connection, facts.returned)
     if facts.editions:
         terminals.set_edition(connection, facts.editions)
     if facts.authenticated:

@@ -12,14 +12,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from store.decisions import BLOCKED, CONFIGURED, OF_SETTINGS, SETTING, Decision
+from store.decisions import BLOCKED, CONFIGURED, FORGOTTEN, OF_SETTINGS, SETTING, Decision
 from tickets.policy import TicketPolicy
 from tickets.silence import SilencePolicy
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-KINDS: Final = (BLOCKED, *OF_SETTINGS)
+KINDS: Final = (BLOCKED, FORGOTTEN, *OF_SETTINGS)
 """What facts depend on; other decisions are the gateway's and people's."""
+LASTING: Final = (BLOCKED, *OF_SETTINGS)
+"""Of these, what holds until something else is decided; to forget is done once."""
 
 
 @dataclass(frozen=True, slots=True)

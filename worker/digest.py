@@ -64,6 +64,7 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     facts, policies = Facts(), fleet.decided.over(policies)
     if batch.decided:
         facts.decided = batch.decided, batch.log_time_us
+    _welcome_back(fleet, terminal, facts)
     apart = find_apart(batch, terminal, fleet)
     claimed = follow_claims(batch, terminal, fleet, facts, apart)
     if apart is None:
@@ -81,6 +82,16 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     facts.positions = positions.joined(facts.positions, lobby)
     facts.source = lambda row: source_of_counted(row) if row < counted else source(row - counted)
     return facts
+
+
+def _welcome_back(fleet: Fleet, terminal: I64, facts: Facts) -> None:
+    """Note who is heard again after having been forgotten."""
+    is_forgotten = fleet.terminals["forgotten"]
+    if not is_forgotten.any():
+        return
+    returned = np.unique(terminal[is_forgotten[terminal]])
+    is_forgotten[returned] = False
+    facts.returned = fleet.terminals["id"][returned].tolist()
 
 
 def gather(batch: Batch, terminal: I64, fleet: Fleet) -> None:

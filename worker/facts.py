@@ -39,6 +39,8 @@ class Facts:
     claims: list[Claim] = field(default_factory=list)
     registrations: list[tuple[int, Registration | Proof]] = field(default_factory=list)
     """Each with the number of its frame among those of the batch; a proof makes one of its claim."""
+    returned: list[int] = field(default_factory=list)
+    """terminals.id of those that were forgotten and are heard again."""
     editions: dict[int, str] = field(default_factory=dict)
     """terminals.id → the edition by which it speaks from now on."""
     authenticated: dict[int, int] = field(default_factory=dict)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from alerts.state import AlarmState
 from protocol.columns import FrameBatch
-from store.decisions import BLOCKED, Decision
+from store.decisions import BLOCKED, FORGOTTEN, Decision
 from store.merge import SLOTS
 from tickets.policy import TicketState
 from tickets.silence import NEVER, SilenceState
@@ -69,6 +69,7 @@ TERMINAL: Final = np.dtype(
         ("lat", "<f8"),  # of the newest live report with a fix
         ("lon", "<f8"),
         ("fix_us", "<i8"),
+        ("forgotten", "?"),  # and not heard since
         ("changed", "?"),  # not yet written to terminal_states
         ("next_frame", "u1"),  # where among the kept ones the next one goes
         ("next_report", "u1"),
@@ -152,8 +153,11 @@ class Fleet:
         """Let what was decided hold from here on; of terminals that have not appeared nothing is kept."""
         self.decided.take(decisions)
         for kind, subject, value in decisions:
-            if kind == BLOCKED and (index := self.index.get(subject)) is not None:
+            index = self.index.get(subject)
+            if index is not None and kind == BLOCKED:
                 self.silence.blocked[index] = bool(value)
+            elif index is not None and kind == FORGOTTEN and value:
+                self._forget(index)
 
     def keep_frames(self, frames: FrameBatch, order: I64, terminal: I64, received_us: I64) -> None:
         """Remember the last frames of each terminal. `order` gives frames by terminal, and `terminal` the
@@ -245,11 +249,22 @@ class Fleet:
         """Give a fleet that says the same and shares nothing."""
         return self.from_arrays(self.to_arrays())
 
+    def _forget(self, index: int) -> None:
+        """Know of a terminal what is known of one that was never heard; its sessions may speak again."""
+        number = self.terminals["id"][index]
+        self.terminals[index] = _no_terminals(1)[0]
+        for name, value in (("id", number), ("forgotten", True), ("changed", True)):
+            self.terminals[name][index] = value
+        self.frames[index], self.recent[index] = np.zeros(1, KEPT_FRAME), 0
+        self.fixes[index] = no_lanes(1)[0]
+        is_blocked = self.silence.blocked[index]
+        for state in (self.alarms, self.silence, self.tickets):
+            state.reset(index)
+        self.silence.blocked[index] = is_blocked
+
     def _make_room(self) -> None:
         """Double the arrays, so that terminals that appear one by one cost little each."""
-        larger = np.zeros(max(64, 2 * len(self.terminals)), TERMINAL)
-        for name, value in (_NEVER_YET | _NOTHING_YET).items():
-            larger[name] = value
+        larger = _no_terminals(max(64, 2 * len(self.terminals)))
         larger[: len(self.terminals)] = self.terminals
         frames = np.zeros((len(larger), FRAMES_KEPT), KEPT_FRAME)
         frames[: len(self.frames)] = self.frames
@@ -258,6 +273,13 @@ class Fleet:
         fixes = no_lanes(len(larger))
         fixes[: len(self.fixes)] = self.fixes
         self.terminals, self.frames, self.recent, self.fixes = larger, frames, recent, fixes
+
+
+def _no_terminals(count: int) -> npt.NDArray[np.void]:
+    terminals = np.zeros(count, TERMINAL)
+    for name, value in (_NEVER_YET | _NOTHING_YET).items():
+        terminals[name] = value
+    return terminals
 
 
 def _no_gateways() -> npt.NDArray[np.void]:

@@ -18,7 +18,7 @@ from store import alarms, decisions, terminals
 from store.cursors import Connection
 from tickets.policy import WITHOUT_CODE
 from tickets.silence import NEVER, Mode
-from worker.decided import KINDS
+from worker.decided import LASTING
 from worker.fleet import Fleet
 from worker.sessions import slots_of
 
@@ -41,7 +41,7 @@ def recall(connection: Connection) -> Fleet:
     _recall_fallen(connection, fleet, places)
     _recall_unread(connection, fleet, places)
     fleet.decided.version = decisions.taken(connection)
-    fleet.take(decisions.at(connection, fleet.decided.version, KINDS))
+    fleet.take(decisions.at(connection, fleet.decided.version, LASTING))
     linked = fleet.terminals["session"][fleet.terminals["linked"]]
     fleet.gateways["ticked_us"][slots_of(linked)] = 0  # some time; the next tick of any begins to count
     return fleet
@@ -55,7 +55,7 @@ def _recall_one(fleet: Fleet, index: int, row: dict[str, Any]) -> None:
         if row[name] is not None:
             terminal[name] = row[name]
     fleet.silence.authenticated[index] = row["authenticated_us"] is not None
-    terminal["without_code"] = row["without_code"] or 0
+    terminal["without_code"], terminal["forgotten"] = row["without_code"] or 0, row["forgotten"]
     fleet.tickets.without_code[index] = row["fault"] == WITHOUT_CODE
     counts = fleet.silence.authenticated[index] or row["speaks_without_code"]
     if row["mode"] is not None:

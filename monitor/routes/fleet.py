@@ -178,6 +178,14 @@ async def edit_terminal(terminal_id: IdPath, given: TerminalChange, center: At, 
         return await fleet.edit_terminal(connection, terminal_id, changes, by=by["name"])
 
 
+@router.delete("/terminals/{terminal_id}", status_code=204, responses=CHANGES | problems(404))
+async def forget_terminal(terminal_id: IdPath, center: At, by: ByAdmin) -> None:
+    """Take a terminal out of every list, its vehicle and the desk. What it said stays; heard again, it is in
+    the lobby."""
+    async with center.database() as connection:
+        await fleet.forget_terminal(connection, terminal_id, by=by["name"])
+
+
 @router.post(
     "/terminals/{terminal_id}/claim", response_model=Terminal, responses=CHANGES | problems(404, 409)
 )
