@@ -56,6 +56,7 @@ class Reading:
 
     messages: Spent = field(default_factory=Spent)
     without_code: Spent = field(default_factory=Spent)
+    claims: Spent = field(default_factory=Spent)
     pieces: Spent = field(default_factory=Spent)
     registrations: Spent = field(default_factory=Spent)
     media: Spent = field(default_factory=Spent)
@@ -73,6 +74,12 @@ class Reading:
     def may_store(self, terminal: int, at_us: int) -> bool:
         """Say whether a terminal may have one more medium stored; if so, it is counted as stored."""
         return self.media.allows(MEDIA, terminal, 1, at_us)
+
+    def may_claim(self, terminal: int, at_us: int) -> bool:
+        """Say whether one more registration that does not count is read; if so, it is counted. So nobody uses
+        up what the terminal itself may say.
+        """
+        return self.claims.allows(REGISTRATIONS, terminal, 1, at_us)
 
     def may_keep(self, terminal: int, at_us: int) -> bool:
         """Say whether one more of what a terminal says without its code is kept; if so, it is counted."""

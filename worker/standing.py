@@ -45,7 +45,7 @@ from worker.messages import (
     quarantined,
     registration,
 )
-from worker.reading import TOO_MANY, Asked
+from worker.reading import TOO_MANY
 from worker.reports import Source, read_reports, remember_latest, rows_of, source_of
 from worker.runs import Runs
 from worker.sessions import NO_CLAIM
@@ -174,7 +174,7 @@ def _claims(batch: Batch, terminal: I64, fleet: Fleet, facts: Facts, apart: Apar
     for row in rows[(frames.msg_id[rows] == REGISTER) & is_plain(frames)[rows]].tolist():
         terminal_id = int(fleet.terminals["id"][terminal[row]])
         received_us = int(batch.received_us[row])
-        if not fleet.reading.allows(Asked(row, REGISTER, False, int(terminal[row]), received_us)):
+        if not fleet.reading.may_claim(int(terminal[row]), received_us):
             facts.only_counted[bucket_of(received_us, terminal_id, TOO_MANY)] += 1
             continue
         edition = E2019
