@@ -15,10 +15,17 @@ from typing import Any, Final, LiteralString
 import psycopg
 from psycopg import sql
 
+from store.schema import TablesInUse
+
 Connection = psycopg.Connection[Any]
 
 LOCK: Final = 0x6E77_0002
 """Advisory lock held while rights are given, so that two who start together do not meet."""
+
+ATTEMPTS: Final = 5
+LOCK_TIMEOUT_MS: Final = 2000
+"""How long one attempt waits for a table that gets another owner. Whoever writes waits behind us as long, so
+it is short; between two attempts they go on."""
 
 
 class Process(StrEnum):
@@ -98,12 +105,12 @@ COLUMNS: Final[Mapping[Process, Mapping[tuple[LiteralString, LiteralString], Lit
 """Rights on some columns."""
 
 _KEPT: Final = """
-SELECT c.relnamespace::regnamespace::text, c.relname, c.relkind
+SELECT c.relnamespace::regnamespace::text, c.relname, c.relkind, pg_get_userbyid(c.relowner) <> %s
   FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
  WHERE c.oid = 'position_records'::regclass OR i.inhparent = 'position_records'::regclass AND c.relispartition
     OR c.oid = 'terminal_hours'::regclass AND c.relkind = 'v'
 """
-"""What the keeper owns."""
+"""What the keeper owns, or is to own."""
 
 
 def give(connection: Connection, roles: Mapping[Process, str], *, make: bool = False) -> None:
@@ -114,41 +121,60 @@ def give(connection: Connection, roles: Mapping[Process, str], *, make: bool = F
 
     Raises:
         psycopg.errors.InsufficientPrivilege: the connection's role may not.
+        TablesInUse: what gets another owner is being read; nothing was changed.
     """
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        for role in sorted(set(roles.values())):
-            if make:
-                _make(connection, role)
-            _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}", _schema(connection), role)
-            _run(connection, "GRANT USAGE ON SCHEMA {} TO {}", _schema(connection), role)
-            _run(connection, "GRANT TEMPORARY ON DATABASE {} TO {}", connection.info.dbname, role)
-        if keeper := roles.get(Process.KEEPER):
-            _hand_over(connection, keeper)
-        for process, role in roles.items():
-            for right, tables in RIGHTS[process].items():
-                names = sql.SQL(", ").join(map(sql.Identifier, tables.split()))
-                connection.execute(
-                    sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(right), names, sql.Identifier(role))
+    for _ in range(ATTEMPTS):
+        try:
+            with connection.transaction():
+                _give(connection, roles, make)
+            return
+        except psycopg.errors.LockNotAvailable:
+            continue
+    raise TablesInUse
+
+
+def _give(connection: Connection, roles: Mapping[Process, str], make: bool) -> None:
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    for role in sorted(set(roles.values())):
+        if make:
+            _make(connection, role)
+        _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}", _schema(connection), role)
+        # A copy that was restored without its rights lets everybody call it.
+        _run(connection, "REVOKE ALL ON FUNCTION make_position_days FROM PUBLIC, {}", role)
+        _run(connection, "GRANT USAGE ON SCHEMA {} TO {}", _schema(connection), role)
+        _run(connection, "GRANT TEMPORARY ON DATABASE {} TO {}", connection.info.dbname, role)
+    if keeper := roles.get(Process.KEEPER):
+        _hand_over(connection, keeper)
+    for process, role in roles.items():
+        for right, tables in RIGHTS[process].items():
+            names = sql.SQL(", ").join(map(sql.Identifier, tables.split()))
+            connection.execute(
+                sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(right), names, sql.Identifier(role))
+            )
+        for (right, table), columns in COLUMNS.get(process, {}).items():
+            connection.execute(
+                sql.SQL("GRANT {} ({}) ON {} TO {}").format(
+                    sql.SQL(right), sql.SQL(columns), sql.Identifier(table), sql.Identifier(role)
                 )
-            for (right, table), columns in COLUMNS.get(process, {}).items():
-                connection.execute(
-                    sql.SQL("GRANT {} ({}) ON {} TO {}").format(
-                        sql.SQL(right), sql.SQL(columns), sql.Identifier(table), sql.Identifier(role)
-                    )
-                )
-        for process in (Process.WORKER, Process.KEEPER):
-            if process in roles:
-                _run(connection, "GRANT EXECUTE ON FUNCTION make_position_days TO {}", roles[process])
+            )
+    for process in (Process.WORKER, Process.KEEPER):
+        if process in roles:
+            _run(connection, "GRANT EXECUTE ON FUNCTION make_position_days TO {}", roles[process])
 
 
 def _hand_over(connection: Connection, keeper: str) -> None:
-    """Make the keeper's role the owner of what only an owner can keep."""
+    """Make the keeper's role the owner of what only an owner can keep.
+
+    Another owner needs a table for itself, and who writes would wait with us for whoever reads: what is the
+    keeper's already is left alone.
+    """
     _run(connection, "GRANT CREATE ON SCHEMA {} TO {}", _schema(connection), keeper)
-    for schema, name, kind in connection.execute(_KEPT).fetchall():
+    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_TIMEOUT_MS))
+    for schema, name, kind, is_anothers in connection.execute(_KEPT, [keeper]).fetchall():
         table = sql.Identifier(schema, name), sql.Identifier(keeper)
-        what: LiteralString = "MATERIALIZED VIEW" if kind == "v" else "TABLE"
-        connection.execute(sql.SQL("ALTER " + what + " {} OWNER TO {}").format(*table))
+        if is_anothers:
+            what: LiteralString = "MATERIALIZED VIEW" if kind == "v" else "TABLE"
+            connection.execute(sql.SQL("ALTER " + what + " {} OWNER TO {}").format(*table))
         connection.execute(sql.SQL("GRANT ALL ON {} TO {}").format(*table))
     _run(connection, "ALTER FUNCTION make_position_days OWNER TO {}", keeper)
 

@@ -7,7 +7,8 @@ starts on it.
     SchemaError
     ├── Drift           an applied migration is not the file we have
     ├── NewerSchema     a newer Northwatch has migrated this database
-    └── SchemaMissing   migrations are pending and nobody asked to apply them
+    ├── SchemaMissing   migrations are pending and nobody asked to apply them
+    └── TablesInUse     somebody holds tables that are to get another owner
 """
 
 import hashlib
@@ -71,6 +72,16 @@ class SchemaMissing(SchemaError):
         self.pending = pending
         names = ", ".join(f"{each.number:04}" for each in pending)
         super().__init__(f"the database lacks migration {names}. Run `northwatch migrate`.")
+
+
+class TablesInUse(SchemaError):
+    """Somebody holds tables that are to get another owner."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "position_records and its days cannot get another owner while somebody uses them. "
+            "Wait for the end of exports and dumps (pg_stat_activity shows them), and start again."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from psycopg.errors import InsufficientPrivilege
 from store import expiry, grants, schema
 from store.grants import COLUMNS, RIGHTS, Process
 from store.placement import Placement
-from tests.databases import Server, as_process
+from tests.databases import ROLES, Server, as_process
 
 EVERYBODY = [
     "DROP TABLE alarms",
@@ -124,8 +124,33 @@ def test_a_day_that_the_worker_fills_is_the_keepers(dsn: str) -> None:
 
 def test_rights_are_given_again_and_nothing_more_stays(connection: psycopg.Connection[Any], dsn: str) -> None:
     connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO northwatch_monitor")
-    grants.give(connection, {process: f"northwatch_{process}" for process in Process}, make=True)
+    connection.execute("GRANT EXECUTE ON FUNCTION make_position_days TO PUBLIC")  # as a copy without rights
+    grants.give(connection, ROLES, make=True)
     test_what_no_business_of_a_process_is_fails(dsn, Process.MONITOR)
+
+
+def test_giving_the_same_rights_again_waits_for_nobody(connection: psycopg.Connection[Any], dsn: str) -> None:
+    """An export reads for minutes, and the worker would wait behind who waits for it."""
+    Placement().ensure(connection, [date(2026, 1, 5)])
+    connection.execute("SET lock_timeout = 1000")
+    with psycopg.connect(dsn) as busy:
+        busy.execute("LOCK TABLE position_records IN SHARE ROW EXCLUSIVE MODE")
+        busy.execute("SELECT FROM terminal_hours")
+        grants.give(connection, ROLES)
+
+
+def test_a_table_that_is_read_gets_no_other_owner_and_says_so(
+    connection: psycopg.Connection[Any], dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grants, "LOCK_TIMEOUT_MS", 50)
+    connection.execute("ALTER TABLE position_records OWNER TO CURRENT_USER")
+    with psycopg.connect(dsn) as reader:
+        reader.execute("SELECT FROM positions")
+        with pytest.raises(schema.TablesInUse, match="position_records"):
+            grants.give(connection, ROLES)
+    grants.give(connection, ROLES)
+    owner = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'position_records'")
+    assert owner.fetchone() == (ROLES[Process.KEEPER],)
 
 
 @pytest.fixture
