@@ -91,6 +91,8 @@ class Batch:
     unusable: list[Unusable]
     decided: int
     """The version of what people had decided before all of it, where a record says so; else 0."""
+    decided_us: int
+    """Receive time of that record; else 0."""
 
     @property
     def log_time_us(self) -> int:
@@ -147,7 +149,7 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
     unusable: list[Unusable] = []
     parts: list[Part] = []
     events: list[Happened] = []
-    begin = row = decided = 0
+    begin = row = decided = decided_us = 0
     for record in records:
         if poisoned and (record.log.log_id, record.position, WHOLE_RECORD) in poisoned:
             unusable.append(_unusable_record(record))
@@ -155,7 +157,7 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
             held.append((record, row))
             row += Frames.count(record.payload)
         elif isinstance(event := decode_event(record.kind, record.payload), Decided):
-            decided = event.version
+            decided, decided_us = event.version, record.received_at_us
         elif isinstance(event, Tick):
             parts.append(Part(events, slice(begin, row), record.received_at_us, record.log.slot))
             events, begin = [], row
@@ -167,16 +169,19 @@ def read_batch(records: Sequence[LogRecord], poisoned: Collection[Place] = ()) -
             events.append(Happened(event, record.received_at_us, record.position, record.log))
     if events or row > begin:
         parts.append(Part(events, slice(begin, row), None))
-    batch = _with_frames(records, held, parts, decided)
+    batch = _with_frames(records, held, parts, (decided, decided_us))
     batch.unusable.extend(unusable)
     return _without(batch, poisoned) if poisoned else batch
 
 
 def _with_frames(
-    records: Sequence[LogRecord], held: list[tuple[LogRecord, int]], parts: list[Part], decided: int
+    records: Sequence[LogRecord],
+    held: list[tuple[LogRecord, int]],
+    parts: list[Part],
+    decided: tuple[int, int],
 ) -> Batch:
     """Read the frames of records, all that have a good header; `parts` count the others as well. `held` says
-    the number of the first frame of each record that has some.
+    the number of the first frame of each record that has some. `decided` is a version and when it came.
     """
     read = Frames.joined([record.payload for record, _ in held], FRAME_BYTES)
     data, length = read.data, read.lengths.astype(np.int64)
@@ -203,7 +208,8 @@ def _with_frames(
         first=first,
         parts=parts,
         unusable=[],
-        decided=decided,
+        decided=decided[0],
+        decided_us=decided[1],
         **columns,
     )
     if not len(bad):

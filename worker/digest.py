@@ -63,7 +63,7 @@ def digest(batch: Batch, terminal: I64, fleet: Fleet, policies: Policies) -> Fac
     """
     facts, policies = Facts(), fleet.decided.over(policies)
     if batch.decided:
-        facts.decided = batch.decided, batch.log_time_us
+        facts.decided = batch.decided, batch.decided_us
     _welcome_back(fleet, terminal, facts)
     apart = find_apart(batch, terminal, fleet)
     claimed = follow_claims(batch, terminal, fleet, facts, apart)

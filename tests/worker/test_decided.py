@@ -14,7 +14,7 @@ from store import decisions
 from store.decisions import ACCEPTED, BLOCKED, CONFIGURED, SETTING, Decision
 from store.records import Decided
 from tests.databases import Server
-from tests.worker.stories import FEW_STORIES, Story, begin, facts, finish, work, worker
+from tests.worker.stories import BEGIN, FEW_STORIES, Story, begin, facts, finish, work, worker
 from tests.worker.test_exactly_once import tell
 from tests.worker.test_worker import MOVING, QUICK, one
 
@@ -98,6 +98,22 @@ def test_a_version_that_this_database_never_gave_is_given_to_nobody_else(
     with psycopg.connect(dsn) as connection:
         assert decisions.taken(connection) == 40
         assert decisions.decide_now(connection, "anna", [Decision(BLOCKED, "13912345678", False)]) == 41
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_version_is_taken_when_its_record_was_received(
+    story: Story, state: Path, dsn: str, is_cut: bool
+) -> None:
+    enter(dsn, [[Decision(BLOCKED, "13912345678", True)]])
+    session = story.open("13912345679")
+    story.event(Decided(1))
+    if is_cut:
+        work(story, dsn, state)
+    story.tick(60)
+    story.tell(session)
+    work(story, dsn, state)
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT taken_at FROM decision_versions").fetchall() == [(BEGIN,)]
 
 
 @given(
