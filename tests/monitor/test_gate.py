@@ -63,14 +63,14 @@ async def test_stolen_table_or_made_up_cookie_opens_nothing(stranger: httpx.Asyn
 async def test_invented_cookies_keep_nobody_out(
     root: httpx.AsyncClient, stranger: httpx.AsyncClient, monitor: Served
 ) -> None:
-    assert (await root.get("/api/v1/me")).status_code == 200
+    assert (await _alone(root, "/api/v1/me")).status_code == 200
     anyone = httpx.AsyncClient(
         base_url=stranger.base_url, limits=httpx.Limits(), timeout=PATIENCE_S, trust_env=False
     )
     async with anyone, asyncio.TaskGroup() as group:
         invented = [group.create_task(_invented(anyone, f"{number:043}")) for number in range(300)]
         for path in ("/api/v1/me", "/api/v1/vehicles", "/api/v1/alarms") * 10:
-            answer = await root.get(path, headers={"connection": "close"})
+            answer = await _alone(root, path)
             assert (path, answer.status_code) == (path, 200)
     answers = [each.result() for each in invented]
     assert {(answer.status_code, answer.json()["code"]) for answer in answers} <= {
@@ -83,7 +83,7 @@ async def test_invented_cookies_keep_nobody_out(
 
 async def test_few_unknown_cookies_are_looked_up_at_once(monitor: Served, root: httpx.AsyncClient) -> None:
     center = monitor.app.state.center
-    assert (await root.get("/api/v1/me")).status_code == 200
+    assert (await _alone(root, "/api/v1/me")).status_code == 200
     async with AsyncExitStack() as looking:
         for _ in range(LOOKUPS_AT_ONCE):
             await looking.enter_async_context(center.strangers.looking("203.0.113.7"))
@@ -95,7 +95,7 @@ async def test_few_unknown_cookies_are_looked_up_at_once(monitor: Served, root: 
             first, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             assert {answer.result().json()["code"] for answer in first} == {"too_many_strangers"}
             assert (await _invented(client, "no cookie of ours")).status_code == 401
-            assert (await root.get("/api/v1/vehicles")).status_code == 200
+            assert (await _alone(root, "/api/v1/vehicles")).status_code == 200
             await looking.aclose()
             await asyncio.gather(*waiting)
             assert (await _invented(client, monitor.cookies["anna"])).status_code == 200
@@ -230,6 +230,12 @@ async def test_only_the_configured_tiles_may_be_loaded() -> None:
     policy = content_security_policy("https://t{s}.tianditu.gov.cn/vec_w/wmts?x={x}&y={y}&z={z}&tk=key")
     assert "img-src 'self' data: blob: https://*.tianditu.gov.cn;" in policy
     assert "tk=key" not in policy
+
+
+async def _alone(client: httpx.AsyncClient, path: str) -> httpx.Response:
+    """Ask by a connection that is not kept: the monitor ends one that rests for five seconds, and where the
+    loop is busy for as long, just when it is used again."""
+    return await client.get(path, headers={"connection": "close"})
 
 
 async def _invented(client: httpx.AsyncClient, cookie: str) -> httpx.Response:
