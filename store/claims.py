@@ -14,7 +14,7 @@ from store.times import from_us
 
 Connection = psycopg.Connection[Any]
 
-KEPT: Final = 8
+KEPT: Final = 64
 """Claims of a terminal: more than the worker reads of one in a minute, and a terminal authenticates within
 seconds. So nobody can crowd out the one that it goes by."""
 

@@ -34,6 +34,8 @@ PIECES: Final = Allowance(10 * _SECOND_US, each=12_000, together=sys.maxsize)
 REGISTRATIONS: Final = Allowance(60 * _SECOND_US, each=6, together=sys.maxsize)
 """A terminal registers when it is installed; one whose registration fails tries again every ten seconds or
 more. Each may name another vehicle."""
+CLAIMS: Final = Allowance(60 * _SECOND_US, each=10 * REGISTRATIONS.each, together=sys.maxsize)
+"""Registrations that do not count: of ten sessions of a terminal, each as much as a terminal registers."""
 MEDIA: Final = Allowance(10 * _SECOND_US, each=64, together=sys.maxsize)
 """Each is a file that is synced. Sixteen pictures of each of four cameras are more than a terminal takes."""
 
@@ -57,6 +59,7 @@ class Reading:
     messages: Spent = field(default_factory=Spent)
     without_code: Spent = field(default_factory=Spent)
     claims: Spent = field(default_factory=Spent)
+    claims_of_session: Spent = field(default_factory=Spent)
     pieces: Spent = field(default_factory=Spent)
     registrations: Spent = field(default_factory=Spent)
     media: Spent = field(default_factory=Spent)
@@ -75,11 +78,12 @@ class Reading:
         """Say whether a terminal may have one more medium stored; if so, it is counted as stored."""
         return self.media.allows(MEDIA, terminal, 1, at_us)
 
-    def may_claim(self, terminal: int, at_us: int) -> bool:
+    def may_claim(self, terminal: int, session: int, at_us: int) -> bool:
         """Say whether one more registration that does not count is read; if so, it is counted. So nobody uses
-        up what the terminal itself may say.
+        up what the terminal itself may say, and no session what others of the terminal may claim.
         """
-        return self.claims.allows(REGISTRATIONS, terminal, 1, at_us)
+        of_session = self.claims_of_session.allows(REGISTRATIONS, session, 1, at_us)
+        return of_session and self.claims.allows(CLAIMS, terminal, 1, at_us)
 
     def may_keep(self, terminal: int, at_us: int) -> bool:
         """Say whether one more of what a terminal says without its code is kept; if so, it is counted."""

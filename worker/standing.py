@@ -174,7 +174,8 @@ def _claims(batch: Batch, terminal: I64, fleet: Fleet, facts: Facts, apart: Apar
     for row in rows[(frames.msg_id[rows] == REGISTER) & is_plain(frames)[rows]].tolist():
         terminal_id = int(fleet.terminals["id"][terminal[row]])
         received_us = int(batch.received_us[row])
-        if not fleet.reading.may_claim(int(terminal[row]), received_us):
+        session = int(batch.session[row])
+        if not fleet.reading.may_claim(int(terminal[row]), session, received_us):
             facts.only_counted[bucket_of(received_us, terminal_id, TOO_MANY)] += 1
             continue
         edition = E2019
@@ -187,7 +188,7 @@ def _claims(batch: Batch, terminal: I64, fleet: Fleet, facts: Facts, apart: Apar
             )
             continue
         said = registration(batch, terminal_id, row, EDITIONS[edition], fields)
-        facts.claims.append(Claim(int(batch.session[row]), said))
+        facts.claims.append(Claim(session, said))
         made[row] = _claim_of(edition)
     return made
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from protocol.edition import Edition
 from store.records import CloseReason, FrameFlag
 from tests.worker.stories import BEGIN, Story, facts, work
 from tests.worker.test_fragments import picture, pieces
 from tests.worker.test_worker import MOVING, QUICK, one
+from worker.reading import REGISTRATIONS
 
 VICTIM, NEIGHBOUR = "13912345678", "13912345679"
 OVERSPEED, EMERGENCY = 2, 1
@@ -133,6 +135,29 @@ def test_what_a_session_claims_is_said_when_it_authenticates(story: Story, state
     story.close(forged)
     work(story, dsn, state)
     assert of(facts(dsn)["terminal_states"])["link"] == "open"
+
+
+@pytest.mark.parametrize("cut", [300, 1 << 20])
+def test_forged_registrations_use_up_nothing_of_the_terminals(
+    story: Story, state: Path, dsn: str, cut: int
+) -> None:
+    """Neither what it may claim, nor what it may register."""
+    forged, session = story.open(VICTIM), story.open(VICTIM)
+    for number in range(10):
+        story.register(forged, plate=f"辽B0000{number}", flags=FrameFlag.LOBBY)
+    story.register(session, flags=FrameFlag.LOBBY)
+    story.say(session, 0x0102, b"1", authenticated=True)
+    for number in range(10):
+        story.register(forged, plate=f"辽C0000{number}", flags=FrameFlag.UNPROVEN)
+    story.tick()
+    work(story, dsn, state, batch_bytes=cut)
+    assert of(facts(dsn)["terminals"])["registered_plate"] == "辽A00001"
+    story.register(session, plate="辽A00002", flags=FrameFlag.AUTHENTICATED)
+    work(story, dsn, state, batch_bytes=cut)
+    assert of(facts(dsn)["terminals"])["registered_plate"] == "辽A00002"
+    with psycopg.connect(dsn) as connection:
+        counted = connection.execute("SELECT sum(things) FROM quarantine_counts WHERE reason = 'too_many'")
+        assert counted.fetchall() == [(20 - REGISTRATIONS.each,)]
 
 
 def test_who_has_authenticated_is_no_stranger_whatever_a_gateway_knows(
