@@ -148,9 +148,12 @@ async def edit_user(user_id: IdPath, given: UserChange, center: At, by: ByAdmin)
         return await people.edit_user(connection, user_id, given.model_dump(exclude_none=True), by=by["name"])
 
 
-@router.post("/users/{user_id}/password", status_code=204, responses=CHANGES | problems(404))
+@router.post("/users/{user_id}/password", status_code=204, responses=CHANGES | problems(404, 409))
 async def set_password(user_id: IdPath, given: NewPassword, center: At, by: ByAdmin) -> None:
-    """Give a user a new password, to be changed when it is first used; all sign-ins of that user end."""
+    """Give somebody else a new password, to be changed when it is first used; all sign-ins of that user
+    end."""
+    if user_id == by["id"]:
+        raise Problem(409, "not_for_oneself", "One's own is changed with the old one, or by another admin.")
     async with center.database() as connection:
         await people.set_password(connection, user_id, given.password, by=by["name"])
 

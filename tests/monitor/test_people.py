@@ -165,6 +165,14 @@ async def test_new_password_ends_all_sessions(
     ).status_code == 422
 
 
+async def test_an_admin_changes_his_own_password_with_the_old_one_only(root: httpx.AsyncClient) -> None:
+    me = (await root.get("/api/v1/me")).json()["id"]
+    own = await root.post(f"/api/v1/users/{me}/password", json={"password": "something else"})
+    assert (own.status_code, own.json()["code"]) == (409, "not_for_oneself")
+    right = {"old_password": PASSWORD, "new_password": "something else"}
+    assert (await root.post("/api/v1/me/password", json=right)).status_code == 204
+
+
 async def test_own_new_password_ends_ones_other_sessions(
     anna: httpx.AsyncClient, stranger: httpx.AsyncClient
 ) -> None:

@@ -798,7 +798,7 @@ export const en: Record<keyof typeof zh, string> = {
   'problem.wrong_code': 'The code is wrong, or was used before.',
   'problem.code_not_confirmed': 'The code is wrong. Give the one that the new account shows.',
   'problem.second_factor_off': 'This center has no second factor.',
-  'problem.not_for_oneself': 'Remove your own with a code of it, or ask another administrator.',
+  'problem.not_for_oneself': 'Change your own password and second factor at your name at the top of the page, or ask another administrator.',
   'problem.must_set_up_second_factor': 'First set up your second factor.',
   'action.user.second_factor_set_up': 'set up a second factor',
   'action.user.second_factor_removed': 'removed a second factor',

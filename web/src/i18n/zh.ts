@@ -796,7 +796,7 @@ export const zh = {
   'problem.wrong_code': '动态码或恢复码不对，或已用过。',
   'problem.code_not_confirmed': '动态码不对，请用新添加的账号显示的动态码。',
   'problem.second_factor_off': '本中心未启用双重验证。',
-  'problem.not_for_oneself': '自己的双重验证请用动态码取消，或请其他管理员重置。',
+  'problem.not_for_oneself': '自己的密码和双重验证请在页面右上角的姓名处修改，或请其他管理员重置。',
   'problem.must_set_up_second_factor': '请先设置双重验证。',
   'action.user.second_factor_set_up': '设置双重验证',
   'action.user.second_factor_removed': '取消双重验证',
