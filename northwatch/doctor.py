@@ -225,7 +225,8 @@ def _examine_database(settings: Settings, found: Findings, logs: list[LogReader]
                 found.fact("PostgreSQL", f"none yet; `northwatch up` makes one of version {MAJOR}")
                 return
             started_by_us = not embedded.is_running()
-            embedded.start()
+            if started_by_us:
+                embedded.start()
         conninfo = url or (embedded.dsn() if embedded else "")
         with psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             _look_at_server(connection, found)
@@ -235,7 +236,7 @@ def _examine_database(settings: Settings, found: Findings, logs: list[LogReader]
     except OlderDatabase as older:
         advice = DUMP_AND_RESTORE.format(found=older.found, directory=older.directory)
         found.problem(f"The embedded database is of PostgreSQL {older.found}, this brings {MAJOR}.", advice)
-    except (EmbeddedError, psycopg.Error) as error:
+    except (EmbeddedError, OSError, psycopg.Error) as error:
         do = "Reports are answered meanwhile and kept in the log. Repair the server or correct database_url."
         found.problem(f"The database cannot be used: {without_password(str(error)).strip()}", do)
     finally:

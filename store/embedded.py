@@ -5,8 +5,8 @@ The server outlives the process that started it, as a database should; `start` f
 a directory that is closed to others, and the server asks the kernel who connects (`peer`): it lets in the
 user that runs Northwatch, root, and the account that it runs under itself. There is no password to lose.
 
-PostgreSQL refuses to run as root. For root the server runs as the account `northwatch` (created when missing,
-else `nobody`), which then owns the database directory.
+PostgreSQL refuses to run as root. For root the server runs as whoever owns the database directory: the user
+that made it, or for a new one the account `northwatch` (created when missing, else `nobody`).
 
     EmbeddedError
     ├── OlderDatabase     the directory was made by another major version: dump and restore, see `doctor`
@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,12 +185,12 @@ class Embedded:
         Raises:
             EmbeddedError: it cannot run; the message says why and what to do.
         """
-        account = _account()
+        account = self._account()
         self._check_version()
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         if account.name is not None:
             _let_in(self.directory.parent, account)
-        with _locked(self.directory.with_name(self.directory.name + ".lock")):
+        with _locked(self.directory.with_name(self.directory.name + ".lock"), account):
             is_running = self.is_running()
             if not is_running:
                 if not (self.directory / "PG_VERSION").exists():
@@ -228,6 +228,16 @@ class Embedded:
         if marker.exists() and marker.read_text().strip() != str(MAJOR):
             raise OlderDatabase(self.directory, marker.read_text().strip())
 
+    def _account(self) -> Account:
+        """Tell under whom the server runs: root looks after a user's database without making it its own."""
+        if os.geteuid() != 0:
+            return Account(os.geteuid(), os.getegid(), None)
+        try:
+            owner = (self.directory / "PG_VERSION").stat()
+        except FileNotFoundError:
+            return _made_account()
+        return Account(owner.st_uid, owner.st_gid, pwd.getpwuid(owner.st_uid).pw_name)
+
     def _create(self, account: Account) -> None:
         """Run initdb beside the directory and move the result there, so that a half made database is never
         seen.
@@ -253,7 +263,7 @@ class Embedded:
 
     def _admit(self, account: Account) -> bool:
         """Say in the server's files whom it lets in, and whether they said something else before."""
-        names = sorted({pwd.getpwuid(uid).pw_name for uid in (0, os.geteuid(), account.uid)})
+        names = sorted({pwd.getpwuid(uid).pw_name for uid in (0, account.uid)})
         people = _OURS + "".join(f'northwatch "{name}" all\n' for name in names)
         changed = [
             self._put(name, text, account)
@@ -269,11 +279,8 @@ class Embedded:
         if said == text:
             return False
         draft = path.with_suffix(".new")
-        with os.fdopen(
-            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w"
-        ) as file:
+        with os.fdopen(_open(draft, os.O_TRUNC, account), "w") as file:
             file.write(text)
-        os.chown(draft, account.uid, account.gid)
         if said and not said.startswith(_OURS):
             path.rename(path.with_suffix(".before"))
         draft.rename(path)
@@ -281,20 +288,22 @@ class Embedded:
 
     def _prepare_sockets(self, account: Account) -> None:
         directory = self.socket_directory
-        directory.mkdir(mode=0o700, exist_ok=True)
-        if directory.stat().st_uid not in (os.geteuid(), account.uid):
-            raise StartFailed(
-                f"{directory} belongs to somebody else (user {directory.stat().st_uid}); remove it"
-            )
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        found = directory.lstat()  # where everybody may write, another may have put a link to what is ours
+        if not stat.S_ISDIR(found.st_mode):
+            raise StartFailed(f"{directory} is no directory; remove it")
+        if found.st_uid not in (os.geteuid(), account.uid):
+            raise StartFailed(f"{directory} belongs to somebody else (user {found.st_uid}); remove it")
         if account.name is not None:
-            os.chown(directory, account.uid, account.gid)
+            os.chown(directory, account.uid, account.gid, follow_symlinks=False)
 
     def _launch(self, account: Account) -> None:
         self._forget_stranger()
         options = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(self._programs / "postgres"), "-D", str(self.directory)]
         command += ["-k", str(self.socket_directory), "-p", str(PORT), *options]
-        with self.log_file.open("ab") as log:
+        with os.fdopen(_open(self.log_file, os.O_APPEND, account), "ab") as log:
             # Its own session: a Ctrl-C in the terminal ends the program, not the database under it.
             self._process = subprocess.Popen(
                 command,
@@ -379,9 +388,7 @@ def _programs() -> Path:
     return programs
 
 
-def _account() -> Account:
-    if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid(), None)
+def _made_account() -> Account:
     if not _has_account(ACCOUNT) and shutil.which("useradd"):
         subprocess.run(
             [
@@ -415,9 +422,20 @@ def _as(account: Account) -> dict[str, object]:
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
+def _open(path: Path, flags: int, account: Account) -> int:
+    """Open a file to write it, and have it belong to the server's account. No link is followed: root writes
+    into a directory of somebody else."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    if account.name is not None:
+        os.fchown(file, account.uid, account.gid)
+    return file
+
+
 def _let_in(directory: Path, account: Account) -> None:
     """Let the server's account, and nobody else besides us, walk through our directory: as its group."""
     found = directory.stat()
+    if found.st_uid == account.uid:
+        return  # its own, to which it walks already
     if found.st_uid == os.geteuid() and not (found.st_gid == account.gid and found.st_mode & 0o010):
         os.chown(directory, -1, account.gid)
         directory.chmod(stat.S_IMODE(found.st_mode) | 0o010)
@@ -442,9 +460,9 @@ def _let_read(tree: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, account: Account) -> Iterator[None]:
     """Hold a lock between processes while the server is created and started."""
-    with path.open("w") as file:
+    with os.fdopen(_open(path, 0, account), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

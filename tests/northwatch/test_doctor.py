@@ -1,5 +1,6 @@
 """What `northwatch doctor` says about the gateway's certificate, and about who does not answer."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -10,9 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from northwatch import doctor
 from northwatch.config import GatewaySettings, KeeperSettings, MonitorSettings, Settings, WorkerSettings
-from northwatch.doctor import Findings, _look_at_certificate, _look_at_processes
+from northwatch.doctor import Findings, _examine_database, _look_at_certificate, _look_at_processes
 from northwatch.endpoint import Endpoint
-from northwatch.wiring import certificate_files
+from northwatch.wiring import certificate_files, database_directory
+from store.embedded import Embedded
 from store.log import LogReader, LogWriter
 from store.records import Tick
 from tests.gateway.authority import Authority
@@ -85,6 +87,20 @@ def test_one_damage_is_told_once() -> None:
         found = Findings()
         _look_at_processes(settings, found, [])
     assert ("worker", "running, not well") in found.facts and not found.problems
+
+
+def test_a_database_that_runs_is_left_as_it_is() -> None:
+    with tempfile.TemporaryDirectory(prefix="northwatch-test-") as name:
+        settings = Settings(data_dir=Path(name))
+        database = Embedded(database_directory(settings))
+        database.start()
+        people = database.directory / "pg_ident.conf"
+        people.write_text(people.read_text() + "# of another user\n")
+        before = people.stat()
+        _examine_database(settings, found := Findings(), [])
+        assert people.stat() == before and database.is_running()
+        assert "PostgreSQL" in dict(found.facts)
+        database.stop()
 
 
 @contextmanager

@@ -4,15 +4,16 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from store.embedded import MAJOR, Embedded, OlderDatabase, StartFailed, _account
+from store.embedded import MAJOR, Embedded, OlderDatabase, StartFailed
 
 
 @pytest.fixture
@@ -87,8 +88,25 @@ def test_an_interrupted_creation_starts_over(directory: Path) -> None:
     database.stop()
 
 
+def test_a_link_in_the_place_of_the_socket_directory_is_refused(directory: Path) -> None:
+    ours = directory / "ours"
+    ours.mkdir()
+    before = ours.stat()
+    database = Embedded(directory / ("long" * 25) / "database")
+    database.socket_directory.symlink_to(ours)
+    with pytest.raises(StartFailed, match="no directory"):
+        database.start()
+    database.socket_directory.unlink()
+    assert ours.stat() == before
+
+
 def as_neighbour(dsn: str) -> str:
     """Connect as another user of this machine, and give what the server or the kernel says to it."""
+    return done_by_neighbour(lambda: psycopg.connect(dsn).close())
+
+
+def done_by_neighbour(act: Callable[[], object]) -> str:
+    """Do something as another user of this machine, and give what it failed with, or that it was let in."""
     neighbour = pwd.getpwnam(NEIGHBOUR)
     told, tell = os.pipe()
     child = os.fork()
@@ -97,7 +115,7 @@ def as_neighbour(dsn: str) -> str:
         os.setgid(neighbour.pw_gid)
         os.setuid(neighbour.pw_uid)
         try:
-            psycopg.connect(dsn).close()
+            act()
             said = "let in"
         except BaseException as error:
             said = str(error)
@@ -150,7 +168,7 @@ def test_a_directory_that_trusted_everybody_is_moved_over(directory: Path) -> No
         rules.write_text(TRUST)
         database.directory.chmod(0o700)
         if is_running:
-            database._launch(_account())
+            database._launch(database._account())
             while not database.is_ready():
                 time.sleep(0.05)
             open_the_socket(database)
@@ -164,3 +182,31 @@ def test_a_directory_that_trusted_everybody_is_moved_over(directory: Path) -> No
             assert connection.execute("SELECT a FROM kept").fetchall() == [(1,)]
         assert rules.with_suffix(".before").read_text() == TRUST
         database.stop()
+
+
+@only_root
+def test_root_leaves_a_users_database_to_the_user(directory: Path) -> None:
+    database = Embedded(directory / "database")
+    database.start()
+    database.stop()
+    user = pwd.getpwnam(NEIGHBOUR)
+    for each in (database.log_file, directory / "database.lock"):
+        each.unlink()
+    for each in (directory, *directory.rglob("*")):
+        os.chown(each, user.pw_uid, user.pw_gid)
+    directory.chmod(0o700)
+
+    def owners() -> set[int]:
+        return {each.lstat().st_uid for each in (directory, *directory.rglob("*"))}
+
+    database.start()  # by root, where nothing runs
+    assert owners() == {user.pw_uid}
+    database.stop()
+    assert done_by_neighbour(Embedded(database.directory).start) == "let in"
+    people = (database.directory / "pg_ident.conf").read_text()
+    Embedded(database.directory).start()  # by root, where the user's server runs
+    assert owners() == {user.pw_uid}
+    assert (database.directory / "pg_ident.conf").read_text() == people
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert as_neighbour(database.dsn()) == "let in"
+    database.stop()
