@@ -42,6 +42,12 @@ RETURNING edition, province_id, city_id, manufacturer_id, model, maker_terminal_
 # Sessions only grow: what an older one claimed is of no interest any more.
 _FORGET: LiteralString = "DELETE FROM claims WHERE terminal_id = %s AND session < %s"
 
+_WAITING: LiteralString = """
+SELECT terminal_id, session, edition FROM claims c
+ WHERE NOT EXISTS (SELECT FROM link_events e WHERE e.session = c.session
+                      AND e.event NOT IN ('opened', 'gateway_lost', 'gateway_back'))
+"""
+
 
 class Claim(NamedTuple):
     """What a session claims."""
@@ -58,6 +64,13 @@ def put(connection: Connection, claims: Sequence[Claim]) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(_PUT, [_row(session, said) for (_, session), said in last.items()])
     connection.execute(_PRUNE, [sorted({terminal_id for terminal_id, _ in last})])
+
+
+def waiting(connection: Connection) -> list[tuple[int, int, str]]:
+    """Give which terminals claim something in which sessions, as far as these have not ended, and by which
+    edition.
+    """
+    return connection.execute(_WAITING).fetchall()
 
 
 class Proof(NamedTuple):

@@ -14,13 +14,13 @@ from alerts.objects import object_code
 from alerts.state import Episode, episode_key
 from protocol.edition import Edition
 from protocol.words import ALARMS, Ends
-from store import alarms, decisions, terminals
+from store import alarms, claims, decisions, terminals
 from store.cursors import Connection
 from tickets.policy import WITHOUT_CODE
 from tickets.silence import NEVER, Mode
 from worker.decided import LASTING
 from worker.fleet import Fleet
-from worker.sessions import slots_of
+from worker.sessions import claim_of, slots_of
 
 _LATEST = [
     *("linked", "link_changed_us", "session", "reported_us", "received_us", "fix_us", "lat", "lon"),
@@ -40,6 +40,7 @@ def recall(connection: Connection) -> Fleet:
     places = {row["id"]: place for place, row in enumerate(known)}
     _recall_fallen(connection, fleet, places)
     _recall_unread(connection, fleet, places)
+    _recall_claims(connection, fleet, places)
     fleet.decided.version = decisions.taken(connection)
     fleet.take(decisions.at(connection, fleet.decided.version, LASTING))
     linked = fleet.terminals["session"][fleet.terminals["linked"]]
@@ -84,6 +85,15 @@ def _recall_unread(connection: Connection, fleet: Fleet, index: Mapping[int, int
         by_operator = sum(1 << bit for bit, alarm in names if alarm.ends is Ends.BY_OPERATOR)
         fleet.alarms.live[terminal] = sum(1 << bit for bit, alarm in names if alarm.name in unread.open)
         fleet.alarms.missed[terminal] = unread.bits & by_operator
+
+
+def _recall_claims(connection: Connection, fleet: Fleet, index: Mapping[int, int]) -> None:
+    """Know what sessions claim that may yet authenticate."""
+    waiting = claims.waiting(connection)
+    fleet.sessions.open({session: index[terminal_id] for terminal_id, session, _ in waiting})
+    fleet.sessions.claim(
+        {session: claim_of(EDITIONS.index(Edition(edition))) for _, session, edition in waiting}
+    )
 
 
 def _recall_fallen(connection: Connection, fleet: Fleet, index: Mapping[int, int]) -> None:

@@ -127,6 +127,11 @@ class Sessions:
         self._rows, self._count, self._closed = rows, len(rows), 0
 
 
+def claim_of(edition: int) -> int:
+    """Give what stands in the place of a claim by this edition, as its number."""
+    return NO_CLAIM + 1 + edition
+
+
 def slots_of(sessions: I64) -> I64:
     """Tell by whose gateway sessions are, by their numbers."""
     return sessions & (SLOTS - 1)

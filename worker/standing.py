@@ -48,7 +48,7 @@ from worker.messages import (
 from worker.reading import TOO_MANY
 from worker.reports import Source, read_reports, remember_latest, rows_of, source_of
 from worker.runs import Runs
-from worker.sessions import NO_CLAIM
+from worker.sessions import NO_CLAIM, claim_of
 
 I64: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -131,8 +131,8 @@ def follow_claims(
             terminal_id = int(fleet.terminals["id"][terminal[row]])
             proof = Proof(terminal_id, session, int(batch.received_us[row]))
             facts.registrations.append((int(batch.number[row]), proof))
-            if claim != _claim_of(E2019):  # its frames say so themselves
-                editions[row] = claim - _claim_of(0)
+            if claim != claim_of(E2019):  # its frames say so themselves
+                editions[row] = claim - claim_of(0)
     fleet.sessions.claim(waiting)
     return editions
 
@@ -189,13 +189,8 @@ def _claims(batch: Batch, terminal: I64, fleet: Fleet, facts: Facts, apart: Apar
             continue
         said = registration(batch, terminal_id, row, EDITIONS[edition], fields)
         facts.claims.append(Claim(session, said))
-        made[row] = _claim_of(edition)
+        made[row] = claim_of(edition)
     return made
-
-
-def _claim_of(edition: int) -> int:
-    """Give what stands in a session for a claim by this edition."""
-    return NO_CLAIM + 1 + edition
 
 
 def _quarantine(batch: Batch, terminal: I64, fleet: Fleet, facts: Facts, row: int, reason: str) -> None:

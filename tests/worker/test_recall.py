@@ -3,11 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from alerts.bits import MAX_CHANGES
+from protocol.edition import Edition
+from store import claims
 from store.quality import Quality
+from store.records import FrameFlag
 from tests.worker.stories import Story, facts, work
+from worker import run
 
 EMERGENCY, OVERSPEED = 1 << 0, 1 << 1
 ALL_BUT_EMERGENCY = 0xFFFF_FFFF & ~EMERGENCY
@@ -58,3 +63,31 @@ def test_what_was_told_is_not_told_again_without_a_snapshot(story: Story, state:
     story.tell(session, alarm=EMERGENCY | OVERSPEED)
     work(story, dsn, state)
     assert facts(dsn)["alarm_changes"] == before
+
+
+def test_what_a_session_claims_is_known_without_a_snapshot(
+    story: Story, state: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "SOON_READ_BYTES", -1)
+    session, ended = story.open("13912345678", Edition.E2011), story.open("13912345679")
+    for each in (session, ended):
+        story.register(each, flags=FrameFlag.LOBBY, terminal_model="B", terminal_id="7")
+    story.close(ended)
+    forget(story, state, dsn)
+    story.tick()
+    story.say(session, 0x0102, b"1", authenticated=True)
+    work(story, dsn, state)
+    found = {each["identity"]: each for each in facts(dsn)["terminals"]}
+    registered, other = found["13912345678"], found["13912345679"]
+    assert (registered["registered_plate"], registered["edition"]) == ("辽A00001", "2011")
+    assert other["registered_plate"] is None
+
+
+def test_a_claim_of_a_session_that_has_ended_is_not_waited_for(story: Story, state: Path, dsn: str) -> None:
+    session, ended = story.open("13912345678"), story.open("13912345679")
+    for each in (session, ended):
+        story.register(each, flags=FrameFlag.LOBBY)
+    story.close(ended)
+    work(story, dsn, state)
+    with psycopg.connect(dsn) as connection:
+        assert [number for _, number, _ in claims.waiting(connection)] == [session]
