@@ -10,6 +10,8 @@ ever that way, so a terminal whose links replace each other again and again keep
 | otherwise         |                | less than `TAKE_OVERS` | is closed                                    |
 |                   |                | as often               | stays                                        |
 
+Of more than `MAX_LINKS`, those that have not authenticated go first, for the same reason.
+
 What all of them send is stored and answered; one is **current** and gets what the platform sends. A terminal
 that only reconnects often leaves dead links behind, which say nothing more and end by their time-outs. Links
 that both go on speaking are **clones**: that is told, with both addresses.
@@ -32,7 +34,7 @@ OF_LATE_US: Final = 600 * SECOND_US
 """A dead link is noticed within this time by itself, so that nothing is gained by counting longer."""
 
 MAX_LINKS: Final = 4
-"""Links that one terminal may hold; of more, the one that was heard least recently is closed."""
+"""Links that one terminal may hold, and one more that may still authenticate where all of these have."""
 
 PROOF_US: Final = 10 * SECOND_US
 """What was on its way when a link died arrives within seconds; who speaks later is alive."""
@@ -115,9 +117,15 @@ class Shared:
         )
 
     def surplus(self, newest: "Session") -> Iterator["Session"]:
-        """Give those over `MAX_LINKS`, the longest silent first, never `newest`."""
-        others = [voice for voice in self.voices if voice.session is not newest]
-        others.sort(key=lambda voice: (voice.heard_us, voice.since_us))
+        """Give those over `MAX_LINKS`, never `newest`: first who has not authenticated, then the longest
+        silent. For one that has not, none that has is given up.
+        """
+        others = [
+            voice
+            for voice in self.voices
+            if voice.session is not newest and (newest.is_authenticated or not voice.session.is_authenticated)
+        ]
+        others.sort(key=lambda voice: (voice.session.is_authenticated, voice.heard_us, voice.since_us))
         yield from (voice.session for voice in others[: max(0, len(self.voices) - MAX_LINKS)])
 
     def proof(self, now_us: int) -> tuple[Voice, Voice] | None:

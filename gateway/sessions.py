@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.clones import Shared, TakeOvers, Voice, replaces
+from gateway.cut_off import CutOff
 from gateway.downlinks import KeptPackets
 from gateway.elsewhere import Elsewhere
 from gateway.links import Link, LinkTable
@@ -37,6 +38,11 @@ SPOKE_S: Final = 60.0
 """Who was heard so lately has a link that works, and a code: whoever else wants one is somebody else. Most
 terminals say something once a minute, or far more often.
 """
+
+CLOSED_BY_US: Final = frozenset(
+    {CloseReason.IDLE, CloseReason.GARBAGE, CloseReason.ERROR, CloseReason.SLOW_READER}
+)
+"""Where a terminal may believe that its link works. One that is taken over has authenticated on another."""
 
 
 class SessionNumbers:
@@ -127,6 +133,7 @@ class Sessions:
         """Terminals with several sessions."""
         self._take_overs = TakeOvers()
         self._elsewhere = Elsewhere()
+        self._cut_off = CutOff()
         self.opened: list[SessionOpened] = []
         """To be written before the frames of this turn."""
         self.closed: list[SessionClosed] = []
@@ -178,6 +185,7 @@ class Sessions:
         session.link.prove()
         self._judge(session)
         self._elsewhere.here(session.key)
+        self._cut_off.forget(session.key)
         if self._standings.prove(session.identity):
             self.judge([session.identity])
         if session.key in self._shared:
@@ -187,6 +195,8 @@ class Sessions:
         """End a session. The link stays."""
         key = session.key
         link = session.link
+        if session.is_authenticated and reason in CLOSED_BY_US:
+            self._cut_off.note(key, float(self._table.heard[link.slot]))
         del link.sessions[key]
         self._table.accounts.share(link.slot, len(link.sessions))
         self._table.unbind(session)
@@ -210,11 +220,14 @@ class Sessions:
 
     def speaks_beside(self, session: Session, now: float) -> bool:
         """Tell whether a terminal that somebody speaks as, and has not authenticated, has done so on another
-        link and was heard there within `SPOKE_S`. Of other processes it is asked. `now` is the loop's clock.
+        link and was heard there within `SPOKE_S`, even if we have closed that since. Of other processes it is
+        asked. `now` is the loop's clock.
         """
         if session.is_authenticated:
             return False
         if any(each is not session and self._spoke(each, now) for each in self._all_of(session.key)):
+            return True
+        if now - self._cut_off.heard(session.key) < SPOKE_S:
             return True
         may_speak, is_to_ask = self._elsewhere.may_speak(session.key, now)
         if is_to_ask:

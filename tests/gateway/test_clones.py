@@ -76,7 +76,9 @@ def test_whatever_links_do_the_newest_number_is_of_a_session_that_goes_on(
             every.judge(["1"])
             fleet.replace(FleetData())
         elif action == "open" and 1 not in links[value].sessions:
+            proved = [session for session in every._all_of(1) if session.is_authenticated]
             every.open(links[value], 1, "1", now_us)
+            assert set(proved) <= set(every._all_of(1)), "who proves nothing takes nothing away"
         elif action == "prove" and 1 in links[value].sessions:
             every.authenticate(links[value].sessions[1], 0, now_us)
         elif action == "close":
@@ -89,7 +91,7 @@ def test_whatever_links_do_the_newest_number_is_of_a_session_that_goes_on(
         carried = [link.sessions[1] for link in links if link.sessions]
         assert {session.number for session in carried} == live
         assert all(table.session[session.link.slot] == session.number for session in carried)
-        assert len(carried) <= MAX_LINKS
+        assert len(carried) <= MAX_LINKS + (sum(session.is_authenticated for session in carried) == MAX_LINKS)
         assert not carried or newest in live, "the record would call a connected terminal gone"
         current = every.of(1)
         assert (current is None) == (not carried) == (len(every) == 0)
@@ -114,6 +116,35 @@ async def test_a_stranger_does_not_close_the_link_of_a_terminal_that_proved_itse
     reasons = [event.reason for event in log.of(SessionClosed)]
     assert sorted(reasons) == sorted([CloseReason.PEER_CLOSED, CloseReason.RENEWED, CloseReason.STOPPING])
     assert log.frames[-1].session == max(event.session for event in log.of(SessionOpened))
+
+
+async def test_however_many_strangers_come_a_terminal_keeps_its_link_and_its_code(tmp_path: Path) -> None:
+    async with running(tmp_path) as gateway:
+        own = await Device.connect(gateway)
+        await own.sign_in()
+        strangers = [await Device.connect(gateway) for _ in range(TAKE_OVERS + 2 * MAX_LINKS)]
+        for number, stranger in enumerate(strangers):
+            assert await stranger.result(stranger.terminal.heartbeat()) == 0
+            stranger.terminal.register("辽A12345", 2)
+            stranger.flush()
+            assert (await stranger.fields())["result"] == 3, f"stranger {number}"
+        assert await own.result(own.terminal.heartbeat()) == 0
+        assert len(gateway._sessions._all_of(0x13900000001)) == MAX_LINKS
+
+
+async def test_who_has_the_code_comes_in_beside_links_that_are_all_dead(tmp_path: Path) -> None:
+    async with running(tmp_path) as gateway:
+        devices = [await Device.connect(gateway) for _ in range(TAKE_OVERS + MAX_LINKS)]
+        await devices[0].sign_in()
+        for device in devices[1:]:
+            await device.come_back(gateway)
+        strangers = [await Device.connect(gateway) for _ in range(3)]
+        for stranger in strangers:
+            assert await stranger.result(stranger.terminal.heartbeat()) == 0
+        assert len(gateway._sessions._all_of(0x13900000001)) == MAX_LINKS + 1
+        await strangers[2].come_back(gateway)
+        sessions = gateway._sessions._all_of(0x13900000001)
+        assert [session.is_authenticated for session in sessions] == [True] * MAX_LINKS
 
 
 async def test_clones_stop_closing_each_other_and_are_told(

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from gateway import sessions
+from gateway import cut_off, sessions
+from gateway.cut_off import CutOff
 from gateway.elsewhere import ANSWER_S, Elsewhere
 from gateway.fleet import FleetNews, FleetTerminal
 from gateway.server import Gateway
@@ -280,6 +281,41 @@ async def test_nobody_gets_the_code_of_a_terminal_that_speaks(
         await honest.close()
         await until(lambda: len(gateway._table) == 1)
         await thief.come_back(gateway)
+
+
+async def test_nobody_gets_the_code_of_a_terminal_whose_link_we_have_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as gateway:
+        honest, thief = await Device.connect(gateway, "1"), await Device.connect(gateway, "1")
+        await honest.sign_in()
+        session = gateway._sessions.of(1)
+        assert session is not None
+        gateway._cut(session.link, CloseReason.SLOW_READER)
+        await honest.closed()
+        await until(lambda: len(gateway._table) == 1)
+        assert (await registered(thief))["result"] == 3, "it was heard a moment ago"
+        monkeypatch.setattr(sessions, "SPOKE_S", 0.0)  # as if that were so long ago
+        assert (await registered(thief))["auth_code"]
+        monkeypatch.undo()
+        honest = await Device.connect(gateway, "1")
+        await honest.come_back(gateway)
+        await honest.close()
+        await until(lambda: len(gateway._table) == 0)
+        honest = await Device.connect(gateway, "1")
+        assert (await registered(honest))["auth_code"], "it had closed its link itself"
+
+
+def test_of_only_so_many_it_is_remembered_when_they_were_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cut_off, "MAX_REMEMBERED", 3)
+    remembered = CutOff()
+    for key in range(5):
+        remembered.note(key, 10.0 + key)
+    remembered.note(2, 3.0)
+    assert len(remembered) == 3 and remembered.heard(1) < 0.0
+    assert remembered.heard(2) == 12.0, "another of its links was heard later"
+    remembered.forget(2)
+    assert remembered.heard(2) < 0.0
 
 
 async def test_nobody_gets_the_code_at_another_process(tmp_path: Path) -> None:
