@@ -346,6 +346,7 @@ export const en: Record<keyof typeof zh, string> = {
   'terminal.unblock': 'Unblock',
   'terminal.withoutCode': 'Allow without code',
   'terminal.withoutCodeMeaning': 'What it says counts without its authentication code: for devices that never register. Anybody who knows its number can speak for it.',
+  'terminal.unheard': 'It has never authenticated: once claimed, nothing it says counts until it does, no position and no alarm, not even an emergency.',
   'terminal.withCode': 'Ask for its code',
   'terminal.delete': 'Delete',
   'terminal.deleteSure': 'Delete terminal {identity}? It leaves lists, map and vehicle, and its open alarms and tickets end; what it said is kept. Heard again, it is in the lobby.',

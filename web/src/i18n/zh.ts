@@ -344,6 +344,7 @@ export const zh = {
   'terminal.unblock': '解封',
   'terminal.withoutCode': '免鉴权',
   'terminal.withoutCodeMeaning': '没有鉴权码也采信它的数据：用于从不注册的设备。任何知道终端号的人都能冒用。',
+  'terminal.unheard': '该终端从未鉴权：认领后，在它完成鉴权之前，它的位置和报警（包括紧急报警）都不会采信，也不再显示在待认领中。',
   'terminal.withCode': '恢复鉴权',
   'terminal.delete': '删除',
   'terminal.deleteSure': '确定删除终端 {identity}？它将从列表、地图和车辆中移除，未关闭的报警和工单将结束；已存数据保留。再次通信时会重新出现在待认领中。',
