@@ -45,6 +45,7 @@ OF_SETTINGS: Final = (CONFIGURED, SETTING)
 CONFIGURATION: Final = "configuration"
 """Who decides what the configuration file says."""
 
+_TURN: LiteralString = "SELECT FROM decision_counter FOR UPDATE"
 _DECIDE: LiteralString = "SELECT decide(%s, %s::text[], %s::text[], %s::jsonb[])"
 
 _SINCE: LiteralString = """
@@ -71,6 +72,13 @@ class Decision(NamedTuple):
     subject: str
     value: Any
     """JSON; None where nothing is decided any more."""
+
+
+async def await_turn(connection: AsyncConnection) -> None:
+    """Wait until nobody else decides; from here on others wait for the end of the caller's transaction. Who
+    adds or changes terminals and then decides begins with this, else two could wait for each other.
+    """
+    await connection.execute(_TURN)
 
 
 async def decide(connection: AsyncConnection, by: str, decisions: Iterable[Decision]) -> int | None:

@@ -15,7 +15,7 @@ from typing import LiteralString
 import psycopg
 
 from store.audit import audit
-from store.decisions import ACCEPTED, BLOCKED, CODE_EPOCH, SPEAKS_WITHOUT_CODE, Decision, decide
+from store.decisions import ACCEPTED, BLOCKED, CODE_EPOCH, SPEAKS_WITHOUT_CODE, Decision, await_turn, decide
 from store.refusals import AlreadyBound, AlreadyExists, NotBound, NotFound, Unacceptable
 from store.select import (
     Connection,
@@ -322,6 +322,7 @@ async def add_terminal(
     identity = clean_identity(identity)
     if edition not in EDITIONS:
         raise Unacceptable("edition", "unknown_edition", known=", ".join(EDITIONS))
+    await await_turn(connection)
     row = await fetch_one(
         connection,
         "INSERT INTO terminals (identity, edition, note) VALUES (%s, %s, %s)"
@@ -461,6 +462,8 @@ async def _change_terminal(
     audited: tuple[str, str, Row],
     decided: Row | None = None,
 ) -> Row:
+    if decided is not None:
+        await await_turn(connection)
     row = await fetch_one(
         connection,
         f"UPDATE terminals SET {assignments} WHERE id = %(id)s RETURNING identity",

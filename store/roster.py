@@ -18,7 +18,7 @@ from itertools import islice
 from psycopg import AsyncCursor
 
 from store.audit import audit
-from store.decisions import ACCEPTED, Decision, decide
+from store.decisions import ACCEPTED, Decision, await_turn, decide
 from store.fleet import MAX_TEXT, clean_identity, clean_plate, tell_viewers
 from store.refusals import Fault, RosterInvalid, Unacceptable
 from store.select import Connection, Row, fetch_all, fetch_one
@@ -254,10 +254,12 @@ async def enter_roster(
             await _stage(cursor, entries)
         # Two imports come one after the other. The tables themselves stay free for the worker.
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_ONE_IMPORT,))
+        vehicles = await _enter_vehicles(connection)
+        await await_turn(connection)
         entered = Entered(
             dry_run,
             len(entries),
-            **await _enter_vehicles(connection),
+            **vehicles,
             **await _enter_terminals(connection),
             bound=await _enter_installations(connection),
         )
@@ -315,7 +317,7 @@ async def _enter_terminals(connection: Connection) -> dict[str, int]:
 
 
 async def _accept_terminals(connection: Connection, by: str) -> None:
-    """Accept all of the file as one version, at the end: others who decide wait for the rest of this."""
+    """Accept all of the file as one version."""
     waiting = await fetch_all(
         connection,
         "SELECT t.identity FROM terminals t JOIN roster r ON r.identity = t.identity WHERE NOT t.known",

@@ -4,10 +4,14 @@
 CREATE FUNCTION forget(who text, ids integer[]) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    names text[] := ARRAY(SELECT identity FROM terminals WHERE id = ANY(ids) AND NOT forgotten ORDER BY id FOR UPDATE);
-    whom integer[] := ARRAY(SELECT id FROM terminals WHERE identity = ANY(names));
-    many integer := cardinality(names);
+    names text[];
+    whom integer[];
+    many integer;
 BEGIN
+    PERFORM FROM decision_counter FOR UPDATE;  -- before the terminals, as everybody who decides
+    names := ARRAY(SELECT identity FROM terminals WHERE id = ANY(ids) AND NOT forgotten ORDER BY id FOR UPDATE);
+    whom := ARRAY(SELECT id FROM terminals WHERE identity = ANY(names));
+    many := cardinality(names);
     IF many = 0 THEN
         RETURN 0;
     END IF;

@@ -1,15 +1,21 @@
 """Versions of what people decide: counted one after the other, and seen in that order."""
 
+import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from northwatch.config import Settings, SilenceSettings
 from northwatch.wiring import worker_options
-from store import decisions
+from store import decisions, fleet
 from store.decisions import ACCEPTED, BLOCKED, CODE_EPOCH, CONFIGURED, FORGOTTEN, SETTING, Decision
+from store.refusals import AlreadyExists
+from store.roster import enter_roster, read_roster
+from store.select import Connection
 from store.settings import SETTINGS
 
 
@@ -18,6 +24,14 @@ def known(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     connection.execute("INSERT INTO terminals (identity) VALUES ('1'), ('2')")
     connection.autocommit = False
     return connection
+
+
+def until_waiting(connection: psycopg.Connection[Any], count: int) -> None:
+    """Return when so many wait for a lock in this database."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    waiting += " AND datname = current_database()"
+    while connection.execute(waiting).fetchone() != (count,):
+        pass
 
 
 def test_a_version_is_never_seen_before_an_earlier_one(dsn: str, known: psycopg.Connection[Any]) -> None:
@@ -32,14 +46,48 @@ def test_a_version_is_never_seen_before_an_earlier_one(dsn: str, known: psycopg.
     waiting = threading.Thread(target=decide)
     waiting.start()
     with psycopg.connect(dsn, autocommit=True) as connection:
-        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        blocked += " AND datname = current_database()"
-        while connection.execute(blocked).fetchone() == (0,):
-            pass
+        until_waiting(connection, 1)
         assert decisions.newest(connection) == 0 and not second
         known.commit()
         waiting.join()
         assert (first, second, decisions.newest(connection)) == (1, [2], 2)
+
+
+def blocking(connection: Connection) -> Awaitable[object]:
+    return fleet.block_terminal(connection, 1, by="anna")
+
+
+def adding(connection: Connection) -> Awaitable[object]:
+    return fleet.add_terminal(connection, "3", by="anna")
+
+
+def forgetting(connection: Connection) -> Awaitable[object]:
+    return fleet.forget_terminal(connection, 1, by="anna")
+
+
+@pytest.mark.parametrize("deciding", [blocking, adding, forgetting])
+async def test_an_import_beside_another_decision_of_its_terminals(
+    dsn: str, known: psycopg.Connection[Any], deciding: Callable[[Connection], Awaitable[object]]
+) -> None:
+    """Both wait for who decides before them, the import first. Was a deadlock."""
+    known.execute("INSERT INTO terminals (identity) VALUES ('3')")
+    known.commit()
+    entries = read_roster(b"identity\n1\n3\n")
+    decisions.decide_now(known, "bo", [Decision(BLOCKED, "2", True)])
+
+    async def act(work: Callable[[Connection], Awaitable[object]]) -> None:
+        async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as connection:
+            await work(connection)
+
+    with psycopg.connect(dsn, autocommit=True) as looking:
+        both = []
+        for work in (lambda connection: enter_roster(connection, entries, by="anna"), deciding):
+            both.append(asyncio.create_task(act(work)))
+            await asyncio.to_thread(until_waiting, looking, len(both))
+    known.commit()
+    import_, other = await asyncio.gather(*both, return_exceptions=True)
+    assert import_ is None
+    assert other is None or isinstance(other, AlreadyExists)
 
 
 def test_what_is_taken_back_leaves_no_gap(dsn: str, known: psycopg.Connection[Any]) -> None:
