@@ -299,20 +299,24 @@ class Worker:
         if self._reader is None:
             self._reader = MergedReader(self._log_directory)
         if self._connection is None:
-            connection = self._reconnect()
-            if self.options.configured:
-                decisions.configure(connection, self.options.configured)
+            self._reconnect()
             self._fleet = None
         self._claim(self._reader)
         if self._fleet is None:
+            self._configure()
             self._restore()
         return self._reader
 
-    def _reconnect(self) -> cursors.Connection:
+    def _configure(self) -> None:
+        """Let the configuration say what it does; only the worker of the logs may."""
+        assert self._connection is not None
+        if self.options.configured:
+            decisions.configure(self._connection, self.options.configured)
+
+    def _reconnect(self) -> None:
         self._connection = self._connect(self._dsn)
         self._claimed.clear()
         self._placement.forget()
-        return self._connection
 
     def _come_back(self) -> None:
         """Have a connection again, if the last error ended it."""

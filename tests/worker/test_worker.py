@@ -12,6 +12,7 @@ from psycopg import conninfo, sql
 
 from protocol.edition import Edition
 from protocol.messages import encode_body
+from store import decisions
 from store.fleet import LIVE_CHANNEL
 from store.quality import Quality
 from store.records import Cloned, CloseReason
@@ -475,6 +476,18 @@ def test_only_one_worker_reads_a_log(story: Story, state: Path, dsn: str) -> Non
         finish(first)
         with pytest.raises(psycopg.OperationalError, match="another worker"):
             second.step()
+
+
+def test_who_may_not_read_a_log_changes_no_settings(story: Story, state: Path, dsn: str) -> None:
+    story.open("13912345678")
+    story.sync()
+    other = {"silence.moving_s": 5.0}
+    with worker(story, dsn, state) as first, worker(story, dsn, state, configured=other) as second:
+        finish(first)
+        with pytest.raises(psycopg.OperationalError, match="another worker"):
+            second.step()
+    with psycopg.connect(dsn) as connection:
+        assert decisions.newest(connection) == 0
 
 
 def test_a_lost_snapshot_is_made_good_from_the_database(story: Story, state: Path, dsn: str) -> None:
