@@ -297,6 +297,10 @@ class LinkTable:
         """The platform's next message serial on the link."""
         self.heard: npt.NDArray[np.float64] = np.full(capacity, np.inf)
         """When a valid frame was received last, by the loop's clock; at first when the link was made."""
+        self.bound_heard: npt.NDArray[np.float64] = np.full(capacity, -np.inf)
+        """When one of the bound terminal was, of those that are read as columns."""
+        self._anew = -np.inf
+        """Since when time is counted for all."""
         self.half_since: npt.NDArray[np.float64] = np.full(capacity, np.inf)
         """Since when an unfinished frame has waited for its end."""
         self.accounts = Accounts(capacity, allowance or Allowance())
@@ -317,6 +321,13 @@ class LinkTable:
         """Count time anew for all links, after nothing was read for some."""
         for since in (self.heard, self.half_since):
             since[since < np.inf] = now
+        self._anew = now
+
+    def heard_of(self, session: "Session") -> float:
+        """Tell when a terminal was heard on its link, which may carry others."""
+        slot = session.link.slot
+        is_bound = self.session[slot] == session.number
+        return float(max(session.heard, self.bound_heard[slot] if is_bound else -np.inf, self._anew))
 
     def at(self, slots: npt.NDArray[np.intp]) -> list[Link]:
         """Give the links at some slots."""
@@ -366,6 +377,7 @@ class LinkTable:
         if self.session[slot]:
             return
         self.session[slot] = session.number
+        self.bound_heard[slot] = -np.inf
         self.key_high[slot], self.key_low[slot] = session.key >> 64, session.key & 0xFFFF_FFFF_FFFF_FFFF
         self.judge(session)
 

@@ -201,12 +201,13 @@ class Pipeline:
         numbers, results = table.session[slot], RESULTS[batch.msg_id]
         is_simple = (table.key_low[slot] == batch.key_low) & (table.key_high[slot] == batch.key_high)
         is_simple &= (numbers != 0) & (results != BY_HAND) & ~wire.raw
+        table.bound_heard[slot[is_simple]] = now
         flags = table.flags[slot]
         if self._reception.only_known:
             results = np.where(table.refused[slot] & (results == DONE), FAILED, results)
         rows = ~is_simple
         if rows.any():
-            self._recognise(links, wire, numbers, flags, results, is_simple)
+            self._recognise(links, wire, numbers, flags, results, is_simple, now)
             by_hand = np.zeros(len(links), np.bool_)
             by_hand[source[~is_simple]] = True
             rows = by_hand[source]
@@ -255,6 +256,7 @@ class Pipeline:
         flags: npt.NDArray[np.uint16],
         results: npt.NDArray[np.uint8],
         is_simple: npt.NDArray[np.bool_],
+        now: float,
     ) -> None:
         """Attribute reports of terminals that share their link with the one that it is bound to."""
         batch = wire.frames
@@ -264,6 +266,7 @@ class Pipeline:
         for row, of, (high, low) in zip(rows.tolist(), wire.source[rows].tolist(), keys, strict=True):
             session = links[of].sessions.get(high << 64 | low)
             if session is not None:
+                session.heard = now
                 numbers[row] = session.number
                 flags[row], is_refused = session.verdict
                 results[row] = FAILED if is_refused and own[row] == DONE else own[row]

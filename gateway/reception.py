@@ -222,6 +222,7 @@ class Reception:
         session = link.sessions.get(key) or self._admit(link, frame, key, now_us)
         if isinstance(session, Refused):
             return self._refuse(link, frame, session)
+        session.heard = self._now
         before = session.verdict
         try:
             answer = self._answer(session, frame)

@@ -89,6 +89,7 @@ class Session:
         "address",
         "edition",
         "epoch",
+        "heard",
         "identity",
         "is_authenticated",
         "is_complained_of",
@@ -110,6 +111,8 @@ class Session:
         self.is_authenticated = False
         self.epoch = 0
         """Of the code by which it authenticated."""
+        self.heard = float("-inf")
+        """When it was, by the loop's clock, but for what is read as columns of who its link is bound to."""
         self.is_complained_of = False
         """Our own log says already why it is refused."""
         self.edition: Edition | None = None
@@ -196,7 +199,7 @@ class Sessions:
         key = session.key
         link = session.link
         if session.is_authenticated and reason in CLOSED_BY_US:
-            self._cut_off.note(key, float(self._table.heard[link.slot]))
+            self._cut_off.note(key, self._table.heard_of(session))
         del link.sessions[key]
         self._table.accounts.share(link.slot, len(link.sessions))
         self._table.unbind(session)
@@ -348,10 +351,10 @@ class Sessions:
         )
 
     def _spoke(self, session: Session, now: float) -> bool:
-        """Tell whether a session has authenticated and its link was heard of late."""
+        """Tell whether a session has authenticated and was heard of late."""
         link = session.link
         is_open = not link.is_lost and not link.transport.is_closing()
-        return session.is_authenticated and is_open and now - self._table.heard[link.slot] < SPOKE_S
+        return session.is_authenticated and is_open and now - self._table.heard_of(session) < SPOKE_S
 
     def _all_of(self, key: int) -> list[Session]:
         """Give all sessions of a terminal."""

@@ -1,5 +1,6 @@
 """Who may say what: every standing, policy, kind of message and transport, through sockets into the log."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import product
@@ -14,6 +15,7 @@ from gateway.elsewhere import ANSWER_S, Elsewhere
 from gateway.fleet import FleetNews, FleetTerminal
 from gateway.server import Gateway
 from gateway.standing import VERDICTS, Case, Standing
+from protocol.connection import Terminal
 from protocol.edition import Edition
 from protocol.frame import parse
 from protocol.messages import encode_body
@@ -281,6 +283,42 @@ async def test_nobody_gets_the_code_of_a_terminal_that_speaks(
         await honest.close()
         await until(lambda: len(gateway._table) == 1)
         await thief.come_back(gateway)
+
+
+@pytest.mark.parametrize("many", [1, MANY])
+@pytest.mark.parametrize("is_bound", [True, False])
+async def test_others_on_its_link_do_not_speak_for_a_terminal(
+    tmp_path: Path, many: int, is_bound: bool
+) -> None:
+    """One that a platform forwarded has the code on a link of its own when its minute is over."""
+    async with running(tmp_path) as gateway:
+        first = await Device.connect(gateway, "1")
+        second = Device(Terminal("2", Edition.E2013), first.reader, first.writer)
+        await first.sign_in()
+        await second.sign_in("", 0)
+        left, stays = (first, second) if is_bound else (second, first)
+        number = int(left.terminal.address.raw_id.hex())
+        session = gateway._sessions.of(number)
+        assert session is not None
+
+        async def speak(device: Device) -> float:
+            for _ in range(many):
+                device.terminal.heartbeat()
+            device.flush()
+            for _ in range(many):
+                await device.answer()
+            return gateway._table.heard_of(session)
+
+        before = await speak(left)
+        assert await speak(stays) == before
+        moved = await Device.connect(gateway, str(number))
+        assert (await registered(moved))["result"] == 3
+        assert await speak(left) > before, "it goes on"
+        session.heard = gateway._table.bound_heard[session.link.slot] = float("-inf")  # as if long ago
+        await speak(stays)
+        assert (await registered(moved))["auth_code"]
+        gateway._table.nobody_was_idle(asyncio.get_running_loop().time())
+        assert (await registered(moved))["result"] == 3, "nobody could be heard meanwhile"
 
 
 async def test_nobody_gets_the_code_of_a_terminal_whose_link_we_have_closed(
