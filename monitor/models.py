@@ -74,20 +74,15 @@ class Credentials(Given):
     code: Code | None = None
 
 
-class PasswordGiven(Given):
-    """One's own password."""
+class Proof(Given):
+    """One's own password, and where one has a second factor, a code of it or a recovery code."""
 
     password: Annotated[str, StringConstraints(max_length=MAX_PASSWORD)]
+    code: Code | None = None
 
 
 class CodeGiven(Given):
     """A code of one's authenticator."""
-
-    code: Code
-
-
-class PasswordAndCode(PasswordGiven):
-    """One's own password, and a code of one's authenticator or a recovery code."""
 
     code: Code
 

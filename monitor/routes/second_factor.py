@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 
 from monitor.attempts import note_in_vain, proved, trying, use_code
 from monitor.center import Center
-from monitor.models import CodeGiven, PasswordAndCode, PasswordGiven, RecoveryCodes, SecondFactorProposal
+from monitor.models import CodeGiven, Proof, RecoveryCodes, SecondFactorProposal
 from monitor.problems import Problem
 from monitor.routes import CHANGES, IdPath, problems
 from monitor.signing import COOKIE, At, ByAdmin, ByAnybody, address_of
@@ -19,11 +19,15 @@ router = APIRouter(tags=["people"])
 
 
 @router.post("/me/second-factor", response_model=SecondFactorProposal, responses=CHANGES | problems(409, 429))
-async def propose(given: PasswordGiven, request: Request, center: At, by: ByAnybody) -> dict[str, Any]:
-    """Get a new secret for one's authenticator. It counts when a code of it was confirmed."""
+async def propose(given: Proof, request: Request, center: At, by: ByAnybody) -> dict[str, Any]:
+    """Get a new secret for one's authenticator. It counts when a code of it was confirmed. Who has a second
+    factor replaces it so, and gives a code of the old one, or a recovery code."""
     if center.options.second_factor == "off":
         raise Problem(409, "second_factor_off", "This center has no second factor (monitor.second_factor).")
-    await _prove(center, _attempt(request, by), given.password)
+    attempt = _attempt(request, by)
+    known = await _prove(center, attempt, given.password)
+    if known["has_second_factor"]:
+        await use_code(center, attempt._replace(by="code"), known, given.code)
     async with center.database() as connection:
         secret = await second_factor.propose(connection, by["id"])
     return {"secret": secret, "url": second_factor.url_of(secret, by["name"])}
@@ -46,11 +50,11 @@ async def confirm(given: CodeGiven, request: Request, center: At, by: ByAnybody)
 
 
 @router.post("/me/second-factor/remove", status_code=204, responses=CHANGES | problems(401, 403, 429))
-async def remove(given: PasswordAndCode, request: Request, center: At, by: ByAnybody) -> None:
+async def remove(given: Proof, request: Request, center: At, by: ByAnybody) -> None:
     """Sign in by the password alone from now on, where this center allows it. One's other sign-ins end."""
     attempt = _attempt(request, by)
-    await _prove(center, attempt, given.password)
-    await use_code(center, attempt._replace(by="code"), by, given.code)
+    known = await _prove(center, attempt, given.password)
+    await use_code(center, attempt._replace(by="code"), known, given.code)
     async with center.database() as connection:
         await second_factor.remove(connection, by["id"], by=by["name"], keep=request.cookies[COOKIE])
 
@@ -69,8 +73,10 @@ def _attempt(request: Request, by: Row) -> Attempt:
     return Attempt(by["name"], address_of(request), request.cookies[COOKIE])
 
 
-async def _prove(center: Center, attempt: Attempt, password: str) -> None:
+async def _prove(center: Center, attempt: Attempt, password: str) -> Row:
     async with trying(center, attempt):
-        if await proved(center, attempt, password) is None:
+        known = await proved(center, attempt, password)
+        if known is None:
             await note_in_vain(center, "user.password_failed", attempt)
             raise Problem(403, "wrong_password", "The password is wrong.")
+    return known

@@ -137,6 +137,25 @@ async def test_a_second_factor_is_set_up_used_and_removed(anna: httpx.AsyncClien
     assert not (await anna.get("/api/v1/me")).json()["has_second_factor"]
 
 
+async def test_a_second_factor_is_replaced_with_a_code_of_it(
+    anna: httpx.AsyncClient, db: Connection, cheap: None
+) -> None:
+    await arrange(db, "right", False, False)
+    for given, problem in (
+        (None, "second_factor_needed"),
+        ("not a code", "wrong_code"),
+    ):
+        refused = await anna.post("/api/v1/me/second-factor", json={"password": PASSWORD, "code": given})
+        assert (given, refused.status_code, refused.json().get("code")) == (given, 401, problem)
+    body = {"password": PASSWORD, "code": code("right")}
+    new = (await anna.post("/api/v1/me/second-factor", json=body)).json()["secret"]
+    assert (await anna.post("/api/v1/me/second-factor", json=body)).json()["code"] == "wrong_code"  # used
+    right = {"code": code_of(new, datetime.now(UTC))}
+    codes = (await anna.post("/api/v1/me/second-factor/confirm", json=right)).json()["recovery_codes"]
+    lost = {"password": PASSWORD, "code": codes[0]}
+    assert (await anna.post("/api/v1/me/second-factor", json=lost)).status_code == 200
+
+
 async def test_who_must_have_a_second_factor_sets_it_up_first(
     anna: httpx.AsyncClient, root: httpx.AsyncClient, monitor: Served
 ) -> None:

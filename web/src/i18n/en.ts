@@ -789,6 +789,8 @@ export const en: Record<keyof typeof zh, string> = {
   'factor.recovery': 'Recovery codes',
   'factor.recoveryWhy': 'Where the authenticator is lost, a recovery code signs you in instead, each of them once. Write them down and keep them safe: they are shown this once.',
   'factor.kept': 'I have them',
+  'factor.change': 'Replace or remove the second factor',
+  'factor.replace': 'Set up a new one in its place',
   'factor.remove': 'Remove the second factor',
   'factor.has': 'You have a second factor. Without it the password alone signs you in.',
   'factor.removed': 'The second factor is removed; your other sessions ended.',

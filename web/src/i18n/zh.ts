@@ -787,6 +787,8 @@ export const zh = {
   'factor.recovery': '恢复码',
   'factor.recoveryWhy': '手机丢失时，可用恢复码代替动态码登录，每个只能用一次。请抄下并妥善保管，此处只显示这一次。',
   'factor.kept': '已抄下',
+  'factor.change': '更换或取消双重验证',
+  'factor.replace': '更换为新的验证器账号',
   'factor.remove': '取消双重验证',
   'factor.has': '您已设置双重验证。取消后登录只需密码。',
   'factor.removed': '已取消双重验证，其他登录已退出。',
