@@ -130,11 +130,13 @@ class Shared:
 
     def proof(self, now_us: int) -> tuple[Voice, Voice] | None:
         """Give the two that went on speaking beside each other, the newer one first, when it is time to
-        tell.
+        tell. Who has not authenticated beside one who has is no clone: anybody can say a number.
         """
-        if len(self.voices) < 2 or now_us - self.told_us < TOLD_EVERY_US:
+        is_proved = self.current.is_authenticated
+        alike = [voice for voice in self.voices if voice.session.is_authenticated is is_proved]
+        if len(alike) < 2 or now_us - self.told_us < TOLD_EVERY_US:
             return None
-        first, second = sorted(self.voices, key=lambda voice: voice.heard_us)[-2:]
+        first, second = sorted(alike, key=lambda voice: voice.heard_us)[-2:]
         if first.since_us > second.since_us:
             first, second = second, first
         if min(first.heard_us, second.heard_us) < max(second.since_us + PROOF_US, self.told_us):

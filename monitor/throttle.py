@@ -27,7 +27,8 @@ TRIES_PER_ADDRESS = 25
 TRIES_PER_NAME = {"password": 50, "code": 10}
 """High, so that a stranger elsewhere cannot easily lock somebody out who comes with a new device. Who guesses
 at codes has the password, and three in a million are right: in a day less than one in a hundred finds one."""
-MAX_KEYS = 10_000
+MAX_KEYS = 50_000
+"""More than attempts within the window have: each costs a hash, of which there are some twenty a second."""
 HASHES_AT_ONCE = 2
 """An argon2id hash takes 64 MiB and a tenth of a second of a core."""
 HASHES_WAITING = 32
@@ -69,7 +70,14 @@ class Throttle:
         """By whether they come from known devices."""
 
     def begin(self, attempt: Attempt, now: float) -> float:
-        """Count an attempt and give 0, or give the seconds to wait where there were too many."""
+        """Count an attempt and give 0, or give the seconds to wait where there were too many.
+
+        Raises:
+            Problem: 429, no password can be checked now. That costs nothing, so it is not counted: else
+                attempts that nobody makes could push out of memory those that were made.
+        """
+        if self._waiting[attempt.device is not None] >= HASHES_WAITING:
+            raise too_many_attempts(1)
         limits = attempt.limits
         wait_s = max(self._wait_s(key, limit, now) for key, limit in limits.items())
         if wait_s <= 0:

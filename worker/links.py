@@ -41,11 +41,11 @@ def follow_links(happened: Sequence[Happened], fleet: Fleet, facts: Facts) -> No
         match each.event:
             case SessionOpened(session=session, peer=peer) if index >= 0:
                 _open(fleet, index, session, each.at_us)
-                facts.links.append(_event(fleet, index, each, OPENED, session, peer))
+                _note(fleet, index, each, facts, OPENED, session, peer)
             case SessionClosed(session=session, reason=reason) if index >= 0:
                 _close(fleet, index, session, each.at_us)
                 name = _CLOSED.get(reason, f"closed_{reason}")
-                facts.links.append(_event(fleet, index, each, name, session))
+                _note(fleet, index, each, facts, name, session)
             case Started():
                 _restart(fleet, each, facts)
             case Cloned(peers=peers, frames=frames, take_overs=take_overs) if index >= 0:
@@ -184,7 +184,9 @@ def _regain(fleet: Fleet, slot: int, at_us: int, facts: Facts) -> None:
         facts.links.append(LinkEvent(int(terminals["id"][index]), at_us, GATEWAY_BACK, session))
 
 
-def _event(
-    fleet: Fleet, index: int, happened: Happened, name: str, session: int, peer: str = ""
-) -> LinkEvent:
-    return LinkEvent(int(fleet.terminals["id"][index]), happened.at_us, name, session, peer)
+def _note(
+    fleet: Fleet, index: int, happened: Happened, facts: Facts, name: str, session: int, peer: str = ""
+) -> None:
+    """Write an event down, unless a terminal has too many."""
+    if fleet.reading.may_link(index, happened.at_us):
+        facts.links.append(LinkEvent(int(fleet.terminals["id"][index]), happened.at_us, name, session, peer))

@@ -40,6 +40,13 @@ MEDIA: Final = Allowance(10 * _SECOND_US, each=64, together=sys.maxsize)
 """Each is a file that is synced. Sixteen pictures of each of four cameras are more than a terminal takes."""
 
 
+LINKS: Final = Allowance(60 * _SECOND_US, each=60, together=sys.maxsize)
+"""Beginnings and ends of links that are written down. One on a bad mobile network comes and goes every few
+seconds; whoever opens and closes sessions without end, which costs next to nothing, is no better known by
+more.
+"""
+
+
 class Asked(NamedTuple):
     """A message that is to be read."""
 
@@ -63,6 +70,7 @@ class Reading:
     pieces: Spent = field(default_factory=Spent)
     registrations: Spent = field(default_factory=Spent)
     media: Spent = field(default_factory=Spent)
+    links: Spent = field(default_factory=Spent)
 
     def allows(self, asked: Asked) -> bool:
         """Say whether a message is read; if so, it is counted as read."""
@@ -88,6 +96,10 @@ class Reading:
     def may_keep(self, terminal: int, at_us: int) -> bool:
         """Say whether one more of what a terminal says without its code is kept; if so, it is counted."""
         return self.without_code.allows(WITHOUT_CODE, terminal, 1, at_us)
+
+    def may_link(self, terminal: int, at_us: int) -> bool:
+        """Say whether one more beginning or end of a terminal's link is written; if so, it is counted."""
+        return self.links.allows(LINKS, terminal, 1, at_us)
 
     def to_arrays(self) -> dict[str, I64]:
         """Give everything as named arrays; `from_arrays` restores it."""
