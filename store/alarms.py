@@ -141,7 +141,7 @@ WITH r AS ({given}), open AS (
 ), new AS (
     INSERT INTO alarms (terminal_id, vehicle_id, reports, {columns})
     SELECT r.terminal_id, i.vehicle_id, times, {columns}
-      FROM r LEFT JOIN installations i ON i.terminal_id = r.terminal_id AND i.installed_at < r.received_at
+      FROM r LEFT JOIN installations i ON i.terminal_id = r.terminal_id AND i.installed_at <= r.received_at
                                       AND coalesce(i.removed_at > r.received_at, true)
      WHERE n NOT IN (SELECT n FROM open UNION ALL SELECT n FROM same)
      ORDER BY n

@@ -544,7 +544,7 @@ class _Adopting:
                        s.reports, s.lat, s.lon, s.speed_kmh
                   FROM {own}.differences d JOIN {own}.alarms s ON s.id = d.here
                   LEFT JOIN installations i ON i.terminal_id = s.terminal_id
-                        AND i.installed_at < s.received_at
+                        AND i.installed_at <= s.received_at
                         AND coalesce(i.removed_at > s.received_at, true)
                   LEFT JOIN alarms open ON open.ended_at IS NULL
                         AND (open.terminal_id, open.condition, open.object)

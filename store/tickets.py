@@ -73,7 +73,7 @@ WITH history AS (
     INSERT INTO tickets (terminal_id, vehicle_id, fault, reason, evidence, opened_at)
     SELECT %(terminal_id)s,
            (SELECT vehicle_id FROM installations
-             WHERE terminal_id = %(terminal_id)s AND installed_at < %(at)s
+             WHERE terminal_id = %(terminal_id)s AND installed_at <= %(at)s
                AND coalesce(removed_at > %(at)s, true)),
            %(fault)s, %(reason)s, %(evidence)s::jsonb || jsonb_build_object('links', links), %(at)s
       FROM history

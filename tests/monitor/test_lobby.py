@@ -3,7 +3,9 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,18 +21,56 @@ IDENTITY = "13912345678"
 PLATE = ("辽A12345", 2)
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path, dsn: str) -> AsyncIterator[Gateway]:
-    """One that lets only known terminals in, with a worker behind it."""
-    house = tmp_path / "house"
+@asynccontextmanager
+async def served(house: Path, dsn: str, policy: str) -> AsyncIterator[Gateway]:
+    """A gateway with a worker behind it."""
     options = WorkerOptions(states_s=0.0, snapshot_s=1.0)
-    async with running(house, policy="known", fleet_source=FleetSource(dsn), fleet_refresh_s=0.05) as gateway:
+    async with running(house, policy=policy, fleet_source=FleetSource(dsn), fleet_refresh_s=0.05) as gateway:
         stop = threading.Event()
         worker = Worker(options, dsn, house / "log", house / "state")
         working = asyncio.create_task(asyncio.to_thread(worker.run, stop))
+        try:
+            yield gateway
+        finally:
+            stop.set()
+            await working
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, dsn: str) -> AsyncIterator[Gateway]:
+    """One that lets only known terminals in."""
+    async with served(tmp_path / "house", dsn, "known") as gateway:
         yield gateway
-        stop.set()
-        await working
+
+
+async def test_who_tries_the_first_terminal_sees_it_live_at_once(
+    tmp_path: Path, dsn: str, root: httpx.AsyncClient
+) -> None:
+    """Under `open`: one that registers is on the map at once; one that never does can be tried
+    in the lobby."""
+    urgent = report() | {"alarm": 1}
+    async with served(tmp_path / "house", dsn, "open") as gateway:
+        device, mute = await Device.connect(gateway, IDENTITY), await Device.connect(gateway, "13900000009")
+        await device.sign_in(*PLATE)
+        assert await device.result(device.terminal.report(urgent)) == 0
+        assert await mute.result(mute.terminal.report(urgent)) == 0
+
+        async def on_the_desk() -> dict[str, Any] | None:
+            picture: dict[str, Any] = (await root.get("/api/v1/live")).json()
+            figures = picture["health"]["figures"]
+            return picture if picture["alarms"] and figures["strangers_in_emergency"] is not None else None
+
+        picture = await until(on_the_desk)
+        (alarm,), (state,) = picture["alarms"], picture["states"]
+        assert (alarm["condition"], alarm["vehicle"]["plate"]) == ("emergency", PLATE[0])
+        assert (state["identity"], state["plate"], state["lat"]) == (IDENTITY, PLATE[0], 41.8)
+
+        async def in_lobby() -> dict[str, Any] | None:
+            found = (await root.get("/api/v1/terminals", params={"view": "lobby"})).json()["items"]
+            return next((each for each in found if each["identity"] == "13900000009" and each["lat"]), None)
+
+        tried = await until(in_lobby)
+        assert (tried["lat"], tried["alarm_bits"], tried["vehicle"], tried["claim"]) == (41.8, 1, None, None)
 
 
 async def register(gateway: Gateway, identity: str, plate: tuple[str, int]) -> int:
