@@ -108,6 +108,7 @@ class Link(asyncio.Protocol):
         "is_stranger",
         "is_told",
         "newcomers",
+        "newcomers_since",
         "number",
         "paused",
         "peer",
@@ -137,7 +138,10 @@ class Link(asyncio.Protocol):
         """What its address has; None before it was let in."""
         self.is_told = is_told
         self.newcomers = 0
-        """Terminals that nobody knew before they spoke here, see `gateway.lobby`."""
+        """Terminals that nobody knew before they spoke here, in the hour from `newcomers_since` on, see
+        `gateway.lobby`.
+        """
+        self.newcomers_since = float("-inf")
         self.is_stranger = False
         """It has proved nothing yet, and its address may have only so many of these."""
         self.turn = -1

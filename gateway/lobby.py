@@ -1,10 +1,11 @@
 """How many new terminals come by themselves: the lobby is bounded.
 
 A terminal that nobody entered and nobody has heard of costs us a row that stays, room in every process, and a
-line on somebody's page; inventing a number costs nothing. So **new** ones have quotas: for one link, for one
-address and hour, and in all. In all count those who wait in the lobby, whatever they have authenticated
-since: an entry ends when a person accepts it, or when it was forgotten. Who is beyond a quota gets no session
-and no answer that says success, so a real terminal tries again; nothing of it is written but a count.
+line on somebody's page; inventing a number costs nothing. So **new** ones have quotas: in an hour for one
+link and for one address, and in all. In all count those who wait in the lobby, whatever they have
+authenticated since: an entry ends when a person accepts it, or when it was forgotten. Who is beyond a quota
+gets no session and no answer that says success, so a real terminal tries again; nothing of it is written but
+a count.
 
 Many terminals come at once over one link where a platform forwards them, and from one address where a
 carrier puts them behind its NAT. For these a person opens an **enrolment window**: until its end no quota of
@@ -31,7 +32,7 @@ class LobbyLimits:
     """How many new terminals may come by themselves."""
 
     per_link: int = 200
-    """A terminal has a link for itself; a small platform that forwards is let in without being asked."""
+    """In an hour. A terminal has a link for itself; a small platform that forwards is let in unasked."""
     per_address_hour: int = 1_000
     """The fleet of a company behind one router, and as much again each hour behind a carrier's NAT."""
     most: int = 20_000
@@ -82,6 +83,8 @@ class Lobby:
         hour = self._hours.get(address, _Hour(now, 0))
         if now - hour.began >= HOUR_S:
             hour = _Hour(now, 0)
+        if now - link.newcomers_since >= HOUR_S:
+            link.newcomers, link.newcomers_since = 0, now
         if address and not self._is_enrolling(now_us):
             if link.newcomers >= limits.per_link:
                 return "lobby_link"

@@ -197,7 +197,8 @@ class LobbySettings(Group):
     accepts are never counted; `northwatch lobby open` lets many come for some hours."""
 
     per_link: Annotated[int, Field(ge=1)] = 200
-    """One link may bring so many new ones. A terminal has one for itself; a platform may forward many."""
+    """One link may bring so many new ones in an hour. A terminal has one for itself; a platform may forward
+    many."""
     per_address_hour: Annotated[int, Field(ge=1)] = 1_000
     """One address may bring so many in an hour: a carrier may put a fleet behind one. This and `per_link`
     do not apply in `gateway.exempt_networks`; with several gateway processes they hold in each of them."""

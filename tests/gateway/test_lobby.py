@@ -48,6 +48,19 @@ def test_a_link_an_address_and_all_have_quotas() -> None:
     assert lobby.waiting == LIMITS.most
 
 
+def test_a_link_that_stays_has_its_quota_each_hour() -> None:
+    lobby, link, numbers = Lobby(LobbyLimits(per_link=2), Fleet(Path("no copy"))), link_of(b"a"), count(1)
+
+    def come(now: float) -> str:
+        return lobby.objection(f"{next(numbers):X}", link, now, 0)
+
+    begin = 10 * HOUR_S
+    assert [come(begin), come(begin + 1), come(begin + 2)] == ["", "", "lobby_link"]
+    assert come(begin + HOUR_S - 1) == "lobby_link", "the hour is that of the first"
+    assert [come(begin + HOUR_S) for _ in range(3)] == ["", "", "lobby_link"]
+    assert come(begin + 2 * HOUR_S) == ""
+
+
 def test_an_enrolment_window_lets_so_many_more_come() -> None:
     fleet = Fleet(Path("no copy"))
     lobby, link, numbers = Lobby(LIMITS, fleet), link_of(b"a"), count(1)
