@@ -1,4 +1,6 @@
-"""Accepts terminals that came by themselves and have reported well for a day; under policy `open` only."""
+"""Accepts terminals that came by themselves and have reported well for a day, under policy `open` only; and
+requires the code of those that spoke without it before an upgrade and have authenticated since.
+"""
 
 from datetime import datetime
 from typing import Final
@@ -11,7 +13,15 @@ EVERY_S: Final = 600.0
 
 
 def step(connection: Connection, options: KeeperOptions, now: datetime) -> Done:
-    """Accept some of those that are ready."""
+    """Decide about some of those that are ready."""
+    with connection.transaction():
+        proven = standing.require_codes(connection)
+    if proven:
+        return Done(
+            f"{proven} terminals have authenticated and need their code from now on",
+            more=True,
+            zh=f"{proven} 台终端已鉴权，今后须凭鉴权码上报",
+        )
     if not options.enrols:
         return Done()
     with connection.transaction():

@@ -34,7 +34,7 @@ CREATE INDEX decisions_by_version ON decisions (version);
 
 ALTER TABLE terminals
     ADD code_epoch integer NOT NULL DEFAULT 0,                -- codes of an earlier epoch are worthless
-    ADD speaks_without_code boolean NOT NULL DEFAULT false,   -- a person has allowed it
+    ADD speaks_without_code boolean NOT NULL DEFAULT false,   -- a person has allowed it, or the upgrade
     ADD forgotten boolean NOT NULL DEFAULT false;             -- out of every list until it is heard again
 
 -- Give what was decided a version, and bring what `terminals` says now in line; NULL where nothing is news.
@@ -74,12 +74,15 @@ BEGIN
     RETURN given;
 END $$;
 
--- Who was known when versions began; and of these who reports and has never authenticated goes on being believed.
+-- Who was known when versions began. Whom we know, and who has sent its last reports without a code, goes on being
+-- believed until it authenticates: the keeper ends that.
 UPDATE terminals t SET speaks_without_code = true
-  FROM terminal_states s
- WHERE s.terminal_id = t.id AND s.last_received_at IS NOT NULL AND t.known AND t.authenticated_at IS NULL;
+ WHERE (t.known OR t.authenticated_at IS NOT NULL)
+   AND (SELECT bool_and(NOT last.authenticated)
+          FROM (SELECT p.authenticated FROM positions p WHERE p.terminal_id = t.id
+                 ORDER BY p.placed_at DESC LIMIT 5) last);
 INSERT INTO decision_versions (version, decided_by)
-SELECT 1, 'upgrade' WHERE EXISTS (SELECT FROM terminals WHERE known OR blocked);
+SELECT 1, 'upgrade' WHERE EXISTS (SELECT FROM terminals WHERE known OR blocked OR speaks_without_code);
 INSERT INTO decisions (version, kind, subject, value)
 SELECT 1, 'accepted', identity, 'true'::jsonb FROM terminals WHERE known
  UNION ALL

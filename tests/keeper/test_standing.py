@@ -9,6 +9,7 @@ import psycopg
 from keeper.chores.enrolment import CHORE as ENROLMENT
 from keeper.chores.forgetting import CHORE as FORGETTING
 from keeper.options import KeeperOptions
+from store.decisions import SPEAKS_WITHOUT_CODE, Decision, decide_now
 from store.records import FrameFlag
 from store.times import from_us
 from tests.worker.stories import Story, work
@@ -49,3 +50,21 @@ def test_a_day_of_good_reports_is_accepted_and_days_of_silence_are_forgotten(
         assert not FORGETTING.step(connection, options, now + timedelta(days=6)).what
         assert FORGETTING.step(connection, options, now + timedelta(days=8)).more
         assert known(connection, "forgotten") == {SHORT, DOUBTFUL, STRANGER}
+
+
+def test_what_the_upgrade_allowed_ends_when_the_terminal_authenticates(tmp_path: Path, dsn: str) -> None:
+    """What a person allowed stays, under either policy."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO terminals (identity, known, authenticated_at)"
+            " VALUES ('1', true, now() + interval '1 hour'), ('2', true, now() - interval '1 hour'),"
+            " ('3', true, now() + interval '1 hour')"
+        )
+        for by, identities in (("upgrade", "123"), ("anna", "3")):
+            said = [Decision(SPEAKS_WITHOUT_CODE, each, None) for each in identities]
+            decide_now(connection, by, said)
+            decide_now(connection, by, [each._replace(value=True) for each in said])
+        now = from_us(0)
+        for options in (KeeperOptions(dsn, tmp_path, enrols=False), KeeperOptions(dsn, tmp_path)):
+            assert ENROLMENT.step(connection, options, now).more == (not options.enrols)
+        assert known(connection, "speaks_without_code") == {"2", "3"}

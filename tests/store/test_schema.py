@@ -205,30 +205,45 @@ def test_positions_of_an_older_version_say_the_same(empty_dsn: str, tmp_path: Pa
 _OLD_TERMINALS = """
 INSERT INTO terminals (identity, known, blocked, authenticated_at)
 VALUES ('1', true, false, now()), ('2', true, false, NULL), ('3', true, false, NULL),
-       ('4', false, true, now()), ('5', false, false, now()), ('6', false, false, NULL);
-INSERT INTO terminal_states (terminal_id, last_received_at)
-SELECT id, now() FROM terminals WHERE identity <> '3';
+       ('4', false, true, now()), ('5', false, false, now()), ('6', false, false, NULL),
+       ('7', true, false, now()), ('8', true, false, NULL)
 """
+_OLD_REPORTS = """
+INSERT INTO position_records (placed_at, received_at, terminal_id, body_hash, alarm_bits, status_bits,
+       altitude, speed, heading, msg_id, serial, authenticated, late)
+SELECT '2026-05-19 10:00Z'::timestamptz + n * interval '1 min', '2026-05-19 10:00Z', t.id, 1, 0, 0, 0, 0, 0,
+       512, n, mark = '+', false
+  FROM (VALUES ('1', '-----+----'), ('2', '-'), ('4', '+'), ('5', '+-----'), ('6', '-----'), ('7', '++-----'),
+               ('8', '+')) AS said (identity, marks)
+  JOIN terminals t USING (identity), regexp_split_to_table(marks, '') WITH ORDINALITY AS each (mark, n)
+"""
+"""Whether each came authenticated, in order."""
 
 
 def test_who_was_believed_before_an_update_is_believed_after_it(empty_dsn: str, tmp_path: Path) -> None:
-    """0018: who was known is accepted, even without a code; who only reported is in the lobby."""
+    """0018: who was known is accepted; who sent its last reports without a code goes on so, if we know it."""
     before = _first(17, tmp_path)
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         schema.migrate(connection, before)
+        if connection.execute("SELECT FROM pg_partitioned_table").rowcount:
+            connection.execute(
+                "CREATE TABLE position_records_20260519 PARTITION OF position_records"
+                " FOR VALUES FROM ('2026-05-19Z') TO ('2026-05-20Z')"
+            )
         connection.execute(_OLD_TERMINALS)
+        connection.execute(_OLD_REPORTS)
         schema.migrate(connection)
         said = decisions.at(connection, decisions.taken(connection), decisions.OF_TERMINALS)
         rows = connection.execute(
-            "SELECT identity FROM terminals WHERE speaks_without_code AND NOT forgotten"
+            "SELECT identity FROM terminals WHERE speaks_without_code AND NOT forgotten ORDER BY identity"
         ).fetchall()
         assert decisions.newest(connection) == 1
     assert {(each.kind, each.subject) for each in said if each.value} == {
-        *((ACCEPTED, identity) for identity in "123"),
+        *((ACCEPTED, identity) for identity in "12378"),
         (BLOCKED, "4"),
-        (SPEAKS_WITHOUT_CODE, "2"),
+        *((SPEAKS_WITHOUT_CODE, identity) for identity in "257"),
     }
-    assert rows == [("2",)]
+    assert rows == [("2",), ("5",), ("7",)]
 
 
 def test_hours_outlive_the_positions_they_were_counted_from(empty_dsn: str, tmp_path: Path) -> None:
