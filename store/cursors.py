@@ -6,7 +6,7 @@ If two workers read the same log, one of them finds the cursor elsewhere and its
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -17,6 +17,12 @@ Connection = psycopg.Connection[Any]
 
 _LOCK = 0x6E77_0002
 """First part of the advisory lock that the one worker of a database holds as long as it is connected."""
+
+_VERDICTS = 24
+"""The migration from which on all that is written goes by the gateway's verdicts (`0024_strangers`)."""
+_UPGRADED: LiteralString = """
+SELECT EXISTS (SELECT FROM terminals t JOIN migrations m ON t.created_at < m.applied_at WHERE m.number = %s)
+"""
 
 
 class CursorMoved(Exception):
@@ -51,6 +57,15 @@ def logs(connection: Connection) -> set[UUID]:
     """Give the logs of which something was ever read into this database."""
     with connection.transaction():
         return {row[0] for row in connection.execute("SELECT log_id FROM cursors").fetchall()}
+
+
+def is_upgraded(connection: Connection) -> bool:
+    """Say whether an earlier version has written into this database: terminals were known before there were
+    verdicts on what they say. Its logs have none, nor records of what people had decided.
+    """
+    with connection.transaction():
+        row = connection.execute(_UPGRADED, [_VERDICTS]).fetchone()
+    return row is not None and bool(row[0])
 
 
 def log_time(connection: Connection, log_ids: Iterable[UUID]) -> datetime | None:

@@ -411,10 +411,14 @@ class Worker:
         return Snapshot(target, fleet)
 
     def _all_is_there(self, start: Positions, target: Positions) -> bool:
-        """Say whether all that the database was ever told stands in logs that are soon read."""
+        """Say whether all that the database was ever told stands in logs that are soon read. What an upgrade
+        decided and ended stands in none.
+        """
         assert self._connection is not None
         unread = sum(target[log_id] - begin for log_id, begin in start.items())
         if unread > SOON_READ_BYTES or not _leads_to(target, {}, start):
+            return False
+        if cursors.is_upgraded(self._connection):
             return False
         return cursors.logs(self._connection) <= start.keys()
 

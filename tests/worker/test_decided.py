@@ -100,6 +100,23 @@ def test_a_version_that_this_database_never_gave_is_given_to_nobody_else(
         assert decisions.decide_now(connection, "anna", [Decision(BLOCKED, "13912345678", False)]) == 41
 
 
+def test_what_an_upgrade_decided_holds_without_a_snapshot(story: Story, state: Path, dsn: str) -> None:
+    """No record in the log of the version before says so."""
+    session, other = story.open("13912345678"), story.open("13912345679")
+    story.tell(session, **MOVING)
+    work(story, dsn, state, policies=QUICK)
+    enter(dsn, [[Decision(BLOCKED, "13912345678", True)]])
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE decisions_taken SET version = 1")
+        connection.execute("UPDATE migrations SET applied_at = now()")
+    (state / "snapshot.npz").unlink()
+    for _ in range(60):
+        story.tick()
+        story.tell(other, **MOVING)
+    work(story, dsn, state, policies=QUICK)
+    assert facts(dsn)["tickets"] == []
+
+
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_a_version_is_taken_when_its_record_was_received(
     story: Story, state: Path, dsn: str, is_cut: bool
