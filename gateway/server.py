@@ -354,7 +354,11 @@ class Gateway:
             "refused_connections": sum(self._addresses.refused.values()),
             "tls": self._certificate.state() if self._certificate else None,
             "fleet": {"terminals": len(self.fleet), "fault": self._fleet_fault},
-            "lobby": {"waiting": self._lobby.waiting, "most": self.options.lobby.most},
+            "lobby": {
+                "waiting": self._lobby.waiting,
+                "most": self.options.lobby.most,
+                "is_full": self._lobby.is_full(self._now_us()),
+            },
             "log": {name: getattr(log, name) for name in log.__slots__},
         }
 

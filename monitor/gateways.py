@@ -10,13 +10,15 @@ _AT_WORST: Final[dict[str, Callable[[Iterable[Any]], Any]]] = {
     "ok": all,
     "reading": all,
     "is_full": any,
+    "waiting": max,
+    "most": max,
     "sync_ms": max,
     "loop_delay_s": max,
     "free_bytes": min,
     "free_floor_bytes": max,
     "holds_s": lambda values: min((each for each in values if each is not None), default=None),
 }
-"""What is not added up: all logs are on one disk, and one that is unwell is enough."""
+"""What is not added up: all logs are on one disk, all share the lobby, and one that is unwell is enough."""
 
 
 def together(answers: Sequence[Answer]) -> Answer:

@@ -145,6 +145,14 @@ SENTENCES: dict[str, tuple[Literal["warning", "error"], str, str, str]] = {
         "网关无法更新已知和已封锁终端的名单，仍使用旧名单：{why}",
         "The gateway cannot refresh its list of known and blocked terminals and uses the old one: {why}",
     ),
+    "lobby_full": (
+        "warning",
+        "gateway",
+        "待认领终端已达上限：新终端暂被拒绝，已认领终端不受影响。请认领或封锁待认领终端，"
+        "或运行 northwatch lobby open 临时放开。",
+        "As many terminals wait to be accepted as may: new ones are refused, accepted ones are not. Accept "
+        "or block some that wait, or let more come for some hours with `northwatch lobby open`.",
+    ),
     "worker_unreachable": (
         "error",
         "worker",
@@ -487,6 +495,8 @@ def _gateway_problems(said: Answer, log: dict[str, Any], has_database: bool) -> 
     fleet_fault = _table(said, "fleet").get("fault")
     if fleet_fault and has_database:
         found.append(_problem("gateway_fleet_stale", why=_short(fleet_fault)))
+    if _table(said, "lobby").get("is_full") is True:
+        found.append(_problem("lobby_full"))
     return found
 
 

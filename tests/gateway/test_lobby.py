@@ -182,7 +182,7 @@ async def test_invented_numbers_are_bounded_in_all(tmp_path: Path) -> None:
             for begin in range(0, 200, 100):
                 answers = await speak_as(gateway, range(begin, begin + 100))
                 assert list(answers.values()).count(0) == (50 if begin == 0 else 0)
-            assert gateway.health()["lobby"] == {"waiting": 50, "most": 50}
+            assert gateway.health()["lobby"] == {"waiting": 50, "most": 50, "is_full": True}
     log = logged(tmp_path / "log")
     assert len({event.identity for event in log.of(SessionOpened)}) == 50
     named = [event for event in log.of(Refused) if event.identity]

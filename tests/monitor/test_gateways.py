@@ -13,6 +13,7 @@ ONE = {
     "sync_ms": 0.5,
     "tls": None,
     "fleet": {"terminals": 5, "fault": ""},
+    "lobby": {"waiting": 7, "most": 8, "is_full": False},
     "log": {"used_bytes": 10, "quota_bytes": 100, "free_bytes": 7, "fault": "", "is_full": False},
 }
 OTHER = {
@@ -36,6 +37,7 @@ def test_figures_are_added_and_the_worst_counts() -> None:
         "is_full": True,
     }
     assert (said["processes"], said["missing"]) == (2, 0)
+    assert said["lobby"] == ONE["lobby"], "they share one"
 
 
 def test_one_process_says_what_it_says() -> None:

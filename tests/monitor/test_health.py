@@ -86,6 +86,7 @@ def test_all_well() -> None:
             "failing",
         ),
         (GATEWAY | {"fleet": {"fault": "x"}}, WORKER, DATABASE, ["gateway_fleet_stale"], "degraded"),
+        (GATEWAY | {"lobby": {"is_full": True}}, WORKER, DATABASE, ["lobby_full"], "degraded"),
         ({}, {}, DATABASE, [], "ok"),
     ],
 )
