@@ -28,6 +28,8 @@ KEY_BYTES = 32
 COOKIE_BYTES = 32
 COOKIE_FORM = re.compile(r"[A-Za-z0-9_-]{43}")
 """What so many bytes look like."""
+PROVED = ("password_hash", "factor", "disabled")
+"""By what of the credentials somebody signs in."""
 _EVERYBODY = 4711  # advisory lock: one at a time decides whether an admin is the last
 
 USER: LiteralString = (
@@ -147,10 +149,24 @@ async def set_password(
 
 
 async def credentials(connection: Connection, name: str) -> Row | None:
-    """Give the user `name` with its password_hash, None where there is none."""
+    """Give the user `name` with its password_hash and its `factor`, None where there is none."""
     if not NAME.fullmatch(name):
         return None
-    return await fetch_one(connection, f"SELECT {USER}, password_hash FROM users WHERE name = %s", (name,))
+    return await fetch_one(
+        connection,
+        f"SELECT {USER}, password_hash,"
+        " (SELECT secret FROM second_factors f WHERE f.user_id = users.id) AS factor"
+        " FROM users WHERE name = %s",
+        (name,),
+    )
+
+
+async def still_holds(connection: Connection, known: Row) -> bool:
+    """Say whether the user still signs in by these `credentials`. Whoever changes them ends the user's
+    sign-ins, and waits with that until this transaction has ended."""
+    await hold_sign_ins(connection, known["id"])
+    now = await credentials(connection, known["name"])
+    return now is not None and all(now[each] == known[each] for each in PROVED)
 
 
 async def open_sign_in(connection: Connection, user_id: int, lasts: timedelta = SIGN_IN_LASTS) -> str:
@@ -184,10 +200,17 @@ async def close_sign_in(connection: Connection, cookie: str) -> None:
 
 async def end_sign_ins(connection: Connection, user_id: int, *, but: str | None = None) -> None:
     """End all sign-ins of a user, except the one whose cookie is `but`."""
+    await hold_sign_ins(connection, user_id)
     await connection.execute(
         "DELETE FROM sign_ins WHERE user_id = %s AND token_hash <> %s",
         (user_id, _token_hash(but) if but else b""),
     )
+
+
+async def hold_sign_ins(connection: Connection, user_id: int) -> None:
+    """Be the only one, until the transaction ends, who opens or ends this user's sign-ins. It comes before
+    any lock on the user's second factor."""
+    await connection.execute("SELECT FROM users WHERE id = %s FOR NO KEY UPDATE", (user_id,))
 
 
 async def device_key(connection: Connection) -> bytes:

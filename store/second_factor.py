@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from store.audit import audit
-from store.people import end_sign_ins
+from store.people import end_sign_ins, hold_sign_ins
 from store.refusals import NotFound
 from store.select import Connection, Row, fetch_one
 
@@ -63,6 +63,7 @@ async def confirm(
 ) -> list[str] | None:
     """Let the proposed secret count from now on, where `code` is of it, and give new recovery codes; None
     where it is not. All sign-ins of the user end but the one whose cookie is `keep`."""
+    await hold_sign_ins(connection, user["id"])
     row = await fetch_one(
         connection, "SELECT proposed FROM second_factors WHERE user_id = %s FOR UPDATE", (user["id"],)
     )
@@ -119,6 +120,7 @@ async def remove(connection: Connection, user_id: int, *, by: str, keep: str | N
     Raises:
         NotFound
     """
+    await hold_sign_ins(connection, user_id)
     user = await fetch_one(connection, "SELECT name FROM users WHERE id = %s", (user_id,))
     if user is None:
         raise NotFound("user", user_id)

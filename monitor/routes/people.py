@@ -19,7 +19,7 @@ from monitor.models import (
     User,
     UserChange,
 )
-from monitor.problems import Problem
+from monitor.problems import NotSignedIn, Problem
 from monitor.routes import (
     CHANGES,
     DEFAULT_LIMIT,
@@ -67,6 +67,8 @@ async def sign_in(given: Credentials, request: Request, response: Response, cent
     if known["has_second_factor"] and center.options.second_factor != "off":
         await use_code(center, attempt._replace(by="code"), known, given.code)
     async with center.database() as connection:
+        if not await people.still_holds(connection, known):
+            raise Problem(401, "sign_in_failed", WRONG)
         cookie = await people.open_sign_in(connection, known["id"], center.options.sign_in_lasts)
         person = await people.signed_in(connection, cookie)
         if person is None:
@@ -108,12 +110,15 @@ async def change_password(given: PasswordChange, request: Request, center: At, b
     neither the person's name nor one of those that are guessed first."""
     # Whoever is signed in is known by that.
     async with trying(center, Attempt(by["name"], address_of(request), request.cookies[COOKIE])) as attempt:
-        if await proved(center, attempt, given.old_password) is None:
+        known = await proved(center, attempt, given.old_password)
+        if known is None:
             await note_in_vain(center, "user.password_failed", attempt)
             raise Problem(403, "wrong_password", "The old password is wrong.")
     if given.new_password == given.old_password:
         raise Unacceptable("new_password", "password_unchanged")
     async with center.database() as connection:
+        if not await people.still_holds(connection, known):
+            raise NotSignedIn
         await people.set_password(
             connection, by["id"], given.new_password, by=by["name"], keep=request.cookies[COOKIE]
         )

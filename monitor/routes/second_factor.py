@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from monitor.attempts import note_in_vain, proved, trying, use_code
 from monitor.center import Center
 from monitor.models import CodeGiven, Proof, RecoveryCodes, SecondFactorProposal
-from monitor.problems import Problem
+from monitor.problems import NotSignedIn, Problem
 from monitor.routes import CHANGES, IdPath, problems
 from monitor.signing import COOKIE, At, ByAdmin, ByAnybody, address_of
 from monitor.throttle import Attempt
-from store import second_factor
+from store import people, second_factor
 from store.select import Row
 
 router = APIRouter(tags=["people"])
@@ -29,6 +29,8 @@ async def propose(given: Proof, request: Request, center: At, by: ByAnybody) -> 
     if known["has_second_factor"]:
         await use_code(center, attempt._replace(by="code"), known, given.code)
     async with center.database() as connection:
+        if not await people.still_holds(connection, known):
+            raise NotSignedIn
         secret = await second_factor.propose(connection, by["id"])
     return {"secret": secret, "url": second_factor.url_of(secret, by["name"])}
 
@@ -56,6 +58,8 @@ async def remove(given: Proof, request: Request, center: At, by: ByAnybody) -> N
     known = await _prove(center, attempt, given.password)
     await use_code(center, attempt._replace(by="code"), known, given.code)
     async with center.database() as connection:
+        if not await people.still_holds(connection, known):
+            raise NotSignedIn
         await second_factor.remove(connection, by["id"], by=by["name"], keep=request.cookies[COOKIE])
 
 

@@ -13,8 +13,9 @@ from argon2 import PasswordHasher
 from monitor.center import Center
 from monitor.options import SecondFactor
 from monitor.throttle import TRIES_PER_NAME_AND_ADDRESS, Attempt, Throttle
+from store import people, second_factor
 from store.second_factor import code_of
-from store.select import Connection
+from store.select import Connection, Row
 from tests.monitor.conftest import PASSWORD, Served
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -183,6 +184,36 @@ async def test_an_admin_resets_the_second_factor_of_somebody_else(
     assert (await anna.get("/api/v1/me")).status_code == 401
     body = {"name": "anna", "password": PASSWORD}
     assert (await anna.post("/api/v1/sign-in", json=body)).status_code == 200
+
+
+@pytest.mark.parametrize("change", ["password", "factor", "first factor", "disabled"])
+async def test_what_changes_while_somebody_signs_in_keeps_that_one_out(
+    monitor: Served, db: Connection, cheap: None, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The change is done when the password has been found right, and before the sign-in is opened."""
+    await arrange(db, "none" if change == "first factor" else "right", False, False)
+    user = await people.user_named(db, "anna")
+    find = people.still_holds
+
+    async def change_first(connection: Connection, known: Row) -> bool:
+        if change == "password":
+            await people.set_password(db, user["id"], "something else", by="root")
+        elif change == "factor":
+            await second_factor.remove(db, user["id"], by="root")
+        elif change == "first factor":
+            secret = await second_factor.propose(db, user["id"])
+            now = datetime.now(UTC)
+            assert await second_factor.confirm(db, user, code_of(secret, now), at=now, keep="no cookie")
+        else:
+            await people.edit_user(db, user["id"], {"disabled": True}, by="root")
+        return await find(connection, known)
+
+    monkeypatch.setattr(people, "still_holds", change_first)
+    async with monitor.client() as client:
+        body: dict[str, str | None] = {"name": "anna", "password": PASSWORD, "code": code("right")}
+        refused = await client.post("/api/v1/sign-in", json=body)
+        assert (refused.status_code, refused.json().get("code")) == (401, "sign_in_failed")
+    assert not await (await db.execute("SELECT FROM sign_ins WHERE user_id = %s", (user["id"],))).fetchall()
 
 
 async def test_codes_are_not_guessed_by_who_knows_the_password(

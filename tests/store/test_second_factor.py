@@ -1,5 +1,6 @@
 """Codes of an authenticator serve once, about their time; recovery codes serve once."""
 
+import asyncio
 from base64 import b32encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -95,6 +96,24 @@ async def test_recovery_codes_serve_once_however_they_are_typed(db: Connection, 
 async def test_no_text_is_a_code_by_chance(db: Connection, anna: Row, code: str) -> None:
     await set_up(db, anna)
     assert not await second_factor.accepts(db, anna, code, at=NOW)
+
+
+async def test_a_reset_waits_for_a_sign_in_that_is_being_opened_and_ends_it(
+    db: Connection, dsn: str, anna: Row
+) -> None:
+    await set_up(db, anna)
+    known = await people.credentials(db, "anna")
+    assert known is not None
+    async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as opening:
+        assert await people.still_holds(opening, known)
+        cookie = await people.open_sign_in(opening, anna["id"])
+        removing = asyncio.create_task(second_factor.remove(db, anna["id"], by="root"))
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+        while not removing.done() and not await (await opening.execute(waiting)).fetchall():
+            pass
+    await removing
+    assert await people.signed_in(db, cookie) is None
+    assert not await people.still_holds(db, known)
 
 
 async def test_a_reset_ends_sign_ins_and_stands_in_the_audit(db: Connection, anna: Row) -> None:
