@@ -8,8 +8,18 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    computed_field,
+)
 
+from protocol.edition import Edition as Standard
+from protocol.words import alarms_in
 from store.fleet import MAX_IDENTITY, MAX_PLATE, MAX_TEXT
 from store.passwords import MAX_PASSWORD, MIN_PASSWORD
 
@@ -382,6 +392,13 @@ class Terminal(BaseModel):
     claim: Claimed | None
     clone: Clone | None
     vehicle: InstalledIn | None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def severity(self) -> int | None:
+        """The worst of `alarm_bits`, 1 to 4."""
+        found = alarms_in(self.alarm_bits, Standard(self.edition))
+        return min((each.severity for each in found), default=None)
 
 
 class Installation(BaseModel):

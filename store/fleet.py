@@ -74,6 +74,9 @@ NOT (t.known OR t.blocked OR t.forgotten OR t.speaks_without_code) AND t.authent
 """
 """The condition that terminal `t` waits in the lobby, and what it says does not count."""
 
+RECENT: LiteralString = "interval '10 minutes'"
+"""So long a stranger counts as one in alarm after it has said so."""
+
 _WITHOUT_CODE: LiteralString = "s.without_code_at > s.silent_since"
 SILENCE: LiteralString = f"""
 CASE WHEN {_WITHOUT_CODE} THEN NULL ELSE s.silent_since END AS silent_since,
@@ -114,6 +117,7 @@ TERMINAL_VIEWS: dict[str, LiteralString] = {
     "all": "true",
     "known": "t.known",
     "lobby": "NOT t.known AND NOT t.blocked",
+    "alarming": f"{STRANGER} AND s.alarm_bits <> 0 AND s.received_at > now() - {RECENT}",
     "blocked": "t.blocked",
     "bound": "i.id IS NOT NULL",
     "unbound": "i.id IS NULL",

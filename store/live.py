@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
 from store.desk import ALARM, ALARM_VIEWS, TICKET
-from store.fleet import SILENCE, STRANGER, place
+from store.fleet import RECENT, SILENCE, STRANGER, place
 from store.horizon import HORIZON, IS_NEW
 from store.select import Connection, Row, fetch_all, fetch_one
 
@@ -25,8 +25,6 @@ MAX_COUNTED = 10_000
 """Of strangers so many are counted, the newest: to count a million each second would be work for a number
 that says no more.
 """
-RECENT: LiteralString = "interval '10 minutes'"
-"""So long a stranger counts as one in alarm after it has said so."""
 
 
 class TerminalState(msgspec.Struct, frozen=True, gc=False):

@@ -47,7 +47,17 @@ DEFAULT_POINTS = 2000
 MAX_POINTS = 20_000
 
 View = Literal[
-    "all", "known", "lobby", "blocked", "bound", "unbound", "online", "silent", "without_code", "cloned"
+    "all",
+    "known",
+    "lobby",
+    "alarming",
+    "blocked",
+    "bound",
+    "unbound",
+    "online",
+    "silent",
+    "without_code",
+    "cloned",
 ]
 Points = Annotated[int, Query(alias="limit", ge=2, le=MAX_POINTS, description="How many points at most.")]
 

@@ -96,6 +96,23 @@ async def test_lobby_claim_block_and_views(root: httpx.AsyncClient, facts: Facts
     assert (await root.get("/api/v1/terminals", params={"view": "broken"})).status_code == 422
 
 
+async def test_strangers_in_alarm_are_a_view(root: httpx.AsyncClient, facts: Facts) -> None:
+    quiet, notice, emergency, earlier, claimed = [
+        await facts.terminal(authenticated_at=None) for _ in range(5)
+    ]
+    for terminal, bits in ((quiet, 0), (notice, 16), (emergency, 16 | 1), (earlier, 1), (claimed, 1)):
+        await facts.state(terminal, alarm_bits=bits)
+    await facts.connection.execute(
+        "UPDATE terminal_states SET received_at = now() - (terminal_id = %s)::int * interval '1 hour'",
+        (earlier,),
+    )
+    await root.post(f"/api/v1/terminals/{claimed}/claim", json={})
+    found = (await root.get("/api/v1/terminals", params={"view": "alarming"})).json()["items"]
+    said = {each["id"]: each["severity"] for each in found}
+    assert said == {notice: 4, emergency: 1}
+    assert (await root.get(f"/api/v1/terminals/{quiet}")).json()["severity"] is None
+
+
 async def test_a_code_is_renewed_and_done_without(root: httpx.AsyncClient, facts: Facts) -> None:
     terminal = await facts.terminal("13912345678")
     path = f"/api/v1/terminals/{terminal}"

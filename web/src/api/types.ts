@@ -296,6 +296,7 @@ export interface Terminal extends TerminalName {
   lon: number | null
   fix_at: Time | null
   alarm_bits: number
+  severity: Severity | null
   claim: Claimed | null
   clone: Clone | null
   vehicle: (VehicleName & { installed_at: Time }) | null
