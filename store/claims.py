@@ -35,6 +35,7 @@ DELETE FROM claims c
    AND session < (SELECT min(session) FROM (SELECT session FROM claims k WHERE k.terminal_id = c.terminal_id
                                              ORDER BY session DESC LIMIT {KEPT}) newest)
 """
+_RENEW: LiteralString = "UPDATE claims SET session = %s WHERE terminal_id = %s AND session = %s"
 _TAKE: LiteralString = """
 DELETE FROM claims WHERE terminal_id = %s AND session = %s
 RETURNING edition, province_id, city_id, manufacturer_id, model, maker_terminal_id, plate, plate_color
@@ -54,6 +55,20 @@ class Claim(NamedTuple):
 
     session: int
     said: Registration
+
+
+class Renewed(NamedTuple):
+    """A session goes on under another number, and so does what it claims."""
+
+    number: int
+    terminal_id: int
+    older: int
+
+
+def renew(connection: Connection, renewed: Sequence[Renewed]) -> None:
+    """Keep claims under the new numbers of their sessions, in the caller's transaction."""
+    for each in renewed:
+        connection.execute(_RENEW, each)
 
 
 def put(connection: Connection, claims: Sequence[Claim]) -> None:
@@ -78,14 +93,15 @@ class Proof(NamedTuple):
 
     terminal_id: int
     session: int
+    newest: int
+    """The number under which it goes on, and its claim is kept."""
     at_us: int
 
 
 def prove(connection: Connection, proof: Proof) -> Registration | None:
     """Take what a session claimed as said now, in the caller's transaction, and give it, if it is there."""
-    key = proof.terminal_id, proof.session
-    claimed = connection.execute(_TAKE, key).fetchone()
-    connection.execute(_FORGET, key)
+    claimed = connection.execute(_TAKE, (proof.terminal_id, proof.newest)).fetchone()
+    connection.execute(_FORGET, (proof.terminal_id, proof.session))
     return None if claimed is None else Registration(proof.terminal_id, proof.at_us, *claimed)
 
 

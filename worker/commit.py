@@ -54,10 +54,12 @@ def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> 
         fleet.take(decisions.since(connect(), fleet.decided.version, batch.decided, KINDS))
         fleet.decided.version = batch.decided
     opened: dict[int, str] = {}
+    links: dict[int, int] = {}
     seen: dict[str, int] = {}
     for each in batch.events():
         if isinstance(each.event, SessionOpened):
             opened[each.event.session] = each.event.identity
+            links[each.event.session] = each.event.link
             seen.setdefault(each.event.identity, each.at_us)
     terminal = fleet.sessions.terminals(batch.session)
     for row in _strange_sessions(batch, terminal, opened):
@@ -75,7 +77,7 @@ def recognise(connect: Callable[[], Connection], batch: Batch, fleet: Fleet) -> 
             fleet.add(identity, numbers[identity])
         fleet.grow()
         fleet.take(decisions.about(connection, list(new), fleet.decided.version, KINDS))
-    fleet.sessions.open({session: fleet.index[identity] for session, identity in opened.items()})
+    fleet.sessions.open({session: fleet.index[identity] for session, identity in opened.items()}, links)
     return fleet.sessions.terminals(batch.session)
 
 
@@ -139,6 +141,7 @@ def write(places: Places, facts: Facts, *, bind: bool) -> bool:
     pieces.write(connection, facts.pieces)
     links.insert(connection, facts.links)
     clones.put(connection, facts.clones)
+    claims.renew(connection, facts.renewed)
     claims.put(connection, facts.claims)
     bound = terminals.register(connection, _registrations(connection, facts), bind=bind)
     if facts.returned:

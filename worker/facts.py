@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from store.alarms import Change as AlarmChange
-from store.claims import Claim, Proof
+from store.claims import Claim, Proof, Renewed
 from store.clones import Clone
 from store.links import LinkEvent
 from store.media import Medium
@@ -36,6 +36,8 @@ class Facts:
     pieces: PieceChanges = field(default_factory=PieceChanges)
     links: list[LinkEvent] = field(default_factory=list)
     clones: list[Clone] = field(default_factory=list)
+    renewed: list[Renewed] = field(default_factory=list)
+    """Before any of the claims."""
     claims: list[Claim] = field(default_factory=list)
     registrations: list[tuple[int, Registration | Proof]] = field(default_factory=list)
     """Each with the number of its frame among those of the batch; a proof makes one of its claim."""

@@ -6,6 +6,7 @@ marked.
 """
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
@@ -16,7 +17,17 @@ from worker.runs import Runs
 
 I64: TypeAlias = npt.NDArray[np.int64]
 
-SESSION: Final = np.dtype([("number", "<i8"), ("terminal", "<i8"), ("claim", "<i8")])
+SESSION: Final = np.dtype(
+    [
+        ("number", "<i8"),
+        ("terminal", "<i8"),
+        ("link", "<i8"),  # UNKNOWN_LINK where its beginning was not seen
+        ("renewed", "<i8"),  # the number under which it goes on; SAME where it has no other
+        ("claim", "<i8"),
+    ]
+)
+UNKNOWN_LINK: Final = 0
+SAME: Final = 0
 UNKNOWN: Final = -1
 """In the place of a terminal: the session is closed, or was never open."""
 NO_CLAIM: Final = 0
@@ -44,8 +55,10 @@ class Sessions:
     def __repr__(self) -> str:
         return f"<Sessions {len(self)} open>"
 
-    def open(self, opened: Mapping[int, int]) -> None:
-        """Remember whose sessions these are: session number → index. One that is open stays whose it is."""
+    def open(self, opened: Mapping[int, int], links: Mapping[int, int] = MappingProxyType({})) -> None:
+        """Remember whose sessions these are: session number → index, and on which links. One that is open
+        stays whose it is.
+        """
         numbers = np.array(sorted(opened), np.int64)
         terminals = np.array([opened[number] for number in numbers.tolist()], np.int64)
         at, is_there = self._find(numbers)
@@ -55,6 +68,7 @@ class Sessions:
                 self._closed -= 1
         new = np.zeros(int((~is_there).sum()), SESSION)
         new["number"], new["terminal"] = numbers[~is_there], terminals[~is_there]
+        new["link"] = [links.get(number, UNKNOWN_LINK) for number in new["number"].tolist()]
         if len(new):
             self._insert(new, int(at[~is_there][0]))
 
@@ -63,7 +77,8 @@ class Sessions:
         at, is_there = self._find(np.array(sorted(numbers), np.int64))
         at = at[is_there]
         self._closed += int((self._rows["terminal"][at] != UNKNOWN).sum())
-        self._rows["terminal"][at], self._rows["claim"][at] = UNKNOWN, NO_CLAIM
+        for name, nothing in (("terminal", UNKNOWN), ("renewed", SAME), ("claim", NO_CLAIM)):
+            self._rows[name][at] = nothing
         if 2 * self._closed > self._count:
             self._replace(self.to_array())
 
@@ -75,6 +90,29 @@ class Sessions:
     def terminals(self, numbers: I64) -> I64:
         """Return the index of the terminal of each session, -1 where the session is not known."""
         return self._of("terminal", numbers, UNKNOWN)
+
+    def on_links(self, links: Collection[int]) -> dict[tuple[int, int], list[int]]:
+        """Return the open sessions on some links, ascending, by link and terminal."""
+        rows = self.to_array()
+        found: dict[tuple[int, int], list[int]] = {}
+        for row in rows[np.isin(rows["link"], list(links))]:
+            found.setdefault((int(row["link"]), int(row["terminal"])), []).append(int(row["number"]))
+        return found
+
+    def renew(self, older: int, number: int) -> bool:
+        """Let a session go on under another number, which is open, and say whether it claims something."""
+        (old, new), _ = self._find(np.array([older, number], np.int64))
+        renewed, claim = self._rows["renewed"], self._rows["claim"]
+        renewed[old], renewed[renewed == older] = number, number
+        claim[new], claim[old] = claim[old], NO_CLAIM
+        return bool(claim[new] != NO_CLAIM)
+
+    def newest(self, numbers: I64) -> I64:
+        """Return the number under which each session goes on."""
+        if not self._rows["renewed"][: self._count].any():
+            return numbers
+        renewed = self._of("renewed", numbers, SAME)
+        return np.where(renewed == SAME, numbers, renewed)
 
     def claim(self, claims: Mapping[int, int]) -> None:
         """Remember what sessions that are open claim, by their numbers, or that it waits no more."""

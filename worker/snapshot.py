@@ -25,7 +25,7 @@ from store.storage import make_directory
 from worker.fleet import Arrays, Fleet
 
 FILE_NAME = "snapshot.npz"
-VERSION = 9
+VERSION = 10
 """Goes up whenever the meaning of a state changes while its arrays look the same."""
 PACKING_LEVEL = 1  # of zstd: half the bytes for next to no time
 

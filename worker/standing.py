@@ -25,8 +25,9 @@ from protocol.frame import MAX_BODY
 from protocol.message import Undecodable, decode_body
 from store import positions
 from store.binary import stable_order
-from store.claims import Claim, Proof
+from store.claims import Claim, Proof, Renewed
 from store.quarantine import bucket_of
+from store.records import SessionClosed, SessionOpened
 from worker.batch import Batch
 from worker.facts import Facts
 from worker.fleet import E2019, Fleet
@@ -115,21 +116,23 @@ def follow_claims(
     """Read what sessions claim, and take what they claimed as said when they have authenticated. Gives the
     rows from which on a terminal speaks by the edition of its claim, with that edition as a number.
     """
-    made = {} if apart is None else _claims(batch, terminal, fleet, facts, apart)
-    before = fleet.sessions.claims(batch.session)
+    _follow_renewals(batch, fleet, facts)
+    newest = fleet.sessions.newest(batch.session)
+    made = {} if apart is None else _claims(batch, terminal, newest, fleet, facts, apart)
+    before = fleet.sessions.claims(newest)
     is_proof = batch.authenticated & (before != NO_CLAIM)
     if made:
-        is_proof |= batch.authenticated & np.isin(batch.session, batch.session[list(made)])
+        is_proof |= batch.authenticated & np.isin(newest, newest[list(made)])
     waiting: dict[int, int] = {}
     editions: dict[int, int] = {}
     for row in sorted({*made, *np.flatnonzero(is_proof).tolist()}):
-        session = int(batch.session[row])
+        session = int(newest[row])
         if row in made:
             waiting[session] = made[row]
         elif claim := waiting.get(session, int(before[row])):
             waiting[session] = NO_CLAIM
             terminal_id = int(fleet.terminals["id"][terminal[row]])
-            proof = Proof(terminal_id, session, int(batch.received_us[row]))
+            proof = Proof(terminal_id, int(batch.session[row]), session, int(batch.received_us[row]))
             facts.registrations.append((int(batch.number[row]), proof))
             if claim != claim_of(E2019):  # its frames say so themselves
                 editions[row] = claim - claim_of(0)
@@ -166,8 +169,32 @@ def lobby_positions(
     return rows, partial(source_of, batch, rows, reports.row, {})
 
 
-def _claims(batch: Batch, terminal: I64, fleet: Fleet, facts: Facts, apart: Apart) -> dict[int, int]:
-    """Read registrations that do not count, and give what stands for each in its session, by row."""
+def _follow_renewals(batch: Batch, fleet: Fleet, facts: Facts) -> None:
+    """Keep what a session claims that goes on under another number: it opens on the same link, for the same
+    terminal, before the older one is closed.
+    """
+    links = {each.event.link for each in batch.events() if isinstance(each.event, SessionOpened)}
+    if not links:
+        return
+    on_links, closed = fleet.sessions.on_links(links), set[int]()
+    for each in batch.events():
+        match each.event:
+            case SessionClosed(session=session):
+                closed.add(session)
+            case SessionOpened(session=number, link=link, identity=identity):
+                index = fleet.index[identity]
+                beside = on_links.get((link, index), ())
+                older = [session for session in beside if session < number and session not in closed]
+                if older and fleet.sessions.renew(older[-1], number):
+                    facts.renewed.append(Renewed(number, int(fleet.terminals["id"][index]), older[-1]))
+
+
+def _claims(
+    batch: Batch, terminal: I64, newest: I64, fleet: Fleet, facts: Facts, apart: Apart
+) -> dict[int, int]:
+    """Read registrations that do not count, and give what stands for each in its session, by row. `newest` is
+    the number under which each one's session goes on.
+    """
     frames = batch.frames
     rows = np.sort(np.concatenate([apart.lobby, apart.unproven]))
     made: dict[int, int] = {}
@@ -188,7 +215,7 @@ def _claims(batch: Batch, terminal: I64, fleet: Fleet, facts: Facts, apart: Apar
             )
             continue
         said = registration(batch, terminal_id, row, EDITIONS[edition], fields)
-        facts.claims.append(Claim(session, said))
+        facts.claims.append(Claim(int(newest[row]), said))
         made[row] = claim_of(edition)
     return made
 

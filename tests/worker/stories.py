@@ -112,10 +112,11 @@ class Story:
     def started(self) -> None:
         self.event(Started("test"))
 
-    def open(self, identity: str, edition: Edition = Edition.E2013) -> int:
+    def open(self, identity: str, edition: Edition = Edition.E2013, *, link: int = 0) -> int:
+        """Open a session, on a link of its own unless given, which is numbered as its first session."""
         self._next += 1 << SLOT_BITS
         self.sessions[self._next] = identity, edition
-        self.event(SessionOpened(self._next, self._next, identity, "192.0.2.1:4000"))
+        self.event(SessionOpened(self._next, link or self._next, identity, "192.0.2.1:4000"))
         return self._next
 
     def close(self, session: int, reason: CloseReason = CloseReason.PEER_CLOSED) -> None:

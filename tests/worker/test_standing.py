@@ -137,6 +137,54 @@ def test_what_a_session_claims_is_said_when_it_authenticates(story: Story, state
     assert of(facts(dsn)["terminal_states"])["link"] == "open"
 
 
+@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize("speaks_late", [False, True])
+@pytest.mark.parametrize("proves_late", [False, True])
+def test_a_session_that_goes_on_under_a_new_number_claims_what_it_did(
+    story: Story, state: Path, dsn: str, is_cut: bool, speaks_late: bool, proves_late: bool
+) -> None:
+    """Whatever of it is said before the older number is closed, and wherever the log is cut."""
+
+    def cut() -> None:
+        if is_cut:
+            work(story, dsn, state)
+
+    session, forged = story.open(VICTIM), story.open(VICTIM)
+    if not speaks_late:
+        story.register(session, flags=FrameFlag.LOBBY)
+    story.close(forged)
+    cut()
+    renewed = story.open(VICTIM, link=session)
+    cut()
+    if speaks_late:
+        story.register(session, flags=FrameFlag.LOBBY)
+        cut()
+    if not proves_late:
+        story.say(renewed, 0x0102, b"1", authenticated=True)
+        cut()
+    story.close(session, CloseReason.RENEWED)
+    cut()
+    if proves_late:
+        story.say(renewed, 0x0102, b"1", authenticated=True)
+    work(story, dsn, state)
+    found = facts(dsn)
+    assert (of(found["terminals"])["registered_plate"], found["claims"]) == ("辽A00001", [])
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_what_a_session_claimed_that_has_ended_is_not_said_by_the_next_on_its_link(
+    story: Story, state: Path, dsn: str, is_cut: bool
+) -> None:
+    session = story.open(VICTIM)
+    story.register(session, flags=FrameFlag.LOBBY)
+    story.close(session, CloseReason.DEREGISTERED)
+    if is_cut:
+        work(story, dsn, state)
+    story.say(story.open(VICTIM, link=session), 0x0102, b"1", authenticated=True)
+    work(story, dsn, state)
+    assert of(facts(dsn)["terminals"])["registered_plate"] is None
+
+
 @pytest.mark.parametrize("cut", [300, 1 << 20])
 def test_forged_registrations_use_up_nothing_of_the_terminals(
     story: Story, state: Path, dsn: str, cut: int
