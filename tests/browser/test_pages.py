@@ -89,8 +89,21 @@ def test_a_terminal_is_claimed_out_of_the_lobby(sign_in: SignIn, center: Center)
     expect(row).to_have_attribute("data-known", "true")
     expect(row).to_contain_text("辽A00031")
     expect(row.get_by_test_id("terminal-with-code")).to_be_visible()
+    page.once("dialog", lambda asked: asked.accept())
     row.get_by_test_id("terminal-block").click()
     expect(row).to_have_attribute("data-blocked", "true")
+
+
+def test_many_new_terminals_may_come_for_some_hours(sign_in: SignIn) -> None:
+    page = sign_in()
+    page.get_by_test_id("nav-terminals").click()
+    page.get_by_test_id("terminals-lobby").click()
+    page.get_by_test_id("enrolment-open").click()
+    page.get_by_test_id("enrolment-hours").fill("2")
+    page.get_by_test_id("form-submit").click()
+    expect(page.get_by_test_id("enrolment")).to_have_attribute("data-open", "true")
+    page.get_by_test_id("enrolment-close").click()
+    expect(page.get_by_test_id("enrolment")).to_have_attribute("data-open", "false")
 
 
 def test_an_import_names_every_bad_line_and_is_done_whole(sign_in: SignIn, tmp_path: Path) -> None:

@@ -256,6 +256,12 @@ export interface Hold {
   released_at: Time | null
 }
 
+/** Terminals that wait to be accepted; `enrolment`: until when many may come. */
+export interface Lobby {
+  waiting: number
+  enrolment: { until: Time; room: number; opened_by: string } | null
+}
+
 /** What a terminal last said of itself without having authenticated since. */
 export interface Claimed {
   received_at: Time
