@@ -137,6 +137,13 @@ class Vehicle:
         fields = location(place.lat, place.lon, now, alarm=alarm_bits, speed_kmh=60.0)
         self._answer(self._terminal.report(fields | {"direction_deg": place.heading_deg}))
 
+    def say_last(self, frames: bytes) -> None:
+        """Say something that is written already, and wait until the gateway has it (it closes)."""
+        self._link.sendall(frames)
+        self._link.shutdown(socket.SHUT_WR)
+        while self._link.recv(4096):
+            pass
+
     def leave(self) -> None:
         self._link.close()
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.center import EMERGENCY, PATIENCE_S, Center, location_report
+from tests.browser.center import EMERGENCY, PATIENCE_S, Center
 from tests.browser.conftest import Arrive, SignIn
 
 pytestmark = pytest.mark.browser
@@ -24,13 +24,13 @@ IS_CUT = """all => all.filter(each => {
 """Those of which one does not see everything."""
 
 
-def test_rows_do_not_jump_under_the_hand(sign_in: SignIn, center: Center) -> None:
+def test_rows_do_not_jump_under_the_hand(sign_in: SignIn, arrive: Arrive) -> None:
     page = sign_in()
-    center.send(location_report("13900000011", EMERGENCY))
+    arrive("13900000011", "").report(EMERGENCY)
     page.locator("[data-testid=alarm-row]", has_text="13900000011").wait_for()
     page.get_by_test_id("alarms").hover()
     rows = page.get_by_test_id("alarm-row").evaluate_all("all => all.map(row => row.dataset.alarmId)")
-    center.send(location_report("13900000012", EMERGENCY))
+    arrive("13900000012", "").report(EMERGENCY)
     expect(page.get_by_test_id("alarms-new")).to_be_visible()
     assert rows == page.get_by_test_id("alarm-row").evaluate_all("all => all.map(row => row.dataset.alarmId)")
     page.mouse.move(800, 400)
@@ -38,9 +38,9 @@ def test_rows_do_not_jump_under_the_hand(sign_in: SignIn, center: Center) -> Non
     expect(page.locator("[data-testid=alarm-row]", has_text="13900000012")).to_be_visible()
 
 
-def test_the_keyboard_takes_and_handles(sign_in: SignIn, center: Center) -> None:
+def test_the_keyboard_takes_and_handles(sign_in: SignIn, arrive: Arrive) -> None:
     page = sign_in()
-    center.send(location_report("13900000021", EMERGENCY))
+    arrive("13900000021", "").report(EMERGENCY)
     row = page.locator("[data-testid=alarm-row][data-desk=free]", has_text="13900000021")
     row.wait_for()
     focused = page.locator("[data-testid=alarm-row].focused")
@@ -101,7 +101,10 @@ def test_a_lost_link_is_said_and_comes_back_by_itself(sign_in: SignIn, center: C
     expect(page.get_by_test_id("lamp-live")).to_have_attribute("data-state", "open")
     page.evaluate(NOTE_THE_BANNER)
     center.kill("monitor")
-    page.wait_for_function("window.__bannerWasSeen")
+    while not page.evaluate(
+        "window.__bannerWasSeen"
+    ):  # the page's policy forbids what wait_for_function does
+        page.wait_for_timeout(100)
     expect(page.get_by_test_id("lamp-live")).to_have_attribute("data-state", "open")
     expect(page.get_by_test_id("banner-live")).to_have_count(0)
 

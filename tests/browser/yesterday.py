@@ -9,7 +9,7 @@ import psycopg
 
 from northwatch.sim.roads import ROADS
 from store.embedded import Embedded
-from tests.browser.center import OVERSPEED, Center, location_report
+from tests.browser.center import OVERSPEED, Center, Vehicle, location_report
 
 TERMINAL, PLATE = "13900000041", "辽A00041"
 BEIJING = timezone(timedelta(hours=8))
@@ -33,7 +33,7 @@ def arrange(center: Center) -> None:
     while (now := datetime.now(BEIJING)).date() != (now + BEFORE_MIDNIGHT).date():
         time.sleep(1)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    center.send(b"".join(_reports(midnight - timedelta(days=1))))
+    Vehicle(center, TERMINAL, PLATE).say_last(b"".join(_reports(midnight - timedelta(days=1))))
 
 
 def _reports(day: datetime) -> Iterator[bytes]:
