@@ -2,12 +2,13 @@
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import msgspec
 import typer
 
 from northwatch.screen import Screen, echo, echo_json, styled
+from northwatch.shell import ConfigOption
 from northwatch.times import BEIJING, TIME_HELP, day, moment, period, shown
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MEDIA: Final = "media"
 """Directory of the contents of media."""
-ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
 
 
 def verify(

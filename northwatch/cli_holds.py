@@ -1,20 +1,16 @@
 """`northwatch hold`: keep what a vehicle's terminals said in a period, whatever retention says."""
 
-import asyncio
-import getpass
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
 from northwatch.screen import Screen, echo
+from northwatch.shell import ConfigOption, in_database, who
 from northwatch.times import TIME_HELP, moment, period, shown
 
 holds = typer.Typer(help="Legal holds 封存: what is held survives its retention.", no_args_is_help=True)
 
-ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
 LIST_PAGE = 500
 
 
@@ -35,10 +31,10 @@ def add(
 
     async def place(connection: Any) -> Any:
         vehicle = await fleet.vehicle_by_plate(connection, plate, color)
-        return await kept.place(connection, vehicle["id"], held, reason, by=_who())
+        return await kept.place(connection, vehicle["id"], held, reason, by=who())
 
     held = period(since, until)
-    row = _in_database(config, place)
+    row = in_database(config, place)
     echo(f"hold {row['id']}: {row['vehicle']['plate']}, {_period(row)}")
 
 
@@ -64,7 +60,7 @@ def list_holds(
                 return rows
 
     table = Table("hold", "vehicle", "period", "reason", "placed by", "released by")
-    for row in _in_database(config, read):
+    for row in in_database(config, read):
         table.add_row(
             str(row["id"]),
             row["vehicle"]["plate"],
@@ -81,20 +77,9 @@ def release(hold: Annotated[int, typer.Argument(help="Its number")], config: Con
     """Let retention go its way again."""
     from store import holds as kept
 
-    row = _in_database(config, lambda connection: kept.release(connection, hold, by=_who()))
+    row = in_database(config, lambda connection: kept.release(connection, hold, by=who()))
     echo(f"hold {row['id']} of {row['vehicle']['plate']} is released")
 
 
 def _period(row: dict[str, Any]) -> str:
     return f"{shown(row['begins_at'])} to {shown(row['ends_at'])}"
-
-
-def _who() -> str:
-    """Name for the audit: the person at the shell."""
-    return f"shell:{getpass.getuser()}"
-
-
-def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
-    from northwatch.wiring import in_database, settings_for
-
-    return asyncio.run(in_database(settings_for(config), work))

@@ -1,21 +1,17 @@
 """`northwatch lobby`: terminals that came by themselves, and when many of them may come."""
 
-import asyncio
-import getpass
 import re
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
 from northwatch.screen import echo
+from northwatch.shell import ConfigOption, in_database, who
 from northwatch.times import shown
 
 lobby = typer.Typer(help="Terminals that came by themselves and wait to be accepted.", no_args_is_help=True)
 
-ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -25,7 +21,7 @@ def show(config: ConfigOption = None) -> None:
     """Say how many wait, and until when many may come."""
     from store import lobby as kept
 
-    _tell(_in_database(config, kept.lobby))
+    _tell(in_database(config, kept.lobby))
 
 
 @lobby.command("open")
@@ -37,8 +33,8 @@ def open_enrolment(
     """Let many new terminals come: a fleet behind one address of a carrier, or one that is forwarded."""
     from store import lobby as kept
 
-    by = _who()
-    _tell(_in_database(config, lambda db: kept.open_enrolment(db, _lasting(lasting), room, by=by)))
+    by = who()
+    _tell(in_database(config, lambda db: kept.open_enrolment(db, _lasting(lasting), room, by=by)))
 
 
 @lobby.command("close")
@@ -46,8 +42,8 @@ def close_enrolment(config: ConfigOption = None) -> None:
     """Let new terminals come as the settings say."""
     from store import lobby as kept
 
-    by = _who()
-    _tell(_in_database(config, lambda db: kept.close_enrolment(db, by=by)))
+    by = who()
+    _tell(in_database(config, lambda db: kept.close_enrolment(db, by=by)))
 
 
 def _lasting(text: str) -> timedelta:
@@ -64,14 +60,3 @@ def _tell(row: dict[str, Any]) -> None:
     if enrolment is not None:
         until = shown(datetime.fromisoformat(enrolment["until"]))
         echo(f"until {until} so many more may come: {enrolment['room']} (opened by {enrolment['opened_by']})")
-
-
-def _who() -> str:
-    """Name for the audit: the person at the shell."""
-    return f"shell:{getpass.getuser()}"
-
-
-def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
-    from northwatch.wiring import in_database, settings_for
-
-    return asyncio.run(in_database(settings_for(config), work))

@@ -1,7 +1,6 @@
 """`northwatch log`: how far the logs are read, and damage in them, which is passed on a person's word."""
 
 import asyncio
-import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 import typer
 
 from northwatch.screen import Screen, echo
+from northwatch.shell import ConfigOption, who
 from northwatch.times import shown
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 logs = typer.Typer(help="The logs 日志: what terminals sent, and damage in it.")
 
-ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
 ByOption: TypeAlias = Annotated[str | None, typer.Option("--by", help="Who says so [default: your account]")]
 DAMAGED, OTHER = 1, 2
 LOOK_S = 3
@@ -84,7 +83,7 @@ def skip(
     from store.log import LogError
 
     settings = settings_for(config)
-    who, count = by or _account(), 0
+    name, count = by or who(), 0
     try:
         for log in _logs(settings):
             while (damage := _damage(log, settings)) is not None:
@@ -92,8 +91,8 @@ def skip(
                 if not (yes or typer.confirm("Go on behind it?")):
                     raise typer.Exit(DAMAGED)
                 kept = keep(_directory(settings), damage)
-                _audit(settings, who, "log.skipped", damage, kept)
-                pass_by(log, damage, kept, by=who, at=datetime.now(UTC))
+                _audit(settings, name, "log.skipped", damage, kept)
+                pass_by(log, damage, kept, by=name, at=datetime.now(UTC))
                 echo(f"  kept in {kept}; the worker goes on at {damage.end}")
                 count += 1
     except (LogError, OSError) as error:
@@ -110,16 +109,16 @@ def seen(by: ByOption = None, config: ConfigOption = None) -> None:
     from store.damage import see, unseen
 
     settings = settings_for(config)
-    who = by or _account()
+    name = by or who()
     if not any(unseen(_directory(settings))):
         echo("there is nothing to take note of")
         return
 
     async def note(connection: Any) -> None:
-        await audit(connection, who, "log.seen", "")
+        await audit(connection, name, "log.seen", "")
 
     asyncio.run(in_database(settings, note))
-    count = see(_directory(settings), who)
+    count = see(_directory(settings), name)
     echo(f"{count} skipped {'stretch is' if count == 1 else 'stretches are'} seen")
 
 
@@ -177,10 +176,6 @@ def _audit(settings: "Settings", by: str, action: str, damage: "Damage", kept: P
         await audit(connection, by, action, f"{damage.log.slot} {damage.log.log_id}", **stretch)
 
     asyncio.run(in_database(settings, note))
-
-
-def _account() -> str:
-    return f"shell:{getpass.getuser()}"
 
 
 def _fail(message: str, code: int) -> NoReturn:

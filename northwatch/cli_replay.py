@@ -1,6 +1,5 @@
 """`northwatch replay`: what was received goes through today's decoder and rules, beside what is stored."""
 
-import getpass
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from northwatch.cli_archive import ConfigOption, fail, identity_of
+from northwatch.cli_archive import fail, identity_of
 from northwatch.screen import Screen, echo, echo_json
+from northwatch.shell import ConfigOption, who
 from northwatch.times import TIME_HELP, moment, period, shown
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _run(options: "ReplayOptions", number: int, *, adopt: bool, json: bool) -> i
             progress.update(task, completed=PERMILLE)
         about = replay.compare(options, number, _bar(progress, "comparing"))
         if adopt:
-            about = replay.adopt(options, number, f"shell:{getpass.getuser()}", _bar(progress, "adopting"))
+            about = replay.adopt(options, number, who(), _bar(progress, "adopting"))
     with replay.connect(options.dsn) as connection:
         rows = differences.summary(connection, number)
         some = differences.examples(connection, number, EXAMPLES)

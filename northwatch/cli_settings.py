@@ -1,14 +1,12 @@
 """`northwatch settings`: settings that facts depend on, changed without a restart."""
 
-import asyncio
-import getpass
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
 from northwatch.screen import Screen, echo
+from northwatch.shell import ConfigOption, in_database, who
 from northwatch.times import shown
 
 settings = typer.Typer(
@@ -16,7 +14,6 @@ settings = typer.Typer(
     no_args_is_help=True,
 )
 
-ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
 NameArgument: TypeAlias = Annotated[str, typer.Argument(help="As in the configuration: silence.moving_s")]
 
 
@@ -28,7 +25,7 @@ def list_settings(config: ConfigOption = None) -> None:
     from store import settings as kept
 
     table = Table("setting", "in force", "configured", "set by", "")
-    for row in _in_database(config, kept.settings):
+    for row in in_database(config, kept.settings):
         set_by = f"{row['set_by']}, {shown(row['set_at'])}" if row["set_at"] else ""
         waits = "" if row["is_taken"] else "not yet taken"
         table.add_row(row["name"], _number(row["value"]), _number(row["configured"]), set_by, waits)
@@ -54,16 +51,9 @@ def reset(name: NameArgument, config: ConfigOption = None) -> None:
 def _change(config: Path | None, name: str, value: float | None) -> None:
     from store import settings as kept
 
-    by = f"shell:{getpass.getuser()}"
-    row = _in_database(config, lambda connection: kept.change(connection, name, value, by=by))
+    row = in_database(config, lambda connection: kept.change(connection, name, value, by=who()))
     echo(f"{row['name']} is {_number(row['value'])} from now on")
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.12g}"
-
-
-def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
-    from northwatch.wiring import in_database, settings_for
-
-    return asyncio.run(in_database(settings_for(config), work))

@@ -1,7 +1,5 @@
 """`northwatch terminal`: which terminals may report, and what they are installed in."""
 
-import asyncio
-import getpass
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -9,13 +7,13 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from northwatch.screen import Screen, echo
+from northwatch.shell import ConfigOption, in_database, who
 from northwatch.times import shown
 
 terminals = typer.Typer(
     help="Which terminals may report, and in which vehicles they are.", no_args_is_help=True
 )
 
-ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
 Identity: TypeAlias = Annotated[str, typer.Argument(help="The terminal's number; leading zeros do not count")]
 ColorOption: TypeAlias = Annotated[
     int, typer.Option(help="Plate colour by JT/T 415: 1 blue, 2 yellow, 3 black, 4 white, 9 other")
@@ -33,8 +31,8 @@ def add(
     """Enter a terminal; with policy `known` only entered ones may report."""
     from store import fleet
 
-    row = _in_database(
-        config, lambda db: fleet.add_terminal(db, identity, edition=edition, note=note, by=_who())
+    row = in_database(
+        config, lambda db: fleet.add_terminal(db, identity, edition=edition, note=note, by=who())
     )
     echo(f"{row['identity']} added")
 
@@ -70,7 +68,7 @@ def list_terminals(
     table = Table(
         Column("identity", no_wrap=True), "edition", "vehicle", "link", "mode", "last received", "state"
     )
-    for row in _in_database(config, read):
+    for row in in_database(config, read):
         received = row["last_received_at"]
         table.add_row(
             row["identity"],
@@ -95,11 +93,11 @@ def import_file(
     from store.refusals import RosterInvalid
 
     async def enter(connection: Any) -> Any:
-        return await roster.enter_roster(connection, entries, by=_who(), dry_run=dry_run)
+        return await roster.enter_roster(connection, entries, by=who(), dry_run=dry_run)
 
     try:
         entries = roster.read_roster(file.read_bytes())
-        done = _in_database(config, enter)
+        done = in_database(config, enter)
     except OSError as error:
         echo(f"northwatch: {file}: cannot be read: {error.strerror}", is_error=True)
         raise typer.Exit(2) from None
@@ -119,30 +117,28 @@ def import_file(
 @terminals.command()
 def block(identity: Identity, note: str | None = None, config: ConfigOption = None) -> None:
     """Let a terminal in no more; its link is closed within seconds."""
-    _change(
-        config, identity, lambda fleet, db, row: fleet.block_terminal(db, row["id"], note=note, by=_who())
-    )
+    _change(config, identity, lambda fleet, db, row: fleet.block_terminal(db, row["id"], note=note, by=who()))
     echo(f"{identity} is blocked")
 
 
 @terminals.command()
 def unblock(identity: Identity, config: ConfigOption = None) -> None:
     """Let a blocked terminal in again."""
-    _change(config, identity, lambda fleet, db, row: fleet.unblock_terminal(db, row["id"], by=_who()))
+    _change(config, identity, lambda fleet, db, row: fleet.unblock_terminal(db, row["id"], by=who()))
     echo(f"{identity} may report")
 
 
 @terminals.command()
 def claim(identity: Identity, config: ConfigOption = None) -> None:
     """Make a terminal that came by itself a known one."""
-    _change(config, identity, lambda fleet, db, row: fleet.accept_terminal(db, row["id"], by=_who()))
+    _change(config, identity, lambda fleet, db, row: fleet.accept_terminal(db, row["id"], by=who()))
     echo(f"{identity} is known")
 
 
 @terminals.command("new-code")
 def new_code(identity: Identity, config: ConfigOption = None) -> None:
     """Make a terminal's authentication code worthless; it gets another when it registers again."""
-    _change(config, identity, lambda fleet, db, row: fleet.renew_code(db, row["id"], by=_who()))
+    _change(config, identity, lambda fleet, db, row: fleet.renew_code(db, row["id"], by=who()))
     echo(f"the code of {identity} is worthless; its link is closed within seconds")
 
 
@@ -159,7 +155,7 @@ def without_code(
     _change(
         config,
         identity,
-        lambda fleet, db, row: fleet.let_speak_without_code(db, row["id"], allow, by=_who()),
+        lambda fleet, db, row: fleet.let_speak_without_code(db, row["id"], allow, by=who()),
     )
     echo(f"{identity} counts {'without its code' if allow else 'with its code only'}")
 
@@ -167,7 +163,7 @@ def without_code(
 @terminals.command()
 def delete(identity: Identity, config: ConfigOption = None) -> None:
     """Take a terminal out of every list; what it said stays, and heard again it is in the lobby."""
-    _change(config, identity, lambda fleet, db, row: fleet.forget_terminal(db, row["id"], by=_who()))
+    _change(config, identity, lambda fleet, db, row: fleet.forget_terminal(db, row["id"], by=who()))
     echo(f"{identity} is forgotten")
 
 
@@ -181,8 +177,8 @@ def bind(identity: Identity, plate: str, color: ColorOption = 2, config: ConfigO
         try:
             vehicle = await fleet.vehicle_by_plate(connection, plate, color)
         except NotFound:
-            vehicle = await fleet.add_vehicle(connection, {"plate": plate, "plate_color": color}, by=_who())
-        await fleet.bind(connection, row["id"], vehicle["id"], by=_who())
+            vehicle = await fleet.add_vehicle(connection, {"plate": plate, "plate_color": color}, by=who())
+        await fleet.bind(connection, row["id"], vehicle["id"], by=who())
 
     _change(config, identity, change)
     echo(f"{identity} is installed in {plate}")
@@ -191,7 +187,7 @@ def bind(identity: Identity, plate: str, color: ColorOption = 2, config: ConfigO
 @terminals.command()
 def unbind(identity: Identity, config: ConfigOption = None) -> None:
     """Say that a terminal was taken out of its vehicle."""
-    _change(config, identity, lambda fleet, db, row: fleet.unbind(db, row["id"], by=_who()))
+    _change(config, identity, lambda fleet, db, row: fleet.unbind(db, row["id"], by=who()))
     echo(f"{identity} is in no vehicle")
 
 
@@ -203,18 +199,7 @@ def _change(
     async def change(connection: Any) -> None:
         await work(fleet, connection, await fleet.terminal_by_identity(connection, identity))
 
-    _in_database(config, change)
-
-
-def _who() -> str:
-    """Name for the audit: the person at the shell."""
-    return f"shell:{getpass.getuser()}"
-
-
-def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
-    from northwatch.wiring import in_database, settings_for
-
-    return asyncio.run(in_database(settings_for(config), work))
+    in_database(config, change)
 
 
 def _counted(count: int, thing: str) -> str:

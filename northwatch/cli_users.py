@@ -1,20 +1,17 @@
 """`northwatch user`: who may sign in."""
 
-import asyncio
-import getpass
 import secrets
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from northwatch.screen import Screen, echo
+from northwatch.shell import ConfigOption, in_database, who
 from northwatch.times import shown
 
 users = typer.Typer(help="Who may sign in.", no_args_is_help=True)
 
-ConfigOption: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file with settings")]
 PasswordOption: TypeAlias = Annotated[
     str | None, typer.Option(help="The password; without it a random one is made and shown once")
 ]
@@ -33,10 +30,10 @@ def add(
     from store import people
 
     chosen = password or secrets.token_urlsafe(12)
-    _in_database(
+    in_database(
         config,
         lambda connection: people.add_user(
-            connection, name, role=role, password=chosen, display_name=display_name, by=_who()
+            connection, name, role=role, password=chosen, display_name=display_name, by=who()
         ),
     )
     echo(f"{name} added as {role}" + ("" if password else f"; password: {chosen}") + TO_BE_CHANGED)
@@ -50,7 +47,7 @@ def list_users(config: ConfigOption = None) -> None:
     from store import people
 
     table = Table("name", "display name", "role", "state", "since")
-    for user in _in_database(config, people.list_users):
+    for user in in_database(config, people.list_users):
         state = "disabled" if user["disabled"] else "active"
         table.add_row(user["name"], user["display_name"], user["role"], state, shown(user["created_at"]))
     Screen().print(table)
@@ -65,9 +62,9 @@ def password(name: str, password: PasswordOption = None, config: ConfigOption = 
 
     async def change(connection: Any) -> None:
         user = await people.user_named(connection, name)
-        await people.set_password(connection, user["id"], chosen, by=_who())
+        await people.set_password(connection, user["id"], chosen, by=who())
 
-    _in_database(config, change)
+    in_database(config, change)
     echo(f"{name} has a new password" + ("" if password else f": {chosen}") + TO_BE_CHANGED)
 
 
@@ -78,9 +75,9 @@ def reset_second_factor(name: str, config: ConfigOption = None) -> None:
 
     async def change(connection: Any) -> None:
         user = await people.user_named(connection, name)
-        await second_factor.remove(connection, user["id"], by=_who())
+        await second_factor.remove(connection, user["id"], by=who())
 
-    _in_database(config, change)
+    in_database(config, change)
     echo(f"{name} has no second factor")
 
 
@@ -103,17 +100,6 @@ def _set_disabled(name: str, disabled: bool, config: Path | None) -> None:
 
     async def change(connection: Any) -> None:
         user = await people.user_named(connection, name)
-        await people.edit_user(connection, user["id"], {"disabled": disabled}, by=_who())
+        await people.edit_user(connection, user["id"], {"disabled": disabled}, by=who())
 
-    _in_database(config, change)
-
-
-def _who() -> str:
-    """Name for the audit: the person at the shell."""
-    return f"shell:{getpass.getuser()}"
-
-
-def _in_database(config: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
-    from northwatch.wiring import in_database, settings_for
-
-    return asyncio.run(in_database(settings_for(config), work))
+    in_database(config, change)
