@@ -21,6 +21,7 @@ from pydantic import (
 from protocol.edition import Edition as Standard
 from protocol.words import alarms_in
 from store.fleet import MAX_IDENTITY, MAX_PLATE, MAX_TEXT
+from store.lobby import DEFAULT_ROOM, MOST_ROOM
 from store.passwords import MAX_PASSWORD, MIN_PASSWORD
 
 Item = TypeVar("Item")
@@ -137,7 +138,7 @@ class Enrolment(Given):
     """Many new terminals are to come: for how long, and how many."""
 
     hours: Annotated[float, Field(gt=0, le=168, allow_inf_nan=False)]
-    room: Annotated[int, Field(ge=1, le=200_000)] = 20_000
+    room: Annotated[int, Field(ge=1, le=MOST_ROOM)] = DEFAULT_ROOM
 
 
 class NewVehicle(Given):

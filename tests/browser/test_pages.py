@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from store.second_factor import code_of
 from tests.browser.center import PATIENCE_S, Center, location_report
@@ -48,23 +48,13 @@ def test_a_second_factor_is_set_up_and_asked_for(sign_in: SignIn) -> None:
     page.get_by_test_id("me").click()
     page.get_by_test_id("second-factor").click()
     page.get_by_test_id("factor-password").fill("day shift 2027")
-    page.get_by_test_id("form-submit").click()
-    secret = page.get_by_test_id("factor-secret").inner_text().replace(" ", "")
-    page.get_by_test_id("factor-code").fill(code_of(secret, datetime.now(UTC)))
-    page.get_by_test_id("form-submit").click()
-    recovery = page.get_by_test_id("recovery-code").first.inner_text()
-    page.get_by_test_id("form-submit").click()
+    recovery = factor_is_confirmed(page)
     page.get_by_test_id("me").click()
     page.get_by_test_id("second-factor").click()
     page.get_by_test_id("factor-replace").check()
     page.get_by_test_id("factor-password").fill("day shift 2027")
     page.get_by_test_id("factor-old-code").fill(recovery)
-    page.get_by_test_id("form-submit").click()
-    secret = page.get_by_test_id("factor-secret").inner_text().replace(" ", "")
-    page.get_by_test_id("factor-code").fill(code_of(secret, datetime.now(UTC)))
-    page.get_by_test_id("form-submit").click()
-    recovery = page.get_by_test_id("recovery-code").first.inner_text()
-    page.get_by_test_id("form-submit").click()
+    recovery = factor_is_confirmed(page)
     page.get_by_test_id("sign-out").click()
     page.get_by_test_id("sign-in-name").fill("qian")
     page.get_by_test_id("sign-in-password").fill("day shift 2027")
@@ -72,6 +62,17 @@ def test_a_second_factor_is_set_up_and_asked_for(sign_in: SignIn) -> None:
     page.get_by_test_id("sign-in-code").fill(recovery)
     page.get_by_test_id("sign-in-submit").click()
     page.locator("[data-testid=lamp-live][data-state=open]").wait_for()
+
+
+def factor_is_confirmed(page: Page) -> str:
+    """Send what was filled in, confirm the new factor by a code of it, and give a recovery code."""
+    page.get_by_test_id("form-submit").click()
+    secret = page.get_by_test_id("factor-secret").inner_text().replace(" ", "")
+    page.get_by_test_id("factor-code").fill(code_of(secret, datetime.now(UTC)))
+    page.get_by_test_id("form-submit").click()
+    recovery: str = page.get_by_test_id("recovery-code").first.inner_text()
+    page.get_by_test_id("form-submit").click()
+    return recovery
 
 
 def test_a_terminal_is_claimed_out_of_the_lobby(sign_in: SignIn, center: Center) -> None:
